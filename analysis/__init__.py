@@ -1,0 +1,76 @@
+"""Fits scaling laws to any table of (parameters n, tokens d, FLOPs c, loss).
+
+The path: `table` -> `laws` -> `fit` -> `uncertainty` -> `plots`, `report`.
+
+Fit somebody's CSV with intervals::
+
+    from analysis import Bootstrap, read_table, fit_with_intervals
+
+    table = read_table("runs.csv", n="params", d="tokens", c="6 * params * tokens",
+                       loss="val_loss", where="val_loss < 3.5")
+    fit = fit_with_intervals(table, "chinchilla", Bootstrap(replicas=1000))
+    print(fit)                                  # constants, intervals, certificate
+    fit.constants["alpha"], fit.intervals["a"]  # a = beta / (alpha + beta)
+    fit.diagnostics.flags                       # e.g. ("unidentifiable",)
+    fit.save("fit.json")                        # Fit.load("fit.json") == fit
+
+A results folder needs no column names; other conventions are columns of it::
+
+    table = read_table("results/quickstart")            # n=n_matmul, d=tokens, …
+    fit_law(table, "chinchilla")                         # without intervals, faster
+    fit_law(table.with_columns(n="n_total"), "chinchilla")
+    fit_law(table, "power_constant")                        # loss against c
+
+Predict and allocate::
+
+    predict(fit, {"n": 7e10, "d": 1.4e12})   # Band(value, low, high), nats
+    optimum_at(fit, 5.76e23)                 # {"n", "d", "d_per_n", "loss"} -> Band
+
+IsoFLOP curves::
+
+    curves = isoflop(table, budget="grid.compute")
+    curves.n_star.exponent, curves.n_star.interval, curves.notes
+
+Importing this package imports neither jax nor pandas; the names load on first use.
+A user's mistake raises `AnalysisError` with one line that says what to do.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from analysis.errors import AnalysisError
+
+_HOME = {
+    "Table": "table",
+    "read_table": "table",
+    "table_from_frame": "table",
+    "Law": "laws",
+    "Parameter": "laws",
+    "all_laws": "laws",
+    "get_law": "laws",
+    "register": "laws",
+    "Objective": "problem",
+    "Search": "fit",
+    "fit_law": "fit",
+    "Fit": "records",
+    "Bootstrap": "uncertainty",
+    "optimum_at": "uncertainty",
+    "predict": "uncertainty",
+    "fit_with_intervals": "uncertainty",
+    "isoflop": "approaches",
+    "write_report": "report",
+}
+
+__all__ = ["AnalysisError", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+    value = getattr(import_module(f"analysis.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

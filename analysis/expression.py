@@ -1,0 +1,177 @@
+"""A restricted expression over the columns of a table; no code is ever executed.
+
+Column names with a dot (`model.width`) are written as they are; names with spaces go in
+backticks: `` `Training FLOP` / (6 * `Model Size`) ``. Allowed: numbers, strings, lists,
+`+ - * / **`, comparisons, `in`, `and or not`, and log, log10, log2, exp, sqrt, abs.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import AnalysisError
+
+_BINARY: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+    ast.Pow: lambda a, b: a**b,
+    ast.Mod: lambda a, b: a % b,
+}
+_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Eq: lambda a, b: a == b,
+    ast.NotEq: lambda a, b: a != b,
+    ast.Lt: lambda a, b: a < b,
+    ast.LtE: lambda a, b: a <= b,
+    ast.Gt: lambda a, b: a > b,
+    ast.GtE: lambda a, b: a >= b,
+    ast.In: lambda a, b: a.isin(b) if isinstance(a, pd.Series) else a in b,
+    ast.NotIn: lambda a, b: ~a.isin(b) if isinstance(a, pd.Series) else a not in b,
+}
+_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "log": np.log,
+    "log10": np.log10,
+    "log2": np.log2,
+    "exp": np.exp,
+    "sqrt": np.sqrt,
+    "abs": np.abs,
+}
+_CONSTANTS = (bool, int, float, str)
+_BACKTICKED = re.compile(r"`([^`]*)`")
+
+
+def missing_column(name: str, frame: pd.DataFrame) -> AnalysisError:
+    """The error for a column that the table does not have, with the nearest name."""
+    columns = [str(c) for c in frame.columns]
+    near = difflib.get_close_matches(name, columns, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(columns)}"
+    return AnalysisError(f"the table has no column {name!r}; {hint}")
+
+
+def _as_float(value: Any) -> Any:
+    """Integers become float64, so that 6 * n * d cannot overflow."""
+    if isinstance(value, pd.Series) and value.dtype.kind in "iu":
+        return value.astype(np.float64)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+class _Evaluator:
+    def __init__(self, text: str, frame: pd.DataFrame) -> None:
+        self.text = text
+        self.frame = frame
+        self.quoted: dict[str, str] = {}
+
+    def run(self) -> Any:
+        source = _BACKTICKED.sub(self._hide, self.text).strip()
+        try:
+            tree = ast.parse(source, mode="eval")
+        except (SyntaxError, ValueError) as error:
+            raise AnalysisError(
+                f"cannot read the expression {self.text!r}: {error.args[0]}"
+            ) from None
+        try:
+            return self._visit(tree.body)
+        except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+            if isinstance(error, AnalysisError):
+                raise
+            raise AnalysisError(
+                f"cannot compute the expression {self.text!r}: {error}"
+            ) from None
+
+    def _hide(self, match: re.Match[str]) -> str:
+        key = f"_quoted_{len(self.quoted)}"
+        self.quoted[key] = match.group(1)
+        return key
+
+    def _column(self, name: str) -> pd.Series:
+        name = self.quoted.get(name, name)
+        if name not in self.frame.columns:
+            raise missing_column(name, self.frame)
+        return self.frame[name]
+
+    def _visit(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=value) if isinstance(value, _CONSTANTS):
+                return value
+            case ast.Name(id=name):
+                return self._column(name)
+            case ast.Attribute():
+                return self._column(ast.unparse(node))
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return [self._visit(i) for i in items]
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+                sides = [_as_float(self._visit(x)) for x in (left, right)]
+                return _BINARY[type(op)](*sides)
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return -self._visit(operand)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return self._series(~self._truth(operand))
+            case ast.BoolOp(op=op, values=values):
+                parts = [self._truth(v) for v in values]
+                combine = np.logical_and if isinstance(op, ast.And) else np.logical_or
+                return self._series(combine.reduce(parts))
+            case ast.Compare():
+                return self._compare(node)
+            case ast.Call(func=ast.Name(id=f), args=[argument], keywords=[]) if (
+                f in _FUNCTIONS
+            ):
+                return _FUNCTIONS[f](self._visit(argument))
+        raise AnalysisError(
+            f"{ast.unparse(node)!r} is not allowed in {self.text!r}: use columns, "
+            "numbers, + - * / **, comparisons, and, or, not, in, log, exp, sqrt, abs"
+        )
+
+    def _truth(self, node: ast.expr) -> np.ndarray:
+        value = self._visit(node)
+        if getattr(getattr(value, "dtype", None), "kind", "") != "b":
+            raise AnalysisError(
+                f"{ast.unparse(node)!r} in {self.text!r} is not a condition"
+            )
+        return np.asarray(value)
+
+    def _series(self, values: np.ndarray) -> pd.Series:
+        return pd.Series(values, index=self.frame.index)
+
+    def _compare(self, node: ast.Compare) -> Any:
+        result: Any = True
+        left = self._visit(node.left)
+        for op, comparator in zip(node.ops, node.comparators, strict=True):
+            if type(op) not in _COMPARE:
+                raise AnalysisError(f"'is' is not allowed in {self.text!r}: use ==")
+            right = self._visit(comparator)
+            result = _COMPARE[type(op)](left, right) & result
+            left = right
+        return result
+
+
+def evaluate(text: str, frame: pd.DataFrame) -> pd.Series:
+    """Evaluate an expression over the columns of `frame`, one value per row.
+
+    Raises `AnalysisError` for unknown columns and anything outside the allowed grammar.
+    """
+    if text in frame.columns:
+        return frame[text]
+    value = _Evaluator(text, frame).run()
+    if isinstance(value, pd.Series):
+        return value
+    return pd.Series([value] * len(frame), index=frame.index)
+
+
+def condition(text: str, frame: pd.DataFrame) -> np.ndarray:
+    """Evaluate a condition over the columns: a boolean array, one entry per row."""
+    value = evaluate(text, frame)
+    if value.dtype != bool:
+        raise AnalysisError(
+            f"the filter {text!r} is not a condition; write e.g. `n > 1e6`"
+        )
+    return value.to_numpy()

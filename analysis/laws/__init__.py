@@ -1,0 +1,32 @@
+"""Functional forms of loss against scale, each a small pure function with a reference.
+
+`curves` holds the laws in one variable, `joint` those in parameters and tokens, `base`
+what a law is and the registry. Importing this package registers them all.
+"""
+
+from analysis.laws import curves, joint  # noqa: F401  (registers the laws)
+from analysis.laws.base import (
+    COLUMN_MEANING,
+    Law,
+    Parameter,
+    all_laws,
+    coefficient,
+    exponent,
+    get_law,
+    irreducible,
+    linear,
+    register,
+)
+
+__all__ = [
+    "COLUMN_MEANING",
+    "Law",
+    "Parameter",
+    "all_laws",
+    "coefficient",
+    "exponent",
+    "get_law",
+    "irreducible",
+    "linear",
+    "register",
+]
