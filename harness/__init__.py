@@ -1,0 +1,38 @@
+"""Scaling-law experiment harness: from one sweep file to fitted exponents.
+
+    Sweep ─▶ plan ─▶ train ─▶ store ─▶ fit ─▶ report
+    specs    ids     jitted   parquet  laws   HTML, PNG, JSON
+
+An experiment file makes a `SWEEP` from the names below; `harness run FILE` does the
+rest. The fits live in the package `analysis`, which works on any table.
+"""
+
+from harness.families import MLP, Transformer
+from harness.spec import OptimSpec, RunSpec, TeacherStudent, Text
+from harness.sweep import (
+    Sweep,
+    chain,
+    isoflop,
+    ladder,
+    product,
+    with_recipe,
+    with_seeds,
+    zip_,
+)
+
+__all__ = [
+    "MLP",
+    "OptimSpec",
+    "RunSpec",
+    "Sweep",
+    "TeacherStudent",
+    "Text",
+    "Transformer",
+    "chain",
+    "isoflop",
+    "ladder",
+    "product",
+    "with_recipe",
+    "with_seeds",
+    "zip_",
+]

@@ -1,0 +1,96 @@
+"""Finding and loading an experiment: a Python file that defines `SWEEP`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import re
+import sys
+import traceback
+from pathlib import Path
+
+from harness.errors import SpecError
+from harness.sweep import Point, Sweep, assign
+
+FOLDER = Path("experiments")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Experiment:
+    """A loaded experiment file."""
+
+    name: str
+    doc: str
+    path: Path
+    sweep: Sweep
+
+
+def load(name: str, overrides: list[str]) -> Experiment:
+    """The experiment called `name` (a path, or a file's name in experiments/).
+
+    `overrides` are `path=value` settings applied to every run. Raises `SpecError`.
+    """
+    path = _find(name)
+    sweep, doc = _execute(path)
+    points = list(sweep.points)
+    for setting in overrides:
+        points = _override(points, setting)
+    return Experiment(name=path.stem, doc=doc, path=path, sweep=Sweep(points))
+
+
+def _find(name: str) -> Path:
+    for path in (Path(name), FOLDER / f"{name}.py"):
+        if path.suffix == ".py" and path.is_file():
+            if not re.fullmatch(r"[A-Za-z0-9][\w-]*", path.stem):
+                raise SpecError(f"{path.name}: use letters, digits, _ and - in names")
+            return path
+    here = sorted(p.stem for p in FOLDER.glob("*.py") if not p.stem.startswith("_"))
+    known = f"; experiments/ has {', '.join(here)}" if here else ""
+    raise SpecError(f"no experiment {name!r}: it is not a Python file{known}")
+
+
+def _execute(path: Path) -> tuple[Sweep, str]:
+    module_name = f"experiments.{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Registered first: a family defined in the file is imported from here by name.
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    # Whatever the file raises is the user's to mend: say where, in one line.
+    except Exception as error:
+        raise SpecError(f"{_where(path, error)}: {_what(error)}") from error
+    sweep = getattr(module, "SWEEP", None)
+    if not isinstance(sweep, Sweep):
+        raise SpecError(f"{path} is not an experiment: it does not define SWEEP")
+    return sweep, (module.__doc__ or "").strip()
+
+
+def _where(path: Path, error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{path}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if Path(f.filename).name == path.name]
+    return f"{path}:{lines[-1]}" if lines else str(path)
+
+
+def _what(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SpecError) else f"{type(error).__name__}: {text}"
+
+
+def _override(points: list[Point], setting: str) -> list[Point]:
+    path, equals, text = setting.partition("=")
+    if not equals:
+        raise SpecError(f"--set {setting!r} is not path=value, such as optim.lr=0.01")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    return [
+        dataclasses.replace(point, run=assign(point.run, path.strip(), value))
+        for point in points
+    ]

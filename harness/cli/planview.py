@@ -1,0 +1,135 @@
+"""What `harness plan` says about a sweep, as data and as text."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from typing import Any
+
+from harness.cli.labels import duration, model_label, si
+from harness.plan import Cohort, Plan, PlannedRun
+from harness.store import Store
+
+
+def describe(made: Plan, store: Store | None) -> dict[str, Any]:
+    """Models, tokens, FLOPs, price and warnings, ready for JSON."""
+    finished = store.finished() if store else set()
+    left = made.without(finished)
+    rates = _rates(store) if store else {}
+    return {
+        "runs": len(made.runs),
+        "duplicates": made.duplicates,
+        "finished": len(made.runs) - len(left.runs),
+        "cohorts": len(made.cohorts),
+        "models": [_model_row(c, finished) for c in _by_size(made)],
+        "flops_alone": float(made.flops_alone),
+        "flops": float(made.flops),
+        "flops_left": float(left.flops),
+        "seconds_left": _seconds(left, rates),
+        "warnings": _warnings(made),
+    }
+
+
+def text(view: dict[str, Any], shown: int) -> str:
+    """`describe` for a person."""
+    lines = [
+        f"{view['runs']} runs, {view['finished']} finished, "
+        f"{view['cohorts']} compiled programs"
+    ]
+    head = ("model", "N matmul", "N total", "D from", "D to", "C", "runs", "done")
+    form = "{:<32} {:>9} {:>9} {:>8} {:>8} {:>9} {:>5} {:>5}"
+    lines.append(form.format(*head))
+    for row in view["models"][:shown]:
+        lines.append(
+            form.format(
+                row["model"],
+                si(row["n_matmul"]),
+                si(row["n_total"]),
+                si(row["tokens"][0]),
+                si(row["tokens"][1]),
+                f"{row['flops']:.2e}",
+                row["runs"],
+                row["finished"],
+            )
+        )
+    if (more := len(view["models"]) - shown) > 0:
+        lines.append(f"… and {more} more models")
+    saved = view["flops_alone"] / max(1.0, view["flops"])
+    lines.append(
+        f"{view['flops']:.3g} FLOPs with shared trunks, {saved:.2f}× fewer than run "
+        f"by run; {view['flops_left']:.3g} to do"
+    )
+    seconds = view["seconds_left"]
+    lines.append(
+        f"about {duration(seconds)} to do, at the speed of the runs finished here"
+        if seconds is not None
+        else "time: not known before a run has finished in this results folder"
+    )
+    lines += [f"warning: {warning}" for warning in view["warnings"]]
+    return "\n".join(lines)
+
+
+def _by_size(made: Plan) -> list[Cohort]:
+    return sorted(made.cohorts, key=lambda c: c.runs[0].counts.n_matmul)
+
+
+def _model_row(cohort: Cohort, finished: set[str]) -> dict[str, Any]:
+    runs = cohort.runs
+    tokens = [r.run.tokens for r in runs]
+    return {
+        "model": model_label(runs[0].run),
+        "n_matmul": runs[0].counts.n_matmul,
+        "n_total": runs[0].counts.n_total,
+        "tokens": [min(tokens), max(tokens)],
+        "flops": float(cohort.flops),
+        "runs": len(runs),
+        "finished": sum(r.run_id in finished for r in runs),
+    }
+
+
+def _rates(store: Store) -> dict[int, list[float]]:
+    """FLOP/s of finished runs, by `n_matmul`."""
+    import pyarrow.parquet as pq
+
+    rates: defaultdict[int, list[float]] = defaultdict(list)
+    if store.runs_path.exists():
+        columns = ["n_matmul", "flops_train", "seconds_train", "status"]
+        for row in pq.read_table(store.runs_path, columns=columns).to_pylist():
+            if row["status"] == "done" and row["seconds_train"]:
+                speed = row["flops_train"] / row["seconds_train"]
+                rates[row["n_matmul"]].append(speed)
+    return rates
+
+
+def _seconds(left: Plan, rates: dict[int, list[float]]) -> float | None:
+    """Seconds to train `left`, at the median speed of its size or else of all sizes."""
+    if not rates and left.runs:
+        return None
+    every = [rate for group in rates.values() for rate in group]
+    return sum(
+        cohort.flops
+        / statistics.median(rates.get(cohort.runs[0].counts.n_matmul) or every)
+        for cohort in left.cohorts
+    )
+
+
+def _warnings(made: Plan) -> list[str]:
+    found = []
+    ratios = {_ratio(r) for r in made.runs}
+    if len(made.runs) > 1 and max(ratios) / min(ratios) < 1.5:
+        found.append(
+            "every run has nearly the same D/N: no law in both N and D can be "
+            "identified from this grid; vary tokens per parameter"
+        )
+    if repeated := sum(r.run.tokens > r.run.data.unique for r in made.runs):
+        found.append(
+            f"{repeated} runs see some data more than once; the columns epochs and "
+            "unique_tokens say how often"
+        )
+    if made.duplicates:
+        found.append(f"{made.duplicates} points of the grid are the same run as others")
+    return found
+
+
+def _ratio(planned: PlannedRun) -> float:
+    return planned.run.tokens / planned.counts.n_matmul

@@ -1,0 +1,108 @@
+"""Parameters and FLOPs in closed form, every convention a named field.
+
+A multiply-add is 2 FLOPs. Lookups, norms, activations, softmax and the optimiser count
+0, and nothing is recomputed. Training costs three forward passes, less the gradient
+with respect to real-valued raw input, which nobody computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.spec import RunSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Params:
+    """Parameters by role. A tied head is a use of the embedding, not a parameter."""
+
+    embed: int
+    """Lookup tables: token embedding and learned positions."""
+    head: int
+    """Unembedding or classifier (weights and biases); 0 if tied."""
+    body_matrices: int
+    """Weights of the body that take part in matrix products."""
+    body_vectors: int = 0
+    """Norm gains and biases of the body."""
+    head_matrix: int
+    """Weights that the head multiplies with, tied or not."""
+
+    @property
+    def body(self) -> int:
+        return self.body_matrices + self.body_vectors
+
+    @property
+    def total(self) -> int:
+        return self.embed + self.head + self.body
+
+    @property
+    def matmul(self) -> int:
+        return self.body_matrices + self.head_matrix
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForwardFlops:
+    """FLOPs of one forward pass over one example."""
+
+    full: int
+    """Attention counted over all pairs: what a dense kernel executes."""
+    causal: int
+    """Attention counted over the half that is not masked."""
+    raw_input: int = 0
+    """Share of layers fed by real-valued raw input (no gradient flows to it)."""
+    chinchilla: int | None = None
+    """Hoffmann et al. 2022, Appendix F; None where that table does not apply."""
+
+    def train(self) -> int:
+        """Forward and backward, full attention."""
+        return 3 * self.full - self.raw_input
+
+    def train_causal(self) -> int:
+        """Forward and backward, causal attention."""
+        return 3 * self.causal - self.raw_input
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """All conventions for one run; the field names are columns of the runs table."""
+
+    n_embed: int
+    n_head: int
+    n_body: int
+    n_total: int
+    n_matmul: int
+    n_nonembed: int
+    flops_train: int
+    flops_train_causal: int
+    flops_6nd_total: int
+    flops_6nd_nonembed: int
+    flops_6nd_matmul: int
+    flops_chinchilla: int | None
+
+
+def train_flops_per_step(run: RunSpec) -> int:
+    """FLOPs of one optimiser step of `run`, full attention."""
+    return run.batch * run.model.forward_flops(run.data.shape).train()
+
+
+def count(run: RunSpec) -> Counts:
+    """Parameters and total training FLOPs of `run` under every convention."""
+    n = run.model.params(run.data.shape)
+    forward = run.model.forward_flops(run.data.shape)
+    examples = run.steps * run.batch
+    six_d = 6 * run.tokens
+    chinchilla = forward.chinchilla
+    return Counts(
+        n_embed=n.embed,
+        n_head=n.head,
+        n_body=n.body,
+        n_total=n.total,
+        n_matmul=n.matmul,
+        n_nonembed=n.total - n.embed - n.head,
+        flops_train=examples * forward.train(),
+        flops_train_causal=examples * forward.train_causal(),
+        flops_6nd_total=six_d * n.total,
+        flops_6nd_nonembed=six_d * (n.total - n.embed - n.head),
+        flops_6nd_matmul=six_d * n.matmul,
+        flops_chinchilla=None if chinchilla is None else 3 * examples * chinchilla,
+    )

@@ -1,0 +1,204 @@
+"""Text as windows of tokens: bytes of `.txt` files, or ready-made token files."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import glob
+import hashlib
+import lzma
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.dataset import Arrays, Dataset
+from harness.data.order import epoch_order
+from harness.errors import DataError
+from harness.spec import Text
+
+AUSTEN_HELD_OUT = "persuasion"
+HELD_OUT_SHARE = 0.05
+"""Tail of a corpus that is held out when no other text is named."""
+
+Tokens = NDArray[Any]
+"""Flat uint8 or uint16, in memory or mapped from a file."""
+
+
+def resolve(spec: Text) -> Text:
+    """`spec` with its content hash and the number of unique tokens filled in."""
+    train, held_out = tokens(spec)
+    windows = _windows(train, spec)
+    _eval_offsets(held_out, spec)
+    available = windows * spec.context
+    unique = available if spec.unique_tokens is None else spec.unique_tokens
+    if unique > available:
+        raise DataError(
+            f"unique_tokens {unique:,} were asked for but {spec.corpus} has "
+            f"{available:,} (whole windows of {spec.context})"
+        )
+    digest = _digest(spec.corpus, spec.held_out, _stamps(spec))
+    if spec.digest not in (None, digest):
+        raise DataError(f"{spec.corpus} has changed: its hash is now {digest}")
+    return dataclasses.replace(spec, unique_tokens=unique, digest=digest)
+
+
+def load(spec: Text, seed_data: int) -> Dataset:
+    """The data set of a resolved spec."""
+    train, held_out = tokens(spec)
+    T, windows = spec.context, _windows(train, spec)
+    examples: int | NDArray[np.int64] = windows
+    if spec.unique < windows * T:
+        # A prefix of one fixed permutation: smaller subsets lie inside larger ones.
+        prefix = np.arange(spec.unique // T, dtype=np.int64)
+        examples = np.sort(epoch_order(seed_data, windows, prefix))
+    span = np.arange(T + 1)
+
+    def gather(arrays: Arrays, offsets: NDArray) -> tuple[NDArray, NDArray]:
+        window = arrays["tokens"][offsets[..., None] + span]
+        return window[..., :-1], window[..., 1:]
+
+    def subset(
+        arrays: Arrays, index: NDArray[np.int64]
+    ) -> tuple[Arrays, NDArray[np.int64]]:
+        flat = arrays["tokens"][index.reshape(-1, 1) * T + span].reshape(-1)
+        starts = np.arange(index.size).reshape(index.shape) * (T + 1)
+        return {"tokens": flat}, starts
+
+    return Dataset(
+        train={"tokens": train},
+        held_out={"tokens": np.asarray(held_out)},
+        eval_offsets=_eval_offsets(held_out, spec),
+        examples=examples,
+        locate=lambda index: index * T,
+        gather=gather,
+        subset=subset,
+    )
+
+
+def tokens(spec: Text) -> tuple[Tokens, Tokens]:
+    """Training and held-out tokens. Raises `DataError` if either cannot be read."""
+    train, held_out = _tokens(spec.corpus, spec.held_out, _stamps(spec))
+    for part in (train, held_out):
+        # uint8 cannot exceed 256: only wider tokens need to be looked at.
+        if (part.dtype != np.uint8 or spec.vocab < 256) and part.max() >= spec.vocab:
+            raise DataError(
+                f"{spec.corpus} holds token {part.max()} but vocab is {spec.vocab}; "
+                f"set vocab to at least {int(part.max()) + 1}"
+            )
+    return train, held_out
+
+
+def _eval_offsets(held_out: Tokens, spec: Text) -> NDArray[np.int64]:
+    """Starts of `eval_sequences` windows, evenly spaced over the held-out text."""
+    windows = _windows(held_out, spec)
+    if spec.eval_sequences > windows:
+        raise DataError(
+            f"eval_sequences {spec.eval_sequences:,} were asked for but the held-out "
+            f"text has {windows:,} windows of {spec.context} tokens"
+        )
+    spaced = np.linspace(0, windows - 1, spec.eval_sequences)
+    return np.round(spaced).astype(np.int64) * spec.context
+
+
+def _windows(part: Tokens, spec: Text) -> int:
+    """Non-overlapping windows: each needs one token more, its last target."""
+    windows = (len(part) - 1) // spec.context
+    if windows < 1:
+        raise DataError(
+            f"{spec.corpus} has {len(part):,} tokens, fewer than one window of "
+            f"context {spec.context} and its last target"
+        )
+    return windows
+
+
+Stamps = tuple[tuple[str, int, int], ...]
+
+
+def _stamps(spec: Text) -> Stamps:
+    """Path, size and time of each file: a changed file is read again."""
+    patterns = [p for p in (spec.corpus, spec.held_out) if p not in (None, "austen")]
+    files = [file for pattern in patterns for file in _files(pattern)]
+    return tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
+
+
+@functools.lru_cache(maxsize=8)
+def _tokens(corpus: str, held_out: str | None, _: Stamps) -> tuple[Tokens, Tokens]:
+    if corpus == "austen":
+        return _austen(), _read(held_out) if held_out else _austen(held_out=True)
+    train = _read(corpus)
+    if held_out:
+        return train, _read(held_out)
+    cut = int(len(train) * (1 - HELD_OUT_SHARE))
+    return train[:cut], train[cut:]
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(corpus: str, held_out: str | None, stamps: Stamps) -> str:
+    digest = hashlib.sha256()
+    for part in _tokens(corpus, held_out, stamps):
+        digest.update(f"{part.dtype}{len(part)}".encode())
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()[:16]
+
+
+def _austen(*, held_out: bool = False) -> Tokens:
+    folder = resources.files("harness.data") / "corpora" / "austen"
+    texts = [
+        lzma.decompress(file.read_bytes())
+        for file in sorted(folder.iterdir(), key=lambda f: f.name)
+        if file.name.endswith(".txt.xz")
+        and file.name.startswith(AUSTEN_HELD_OUT) == held_out
+    ]
+    return np.frombuffer(b"".join(texts), np.uint8)
+
+
+def _files(pattern: str) -> list[Path]:
+    files = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+    files = [file for file in files if file.is_file()]
+    if not files:
+        raise DataError(
+            f"no file matches corpus {pattern!r}; give 'austen' or a path or glob of "
+            ".txt, .npy or .bin files"
+        )
+    return files
+
+
+def _read(pattern: str) -> Tokens:
+    parts = [_read_file(file) for file in _files(pattern)]
+    if len(parts) == 1:
+        return parts[0]
+    if len({part.dtype for part in parts}) > 1:
+        raise DataError(f"{pattern} mixes token files of different widths")
+    return np.concatenate(parts)
+
+
+def _read_file(file: Path) -> Tokens:
+    if file.stat().st_size == 0:
+        raise DataError(f"{file} is empty")
+    match file.suffix:
+        case ".txt":
+            return np.memmap(file, np.uint8, mode="r")
+        case ".bin":
+            if file.stat().st_size % 2:
+                raise DataError(f"{file} has an odd size: .bin files hold uint16")
+            return np.memmap(file, np.uint16, mode="r")
+        case ".npy":
+            return _read_npy(file)
+        case suffix:
+            raise DataError(f"{file}: no reader for {suffix!r}; use .txt, .npy or .bin")
+
+
+def _read_npy(file: Path) -> Tokens:
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{file} is not a readable .npy file: {error}") from None
+    if array.ndim != 1 or array.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"{file} holds {array.dtype} of shape {array.shape}; tokens are a flat "
+            "uint8 or uint16 array"
+        )
+    return array

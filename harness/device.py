@@ -1,0 +1,85 @@
+"""The device: persistent compile cache, precision, name, memory, peak FLOP/s."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+PEAK_FLOPS = {
+    # Dense bfloat16 tensor-core rates from the vendors' data sheets, FLOP/s.
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5p": 459e12,
+}
+"""bfloat16 peak by `device_kind`. A device that is not here has no MFU."""
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def enable_compile_cache() -> Path:
+    """Keeps compiled programs in the user's cache folder, across processes."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "scaling-harness" / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # Small programs are the rule here: without these two, none would be kept.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return folder
+
+
+def describe() -> dict[str, str | int]:
+    """Device columns of a run record."""
+    device = jax.devices()[0]
+    kind = device.device_kind
+    name = _cpu_name() if device.platform == "cpu" else kind
+    return {
+        "device": name,
+        "device_platform": device.platform,
+        "device_count": jax.device_count(),
+        "cpu_cores": len(os.sched_getaffinity(0)) if _has_affinity() else 0,
+        "os": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def peak_memory() -> int | None:
+    """Peak bytes used so far: on the accelerator, or resident on a CPU."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return int(stats["peak_bytes_in_use"])
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def mfu(flops_per_second: float, precision: str) -> float | None:
+    """Model FLOP utilisation, or None where the device's peak is not in the table."""
+    peak = PEAK_FLOPS.get(jax.devices()[0].device_kind)
+    if peak is None or precision != "bfloat16":
+        return None
+    return flops_per_second / (peak * jax.device_count())
+
+
+def _has_affinity() -> bool:
+    return hasattr(os, "sched_getaffinity")
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,143 @@
+"""From a sweep to work: ids, cohorts, shared trunks, exact price.
+
+A cohort is one compiled program: runs of equal shapes. Within it, runs that differ only
+in length share a trunk: the training they have in common, up to where each one's
+learning rate starts to decay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness import data
+from harness.count import Counts, count, train_flops_per_step
+from harness.spec import SPEC_VERSION, RunSpec, canonical_json, hash_id
+from harness.sweep import Point, Scalar
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedRun:
+    """A run with its id, grid coordinates and counts."""
+
+    run_id: str
+    run: RunSpec
+    coords: Mapping[str, Scalar]
+    counts: Counts
+
+    @property
+    def branch_step(self) -> int:
+        """Steps shared with longer runs of the same trunk."""
+        return self.run.optim.decay_start(self.run.steps)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Trunk:
+    """Runs that differ only in length, in the order in which they branch off."""
+
+    runs: tuple[PlannedRun, ...]
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps needed to train them all together."""
+        shared = max(r.branch_step for r in self.runs)
+        return shared + sum(r.run.steps - r.branch_step for r in self.runs)
+
+    @property
+    def flops(self) -> int:
+        """Training FLOPs of those steps."""
+        return self.steps * train_flops_per_step(self.runs[0].run)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Cohort:
+    """Trunks whose runs have equal shapes: one compiled program trains them."""
+
+    trunks: tuple[Trunk, ...]
+
+    @property
+    def runs(self) -> list[PlannedRun]:
+        return [run for trunk in self.trunks for run in trunk.runs]
+
+    @property
+    def flops(self) -> int:
+        return sum(trunk.flops for trunk in self.trunks)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A sweep made concrete: data read, ids known, duplicates merged."""
+
+    runs: tuple[PlannedRun, ...]
+    cohorts: tuple[Cohort, ...]
+    duplicates: int
+
+    @property
+    def sweep_id(self) -> str:
+        """The same for the same runs at the same coordinates, whatever their order."""
+        return hash_id(sorted((r.run_id, sorted(r.coords.items())) for r in self.runs))
+
+    @property
+    def flops_alone(self) -> int:
+        """Training FLOPs if no two runs shared a trunk."""
+        return sum(run.counts.flops_train for run in self.runs)
+
+    @property
+    def flops(self) -> int:
+        """Training FLOPs as planned."""
+        return sum(cohort.flops for cohort in self.cohorts)
+
+    def without(self, finished: Iterable[str]) -> Plan:
+        """The plan of the runs that are not finished yet."""
+        done = set(finished)
+        left = [run for run in self.runs if run.run_id not in done]
+        return Plan(runs=tuple(left), cohorts=_cohorts(left), duplicates=0)
+
+
+def plan(points: Sequence[Point]) -> Plan:
+    """Reads the data sets' sizes and hashes, then groups the runs.
+
+    Raises `DataError` for missing corpora and for more unique data than exists.
+    """
+    resolved = {p.run.data: data.resolve(p.run.data) for p in points}
+    runs: dict[str, PlannedRun] = {}
+    for point in points:
+        run = dataclasses.replace(point.run, data=resolved[point.run.data])
+        planned = PlannedRun(
+            run_id=run.run_id, run=run, coords=point.coords, counts=count(run)
+        )
+        runs.setdefault(planned.run_id, planned)
+    kept = list(runs.values())
+    return Plan(
+        runs=tuple(kept), cohorts=_cohorts(kept), duplicates=len(points) - len(kept)
+    )
+
+
+def cohort_key(run: RunSpec) -> tuple[object, ...]:
+    """What fixes the shapes and the operations of the compiled program."""
+    return (
+        run.model,
+        run.data.shape,
+        run.data.program_key(),
+        run.batch,
+        run.optim.optimizer,
+        run.precision,
+    )
+
+
+def trunk_key(run: RunSpec) -> str:
+    """Equal for runs that differ only in how long they train."""
+    fields = run.identity() | {"steps": 0, "spec_version": SPEC_VERSION}
+    return canonical_json(fields)
+
+
+def _cohorts(runs: Sequence[PlannedRun]) -> tuple[Cohort, ...]:
+    trunks: defaultdict[str, list[PlannedRun]] = defaultdict(list)
+    for run in runs:
+        trunks[trunk_key(run.run)].append(run)
+    cohorts: defaultdict[tuple[object, ...], list[Trunk]] = defaultdict(list)
+    for members in trunks.values():
+        members.sort(key=lambda r: (r.branch_step, r.run.steps))
+        cohorts[cohort_key(members[0].run)].append(Trunk(runs=tuple(members)))
+    return tuple(Cohort(trunks=tuple(group)) for group in cohorts.values())

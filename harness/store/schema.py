@@ -1,0 +1,117 @@
+"""The two tables that the halves of the house share, and how a record becomes a row."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+FORMAT = 1
+"""Version of the layout; a reader refuses a greater one."""
+
+METRICS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("step", pa.int64()),
+        ("tokens", pa.int64()),
+        ("flops", pa.float64()),
+        ("wall_s", pa.float64()),
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("annealed", pa.bool_()),
+    ]
+)
+"""Long rows: new metrics never change it. `annealed` marks the end of a decay."""
+
+RUN_TYPES: dict[str, pa.DataType] = {
+    "run_id": pa.string(),
+    "sweep": pa.string(),
+    "family": pa.string(),
+    "status": pa.string(),
+    "tokens": pa.int64(),
+    **{
+        f"n_{role}": pa.int64()
+        for role in ("embed", "head", "body", "total", "matmul", "nonembed")
+    },
+    **{
+        f"flops_{kind}": pa.float64()
+        for kind in (
+            "train",
+            "train_causal",
+            "6nd_total",
+            "6nd_nonembed",
+            "6nd_matmul",
+            "chinchilla",
+        )
+    },
+    "loss": pa.float64(),
+    "loss_se": pa.float64(),
+    "best_loss": pa.float64(),
+    "train_loss": pa.float64(),
+    "bits_per_byte": pa.float64(),
+    "unique_tokens": pa.int64(),
+    "epochs": pa.float64(),
+    "annealed": pa.bool_(),
+    "diverged_step": pa.int64(),
+    "attempts": pa.int64(),
+    "population": pa.int64(),
+    "seconds_compile": pa.float64(),
+    "seconds_train": pa.float64(),
+    "tokens_per_second": pa.float64(),
+    "mfu": pa.float64(),
+    "peak_memory": pa.int64(),
+}
+"""Columns that every runs table has, in this order; spec fields and the rest follow."""
+
+
+def parquet_bytes(table: pa.Table, **metadata: str) -> bytes:
+    """`table` as a parquet file: zstd, page checksums, format and metadata in the
+    footer."""
+    stamped = {"harness.format": str(FORMAT), **metadata}
+    merged = {**(table.schema.metadata or {}), **stamped}
+    sink = io.BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata(merged),
+        sink,
+        compression="zstd",
+        write_page_checksum=True,
+    )
+    return sink.getvalue()
+
+
+def metrics_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Metric rows in the fixed schema."""
+    return pa.Table.from_pylist(list(rows), schema=METRICS)
+
+
+def runs_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """One row per run: the fixed columns, then every other key that a row has."""
+    others = sorted({key for row in rows for key in row} - RUN_TYPES.keys())
+    names = [*RUN_TYPES, *others]
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    arrays = [pa.array(columns[n], type=_type(n, columns[n])) for n in names]
+    return pa.Table.from_arrays(arrays, names=names)
+
+
+def json_bytes(value: Any, *, indent: int | None = 1) -> bytes:
+    """JSON with sorted keys; non-finite numbers must have been made null before."""
+    text = json.dumps(value, indent=indent, sort_keys=True, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def _type(name: str, values: Sequence[Any]) -> pa.DataType:
+    if name in RUN_TYPES:
+        return RUN_TYPES[name]
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {bool} and kinds:
+        return pa.bool_()
+    if kinds <= {int} and kinds:
+        return pa.int64()
+    if kinds <= {int, float}:
+        return pa.float64()
+    return pa.string()

@@ -1,0 +1,116 @@
+"""Writing a store. Every file is published whole; the record of a run comes last."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import socket
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import StoreError
+from harness.store import schema
+from harness.store.publish import publish, publish_once
+from harness.store.read import Store, open_store
+
+
+def create_store(root: Path) -> Store:
+    """Opens the store at `root`, making it if there is none."""
+    if root.exists() and not root.is_dir():
+        raise StoreError(f"{root} is a file, not a folder for results")
+    publish_once(root / "_store.json", schema.json_bytes({"format": schema.FORMAT}))
+    return open_store(root)
+
+
+def add_sweep(store: Store, sweep: Mapping[str, Any]) -> None:
+    """Freezes a sweep's expansion under its id; the same sweep is written once."""
+    stamped = {**sweep, "created": now()}
+    path = store.root / "sweeps" / f"{sweep['sweep_id']}.json"
+    if not path.exists():
+        publish_once(path, schema.json_bytes(stamped, indent=None))
+
+
+def add_run(
+    store: Store, record: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Publishes a finished run: metrics first, then the record that makes it done.
+
+    Returns False, and changes nothing that counts, if the run was published before.
+    """
+    run_id = record["run_id"]
+    table = schema.metrics_table(metrics)
+    content = schema.parquet_bytes(table, run_id=run_id)
+    publish(store.metrics_path(run_id), content)
+    return publish_once(store.record_path(run_id), schema.json_bytes(record))
+
+
+def add_failure(store: Store, run_id: str, error: BaseException) -> None:
+    """Records a failed attempt with its error in full."""
+    lines = traceback.format_exception(error)
+    record = {
+        "run_id": run_id,
+        "time": now(),
+        "error": f"{type(error).__name__}: {error}",
+        "traceback": "".join(lines),
+        "host": socket.gethostname(),
+    }
+    folder, attempt = store.root / "failures", 1
+    while not publish_once(
+        folder / f"{run_id}.{attempt:06d}.json", schema.json_bytes(record)
+    ):
+        attempt += 1
+
+
+def refresh_runs(store: Store) -> None:
+    """Rebuilds `runs.parquet` from the records and the newest sweep's coordinates."""
+    names: dict[str, str] = {}
+    coords: dict[str, dict[str, Any]] = {}
+    for sweep in store.sweeps():
+        for point in sweep["points"]:
+            names[point["run_id"]] = sweep["name"]
+            coords[point["run_id"]] = point["coords"]
+    rows = [
+        store.record(run_id)["row"]
+        | {"sweep": names.get(run_id)}
+        | {f"grid.{k}": v for k, v in coords.get(run_id, {}).items()}
+        for run_id in sorted(store.finished())
+    ]
+    publish(store.runs_path, schema.parquet_bytes(schema.runs_table(rows)))
+
+
+@contextlib.contextmanager
+def sole_worker(store: Store) -> Iterator[None]:
+    """Holds the store for this process; raises `StoreError` if another one does.
+
+    The lock is the operating system's, so it goes with the process, however that ends.
+    """
+    path = store.root / "work" / "worker.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        _lock(file.fileno(), path)
+        file.truncate(0)
+        file.write(f"{socket.gethostname()} {os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def now() -> str:
+    """UTC, to the second, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _lock(handle: int, path: Path) -> None:
+    if os.name != "posix":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = path.read_text().strip() or "another process"
+        raise StoreError(
+            f"{path.parent.parent} is being trained by {holder}; wait for it to end"
+        ) from None

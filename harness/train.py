@@ -1,0 +1,257 @@
+"""Trains a trunk: the steps its runs share once, then each run's own last steps.
+
+A run's numbers are the same whether it is trained alone or as a branch: the state at
+its branch step is a copy, the batches and learning rates are functions of the step, and
+the evaluation grid below the branch step is common to all lengths.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from harness import device
+from harness.data import Dataset
+from harness.models import build
+from harness.optim import hyper, learning_rates
+from harness.plan import PlannedRun, Trunk
+from harness.spec import RunSpec
+from harness.step import Batches, State, functions
+
+CHUNK = 64
+"""Most steps in one call of the compiled program."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """A cohort's compiled functions and its data on the device."""
+
+    dataset: Dataset
+    train_data: Any
+    held_out: Any
+    eval_offsets: jax.Array
+    init: Callable[..., State]
+    train_chunk: Callable[..., tuple[State, jax.Array]]
+    evaluate: Callable[..., jax.Array]
+    compile_s: float
+
+    def with_data(self, dataset: Dataset, run: RunSpec) -> Program:
+        """The same compiled functions on other data of the same shapes."""
+        return dataclasses.replace(
+            self,
+            dataset=dataset,
+            train_data=_device_data(dataset, run),
+            held_out=jax.tree.map(jnp.asarray, dataset.held_out),
+            eval_offsets=jnp.asarray(dataset.eval_offsets, jnp.int32),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """Held-out loss after `step` updates (nats per token, or mean squared error)."""
+
+    step: int
+    loss: float
+    loss_se: float
+    seconds: float
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class History:
+    """What a run has seen so far: a loss per step, evaluations on the grid."""
+
+    losses: list[float] = dataclasses.field(default_factory=list)
+    evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+
+    def branch(self) -> History:
+        """A copy that a branch continues."""
+        return History(
+            losses=[*self.losses],
+            evaluations=[*self.evaluations],
+            seconds=self.seconds,
+        )
+
+    @property
+    def diverged_step(self) -> int | None:
+        """First step whose training loss is not finite."""
+        bad = np.flatnonzero(~np.isfinite(self.losses))
+        return int(bad[0]) if len(bad) else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """A finished run, as it goes into the store."""
+
+    planned: PlannedRun
+    status: str
+    history: History
+    compile_s: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """A chunk was trained: the run it was for, where that stands, its last loss."""
+
+    planned: PlannedRun
+    step: int
+    new_steps: int
+    loss: float
+
+
+Report = Callable[[Progress], None]
+
+
+def compile_cohort(run: RunSpec, dataset: Dataset) -> Program:
+    """Compiles the three functions for the shapes of `run`."""
+    start = time.perf_counter()
+    task = run.data.shape
+    model = build(run.model, task, device.DTYPES[run.precision])
+    fns = functions(model, dataset.gather, task.kind, run.optim.optimizer)
+    train_data = _device_data(dataset, run)
+    held_out = jax.tree.map(jnp.asarray, dataset.held_out)
+    eval_offsets = jnp.asarray(dataset.eval_offsets, jnp.int32)
+    key = jax.random.key(run.seed_init)
+    state = jax.eval_shape(fns.init, key)
+    chunk = Batches(
+        jax.ShapeDtypeStruct((CHUNK, run.batch), jnp.int32),
+        jax.ShapeDtypeStruct((CHUNK,), jnp.float32),
+    )
+    train_chunk = jax.jit(fns.train_chunk, donate_argnums=0)
+    evaluate = jax.jit(fns.evaluate)
+    scalars = hyper(run.optim)
+    return Program(
+        dataset=dataset,
+        train_data=train_data,
+        held_out=held_out,
+        eval_offsets=eval_offsets,
+        init=jax.jit(fns.init).lower(key).compile(),
+        train_chunk=train_chunk.lower(
+            state, scalars, train_data, chunk, jnp.int32(0)
+        ).compile(),
+        evaluate=evaluate.lower(state.params, held_out, eval_offsets).compile(),
+        compile_s=time.perf_counter() - start,
+    )
+
+
+def train_trunk(trunk: Trunk, program: Program, report: Report) -> Iterator[Result]:
+    """Trains the trunk's runs, yielding each as soon as it is finished."""
+    leg = Leg(program=program, report=report)
+    runs = trunk.runs
+    key = jax.random.key(runs[0].run.seed_init)
+    state, history = program.init(key), History()
+    for index, planned in enumerate(runs):
+        state = leg.advance(state, history, planned, planned.branch_step)
+        last = index == len(runs) - 1
+        # The next chunk donates its state: a branch needs a copy of its own.
+        own = state if last else jax.tree.map(jnp.copy, state)
+        branch = history if last else history.branch()
+        leg.advance(own, branch, planned, planned.run.steps)
+        yield _result(planned, branch, program.compile_s if index == 0 else 0.0)
+
+
+def eval_grid(steps: int, per_octave: int) -> list[int]:
+    """Steps of evaluation: round(2^(k / per_octave)) up to `steps`, and `steps`."""
+    last = math.ceil(per_octave * math.log2(max(1, steps)))
+    grid = {round(2 ** (k / per_octave)) for k in range(last + 1)}
+    return sorted({step for step in grid if step < steps} | {steps})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Leg:
+    """Moves a state forward along one run's schedule."""
+
+    program: Program
+    report: Report
+
+    def advance(
+        self, state: State, history: History, planned: PlannedRun, to: int
+    ) -> State:
+        """Trains up to step `to`, evaluating on the run's grid on the way.
+
+        Stops early once the training loss is not finite; `history` then says so.
+        """
+        run = planned.run
+        begun = time.perf_counter() - history.seconds
+        grid = set(eval_grid(run.steps, run.evals_per_octave))
+        step = len(history.losses)
+        while step < to and history.diverged_step is None:
+            stop = min([to, step + CHUNK, *(g for g in grid if g > step)])
+            state, losses = self._chunk(state, run, step, stop)
+            # Both are dispatched before either is waited for.
+            held_out = self._evaluate(state) if stop in grid else None
+            history.losses += np.asarray(losses)[: stop - step].tolist()
+            history.seconds = time.perf_counter() - begun
+            if held_out is not None:
+                history.evaluations.append(_evaluation(held_out, stop, history))
+            self.report(
+                Progress(
+                    planned=planned,
+                    step=stop,
+                    new_steps=stop - step,
+                    loss=history.losses[-1],
+                )
+            )
+            step = stop
+        return state
+
+    def _chunk(
+        self, state: State, run: RunSpec, first: int, last: int
+    ) -> tuple[State, jax.Array]:
+        program, dataset = self.program, self.program.dataset
+        examples = np.zeros((CHUNK, run.batch), np.int64)
+        examples[: last - first] = dataset.order(run.seed_order, run.batch, first, last)
+        lr = np.zeros(CHUNK, np.float32)
+        lr[: last - first] = learning_rates(run.optim, run.steps, first, last)
+        if dataset.fits_device:
+            data, offsets = program.train_data, dataset.locate(examples)
+        else:
+            data, offsets = dataset.subset(dataset.train, examples)
+        batches = Batches(offsets.astype(np.int32), lr)
+        return program.train_chunk(
+            state, hyper(run.optim), data, batches, np.int32(last - first)
+        )
+
+    def _evaluate(self, state: State) -> jax.Array:
+        program = self.program
+        return program.evaluate(state.params, program.held_out, program.eval_offsets)
+
+
+def _device_data(dataset: Dataset, run: RunSpec) -> Any:
+    if dataset.fits_device:
+        return jax.tree.map(jnp.asarray, dataset.train)
+    sample = np.zeros((CHUNK, run.batch), np.int64)
+    return dataset.subset(dataset.train, sample)[0]
+
+
+def _evaluation(held_out: jax.Array, step: int, history: History) -> Evaluation:
+    losses = np.asarray(held_out, np.float64)
+    return Evaluation(
+        step=step,
+        loss=float(losses.mean()),
+        loss_se=float(losses.std(ddof=1) / math.sqrt(len(losses))),
+        seconds=history.seconds,
+    )
+
+
+def _result(planned: PlannedRun, history: History, compile_s: float) -> Result:
+    diverged = history.diverged_step
+    if diverged is None and not math.isfinite(history.evaluations[-1].loss):
+        diverged = planned.run.steps
+    if diverged is not None:
+        # Evaluated before the loss stopped being finite, whatever the chunking was.
+        history.losses = history.losses[: diverged + 1]
+        history.evaluations = [e for e in history.evaluations if e.step <= diverged]
+    return Result(
+        planned=planned,
+        status="done" if diverged is None else "diverged",
+        history=history,
+        compile_s=compile_s,
+    )
