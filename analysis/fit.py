@@ -144,17 +144,6 @@ def _distinct(solution: solver.Solution, lowest: float, keep: int = 4) -> np.nda
     return solution.theta[chosen]
 
 
-def jacobian(problem: Problem, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals (rows,) and their Jacobian (rows, p) in solver coordinates."""
-    log = problem.objective.space == "log"
-
-    def residuals(t: Any) -> Any:
-        return solver.residuals(problem.law, t, problem.columns, problem.y, log)
-
-    with jax.enable_x64(True):
-        return np.asarray(residuals(theta)), np.asarray(jax.jacfwd(residuals)(theta))
-
-
 def condition_number(jac: np.ndarray, weights: np.ndarray) -> float:
     """Condition number of the weighted Jacobian with columns of unit length."""
     scaled = jac * np.sqrt(weights)[:, None]
@@ -203,7 +192,10 @@ def diagnose(
     problem: Problem, optimum: Optimum, starts: int
 ) -> tuple[Diagnostics, np.ndarray]:
     """The certificate of an optimum, and the residuals (rows,)."""
-    r, jac = jacobian(problem, optimum.theta)
+    log = problem.objective.space == "log"
+    r, jac = solver.jacobian(
+        problem.law, optimum.theta, problem.columns, problem.y, log
+    )
     o, w = problem.objective, problem.weights
     delta = {"huber": o.delta, "squares": np.inf, "absolute": ABSOLUTE_DELTAS[-1]}
     slope = np.clip(r, -delta[o.loss], delta[o.loss])

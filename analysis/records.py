@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -131,17 +132,22 @@ class Fit:
 
     def save(self, path: str | Path) -> None:
         """Write the record as JSON."""
-        Path(path).write_text(json.dumps(self.to_json(), indent=1, allow_nan=False))
+        Path(path).write_text(dump_json(self.to_json()) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> Fit:
-        """Read a record that `save` wrote. Raises `AnalysisError`."""
+        """Read a record that `save` wrote, or the first of a list of records.
+
+        Raises `AnalysisError` when the file is missing or is not a fit record.
+        """
         try:
             record = json.loads(Path(path).read_text())
         except (OSError, ValueError) as error:
             raise AnalysisError(f"cannot read the fit {path}: {error}") from None
+        if isinstance(record, list) and record:
+            record = record[0]
         if not isinstance(record, dict):
-            raise AnalysisError(f"{path} does not hold one fit record")
+            raise AnalysisError(f"{path} holds no fit record")
         return cls.from_json(record)
 
     def __str__(self) -> str:
@@ -170,6 +176,12 @@ def format_fit(fit: Fit) -> str:
     lines += [f"  {x}" for x in r.left_out]
     lines += [f"  WARNING {x}" for x in d.notes]
     return "\n".join(lines)
+
+
+def dump_json(value: Any) -> str:
+    """Indented JSON with every list of plain values on one line."""
+    text = json.dumps(value, indent=1, allow_nan=False)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m.group()), text)
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ from scipy.optimize import nnls
 from scipy.stats import qmc
 
 from analysis.laws.base import Law, Parameter
+from analysis.solver import bucket, pad_rows
 
 
 def _spread(parameter: Parameter, u: np.ndarray) -> np.ndarray:
@@ -20,21 +23,46 @@ def _spread(parameter: Parameter, u: np.ndarray) -> np.ndarray:
     return np.asarray(low + u * (high - low))
 
 
+@lru_cache(maxsize=256)
+def _compiled(law: Law, names: tuple[str, ...]) -> Any:
+    def one(others: Mapping[str, Any], columns: Mapping[str, Any]) -> Any:
+        def predict(values: Mapping[str, Any]) -> Any:
+            return law.predict({**others, **values}, columns)
+
+        zeros = {k: jnp.zeros(()) for k in names}
+        slopes = jax.jacfwd(predict)(zeros)
+        return predict(zeros), jnp.stack([slopes[k] for k in names], axis=-1)
+
+    return jax.jit(jax.vmap(one, in_axes=(0, None)))
+
+
 def _design(
-    law: Law, names: list[str], fixed: Mapping[str, np.ndarray], columns: Mapping
+    law: Law,
+    names: tuple[str, ...],
+    drawn: Mapping[str, np.ndarray],
+    columns: Mapping[str, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Offset (starts, rows) and design (starts, rows, k) of the linear constants."""
-
-    def predict(values: dict, others: dict) -> jax.Array:
-        return law.predict({**others, **values}, columns)
-
-    zeros = {k: jnp.zeros(()) for k in names}
+    rows = len(next(iter(columns.values())))
+    padded = {k: pad_rows(v, bucket(rows)) for k, v in columns.items()}
     with jax.enable_x64(True):
-        others = {k: jnp.asarray(v) for k, v in fixed.items()}
-        offset = jax.vmap(lambda o: predict(zeros, o))(others)
-        slopes = jax.vmap(lambda o: jax.jacfwd(predict)(zeros, o))(others)
-        design = np.stack([np.asarray(slopes[k]) for k in names], axis=-1)
-        return np.asarray(offset), design
+        offset, design = _compiled(law, names)(drawn, padded)
+        return np.asarray(offset)[:, :rows], np.asarray(design)[:, :rows]
+
+
+def _solve_linear(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Non-negative least squares in any units; a share of 1 % is the least.
+
+    A coefficient of exactly zero has no logarithm to start from.
+    """
+    scale = np.linalg.norm(matrix, axis=0)
+    scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
+    size = float(np.linalg.norm(target))
+    try:
+        solution, _ = nnls(np.nan_to_num(matrix / scale), target)
+    except RuntimeError:  # nnls did not converge: equal shares are a start as well
+        solution = np.full(len(scale), size / len(scale))
+    return np.asarray(np.maximum(solution, 0.01 * size) / scale)
 
 
 def make_starts(
@@ -59,20 +87,13 @@ def make_starts(
     starts = {p.name: _spread(p, u[:, i]) for i, p in enumerate(drawn)}
     if not solved:
         return starts
-    names = [p.name for p in solved]
+    names = tuple(p.name for p in solved)
     offset, design = _design(law, names, starts or {"": np.zeros(count)}, columns)
     root = np.sqrt(weights) / y
-    values = np.empty((count, len(names)))
-    for i in range(count):
-        matrix = design[i] * root[:, None]
-        scale = np.linalg.norm(matrix, axis=0)
-        scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
-        target = root * (y - offset[i])
-        try:
-            solution, _ = nnls(np.nan_to_num(matrix / scale), target)
-        except RuntimeError:  # nnls gave up: start from equal shares instead
-            solution = np.full(len(names), np.linalg.norm(target) / len(names))
-        # A coefficient of exactly zero has no logarithm: give it 1 % of the loss.
-        solution = np.maximum(solution, 0.01 * np.linalg.norm(target))
-        values[i] = solution / scale
+    values = np.stack(
+        [
+            _solve_linear(design[i] * root[:, None], root * (y - offset[i]))
+            for i in range(count)
+        ]
+    )
     return starts | {k: values[:, j] for j, k in enumerate(names)}

@@ -114,7 +114,8 @@ def read_table(
         where: condition over columns; rows that fail it are left out and counted.
         duplicates: what to do with rows equal in every column.
         **columns: role -> column or expression, e.g. `n="Model Size"`,
-            `d="C / (6 * N)"`. A results folder has defaults for all of them.
+            `d="C / (6 * N)"`. A results folder has defaults for all of them; in a
+            file n, d, c and loss default to the columns of the same name.
 
     Raises:
         AnalysisError: missing file or column, text in a number column, zero or
@@ -128,7 +129,9 @@ def read_table(
         table = Table(frame=frame, columns={**STORE_COLUMNS, **named}, source=str(path))
         table = _finished(table)
     else:
-        table = Table(frame=_read_file(path), columns=named, source=str(path))
+        frame = _read_file(path)
+        same = {k: k for k in ("n", "d", "c", "loss") if k in frame.columns}
+        table = Table(frame=frame, columns=same | named, source=str(path))
     return _prepare(table, where, duplicates)
 
 
@@ -208,9 +211,9 @@ def _finished(table: Table) -> Table:
 
 
 def _prepare(table: Table, where: str | None, duplicates: str) -> Table:
-    if table.frame.empty:
+    if table.frame.empty and not table.left_out:
         raise AnalysisError(f"{table.source} has no rows")
-    if where:
+    if where and len(table):
         table = table.where(where)
     if len(table) == 0:
         raise AnalysisError(

@@ -1,19 +1,10 @@
-"""Warnings of the numerics are errors in these tests."""
+"""These tests run on the CPU and draw without a display."""
 
 from __future__ import annotations
 
 import os
 
 import matplotlib
-import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 matplotlib.use("Agg")
-
-
-@pytest.fixture
-def store(tmp_path):
-    """A folder that looks like a finished results store, with known constants."""
-    from tests.analysis.stores import write_store
-
-    return write_store(tmp_path / "toy")

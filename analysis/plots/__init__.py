@@ -1,0 +1,18 @@
+"""Figures, one function each: data in, a matplotlib Figure out, no files touched.
+
+`runs` draws what was measured, `laws` a fit against its rows, `optimal` N* and D*;
+`style` holds the look that they share.
+"""
+
+from analysis.plots.laws import law_in_one_variable, law_surface
+from analysis.plots.optimal import isoflop_curves, optimal_allocation
+from analysis.plots.runs import loss_against_compute, training_curves
+
+__all__ = [
+    "isoflop_curves",
+    "law_in_one_variable",
+    "law_surface",
+    "loss_against_compute",
+    "optimal_allocation",
+    "training_curves",
+]

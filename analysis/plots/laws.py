@@ -1,0 +1,133 @@
+"""Figures of a fitted law: its surface with residuals, and laws in one variable."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.plots.style import (
+    AXIS,
+    BAND,
+    GREY,
+    INK,
+    LAW,
+    Shades,
+    log_loss_axis,
+    panels,
+    styled,
+    thin,
+)
+from analysis.records import Fit
+from analysis.table import Table
+from analysis.uncertainty import optimum_at, predict
+
+RESIDUAL_LABEL = "residual ln(predicted / observed) (%)"
+
+
+def _points(
+    ax: Axes, x: np.ndarray, y: np.ndarray, n: np.ndarray, shades: Shades
+) -> None:
+    for i in thin(len(x), 1500):
+        style = {"color": shades.colour(n[i]), "mec": "white", "mew": 0.3}
+        ax.plot(x[i], y[i], shades.marker(n[i]), zorder=3, **style)
+
+
+@styled
+def law_surface(fit: Fit, table: Table) -> Figure:
+    """A law in n and d against its rows: contours, curves of constant size, residuals.
+
+    Args:
+        fit: of a law in n and d.
+        table: the rows that it was fitted to.
+    """
+    figure, axes = panels(3, width=4.6, height=4.0)
+    n, d, loss = table.values("n"), table.values("d"), table.values("loss")
+    shades = Shades(n)
+    _contours(axes[0], fit, n, d, shades)
+    _size_curves(axes[1], fit, n, d, shades)
+    _points(axes[1], d, loss, n, shades)
+    log_loss_axis(axes[1])
+    x, label = (table.values("c"), AXIS["c"]) if table.has("c") else (d, AXIS["d"])
+    _residuals(axes[2], fit, x, n, shades, label)
+    shades.bar(figure, axes[2], AXIS["n"])
+    return figure
+
+
+def _contours(ax: Axes, fit: Fit, n: np.ndarray, d: np.ndarray, shades: Shades) -> None:
+    ns = np.geomspace(n.min() / 1.5, n.max() * 1.5, 60)
+    ds = np.geomspace(d.min() / 1.5, d.max() * 1.5, 60)
+    grid_n, grid_d = np.meshgrid(ns, ds)
+    surface = predict_value(fit, grid_n, grid_d)
+    levels = np.unique(
+        [float(f"{v:.3g}") for v in np.quantile(surface, np.linspace(0.04, 0.96, 9))]
+    )
+    lines = ax.contour(ns, ds, surface, levels=levels, colors=INK, linewidths=0.7)
+    ax.clabel(lines, fmt="%g", fontsize=7)
+    k = fit.recipe.flops_per_nd
+    compute = np.geomspace(k * n.min() * d.min(), k * n.max() * d.max(), 60)
+    best = optimum_at(fit, compute)
+    ax.plot(best["n"].value, best["d"].value, color=LAW, label="compute-optimal")
+    _points(ax, n, d, n, shades)
+    ax.set(xscale="log", yscale="log", xlim=ns[[0, -1]], ylim=ds[[0, -1]])
+    ax.set(xlabel=AXIS["n"], ylabel=AXIS["d"], title=f"{fit.law}: loss (nats)")
+    ax.grid(visible=False)
+    ax.legend(loc="lower right", frameon=True, framealpha=0.9)
+
+
+def predict_value(fit: Fit, n: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """Loss (nats) of a law in n and d, without a band."""
+    return predict(replace(fit, replicas={}), {"n": n, "d": d}).value
+
+
+def _size_curves(
+    ax: Axes, fit: Fit, n: np.ndarray, d: np.ndarray, shades: Shades
+) -> None:
+    ds = np.geomspace(d.min() / 1.3, d.max() * 1.3, 60)
+    sizes = np.unique(n)
+    for size in sizes[thin(len(sizes), 10)]:
+        curve = predict_value(fit, np.full_like(ds, size), ds)
+        ax.plot(ds, curve, color=shades.colour(size), lw=1.0)
+    ax.set(xscale="log", xlabel=AXIS["d"], ylabel=AXIS["loss"])
+    ax.set_title("Lines: the law at one size each")
+
+
+def _residuals(
+    ax: Axes, fit: Fit, x: np.ndarray, n: np.ndarray, shades: Shades, label: str
+) -> None:
+    percent = 100 * np.asarray(fit.residuals)
+    ax.axhline(0, color=INK, lw=0.8)
+    rms = 100 * fit.diagnostics.rms_residual
+    ax.axhspan(-rms, rms, color=GREY, alpha=0.12, lw=0)
+    _points(ax, x, percent, n, shades)
+    ax.set(xscale="log", xlabel=label, ylabel=RESIDUAL_LABEL)
+    ax.set_title(f"Residuals; grey: ± rms {rms:.2g} %")
+
+
+@styled
+def law_in_one_variable(
+    fit: Fit, x: np.ndarray, loss: np.ndarray, label: str
+) -> Figure:
+    """A law of one variable against its rows, with its band and residuals.
+
+    Args:
+        fit: of a law in x.
+        x, loss: the rows (loss in nats).
+        label: name and unit of x.
+    """
+    figure, (ax, below) = panels(2, width=4.8)
+    xs = np.geomspace(x.min() / 1.3, x.max() * 3, 80)
+    band = predict(fit, {"x": xs})
+    if fit.replicas:
+        ax.fill_between(xs, band.low, band.high, color=BAND, alpha=0.5, lw=0)
+    ax.plot(xs, band.value, color=LAW, label=fit.law)
+    ax.plot(x, loss, "o", color=INK, ms=4, label="measured")
+    ax.set(xscale="log", xlabel=label, ylabel=AXIS["loss"], title="Law against rows")
+    log_loss_axis(ax)
+    ax.legend()
+    below.axhline(0, color=INK, lw=0.8)
+    below.plot(x, 100 * np.asarray(fit.residuals), "o", color=INK, ms=4)
+    below.set(xscale="log", xlabel=label, ylabel=RESIDUAL_LABEL, title="Residuals")
+    return figure

@@ -1,0 +1,128 @@
+"""Figures of what was measured: training curves and loss against compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.plots.style import (
+    AXIS,
+    BAND,
+    GREY,
+    LAW,
+    Shades,
+    log_loss_axis,
+    panels,
+    styled,
+    thin,
+)
+from analysis.records import Fit
+from analysis.table import Table
+from analysis.uncertainty import optimum_at
+
+CURVE_POINTS = 12_000  # points of all curves of a figure together: keeps an SVG small
+
+
+def _curves(
+    ax: Axes, metrics: pd.DataFrame, sizes: dict[str, float], x: str, shades: Shades
+) -> None:
+    """Draw one line per run."""
+    groups = [(k, g) for k, g in metrics.groupby("run_id", sort=True) if k in sizes]
+    chosen = thin(len(groups), 300)
+    most = max(12, min(80, CURVE_POINTS // max(1, len(chosen))))
+    for i in chosen:
+        run, rows = groups[i]
+        rows = rows[rows[x] > 0].sort_values("step")
+        rows = rows.iloc[thin(len(rows), most)]
+        colour = shades.colour(sizes[run])
+        ax.plot(rows[x], rows["value"], color=colour, lw=0.8, alpha=0.75)
+
+
+def _loss_limits(ax: Axes, losses: np.ndarray, metrics: pd.DataFrame) -> None:
+    """Show from the best loss up to the loss after the first few evaluations."""
+    low = float(np.nanmin(losses))
+    first = metrics.sort_values("step").groupby("run_id")["value"].first()
+    high = float(np.nanquantile(first, 0.9)) if len(first) else float(losses.max())
+    ax.set_ylim(low * 0.97, max(high, float(np.nanmax(losses))) * 1.02)
+
+
+@styled
+def training_curves(metrics: pd.DataFrame, table: Table) -> Figure:
+    """Held-out loss against tokens seen, one line per run, shaded by size.
+
+    Args:
+        metrics: long rows (run_id, step, tokens, value) of one metric.
+        table: the runs, with roles n, run and loss.
+    """
+    figure, (ax,) = panels(width=6.4)
+    sizes = dict(zip(table.values("run"), table.values("n"), strict=True))
+    shades = Shades(table.values("n"))
+    ax.set_xscale("log")
+    shown = metrics[metrics["run_id"].isin(sizes)]
+    _curves(ax, shown, sizes, "tokens", shades)
+    for run, d, loss in zip(
+        table.values("run"), table.values("d"), table.values("loss"), strict=True
+    ):
+        n = sizes[run]
+        ax.plot(d, loss, shades.marker(n), color=shades.colour(n), mec="white", mew=0.3)
+    _loss_limits(ax, table.values("loss"), shown)
+    log_loss_axis(ax)
+    ax.set_xlabel("tokens seen")
+    ax.set_ylabel(AXIS["loss"])
+    ax.set_title("Training curves; markers: final loss of each run")
+    shades.bar(figure, ax, AXIS["n"])
+    return figure
+
+
+@styled
+def loss_against_compute(
+    table: Table, fit: Fit | None = None, metrics: pd.DataFrame | None = None
+) -> Figure:
+    """Final losses (and training curves) against FLOPs, with the fitted frontier.
+
+    Args:
+        table: the runs, with roles n, c and loss (run when metrics are given).
+        fit: a law in n and d; its best loss at every C is the frontier, with its band.
+        metrics: long rows (run_id, step, flops, value) of one metric.
+    """
+    figure, (ax,) = panels(width=6.4)
+    n, c, loss = table.values("n"), table.values("c"), table.values("loss")
+    shades = Shades(n)
+    ax.set_xscale("log")
+    if metrics is not None and table.has("run"):
+        sizes = dict(zip(table.values("run"), n, strict=True))
+        shown = metrics[metrics["run_id"].isin(sizes)]
+        _curves(ax, shown, sizes, "flops", shades)
+        _loss_limits(ax, loss, shown)
+        ax.set_xlim(c.min() / 30, c.max() * 4)
+    for i in thin(len(n), 1500):
+        style = {"color": shades.colour(n[i]), "mec": "white", "mew": 0.3}
+        ax.plot(c[i], loss[i], shades.marker(n[i]), **style)
+    if fit is not None:
+        _frontier(ax, fit, c)
+        ax.legend(loc="lower left")
+    log_loss_axis(ax)
+    ax.set_xlabel(AXIS["c"])
+    ax.set_ylabel(AXIS["loss"])
+    ax.set_title("Loss against compute; markers: final loss of each run")
+    shades.bar(figure, ax, AXIS["n"])
+    return figure
+
+
+def _frontier(ax: Axes, fit: Fit, c: np.ndarray) -> None:
+    compute = np.geomspace(c.min(), c.max() * 4, 60)
+    best = optimum_at(fit, compute)["loss"]
+    inside = compute <= c.max()
+    ax.plot(compute[inside], best.value[inside], color=LAW, label="fitted frontier")
+    ax.plot(
+        compute[~inside], best.value[~inside], color=LAW, ls=":", label="beyond data"
+    )
+    if np.isfinite(best.low).any():
+        level = fit.recipe.bootstrap["level"]
+        ax.fill_between(
+            compute, best.low, best.high, color=BAND, alpha=0.5, lw=0,
+            label=f"{level:.0%} band",
+        )  # fmt: skip
+    ax.axvline(c.max(), color=GREY, lw=0.6, ls="--")

@@ -1,0 +1,205 @@
+"""Commands of the analysis half: fit, predict, report, laws."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from analysis.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from analysis.uncertainty import Band, Kind
+
+Column = Annotated[
+    str | None, typer.Option(help="Column, or expression over columns, of this role.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to the command line."""
+    for command in (fit, predict, report, laws):
+        app.command()(command)
+
+
+def _roles(pairs: list[str]) -> dict[str, str]:
+    roles = {}
+    for pair in pairs:
+        role, equals, column = pair.partition("=")
+        if not equals:
+            raise AnalysisError(f"--column {pair!r} is not of the form ROLE=COLUMN")
+        roles[role.strip()] = column.strip()
+    return roles
+
+
+def fit(
+    table: Annotated[
+        Path, typer.Argument(help="Results folder, or CSV, JSONL or parquet file.")
+    ],
+    law: Annotated[str, typer.Option(help="See `harness laws`.")] = "chinchilla",
+    n: Column = None,
+    d: Column = None,
+    c: Column = None,
+    loss: Column = None,
+    x: Column = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Any other role: ROLE=COLUMN.")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Keep these rows, e.g. 'loss < 3.5 and n > 1e6'.")
+    ] = None,
+    weights: Column = None,
+    group: Annotated[
+        str | None, typer.Option(help="Bootstrap whole groups: the column's values.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Bootstrap whole runs: the column's values.")
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(help="Replicas; 0 for none.")] = 1000,
+    level: Annotated[float, typer.Option(help="Coverage of the intervals.")] = 0.95,
+    objective: Annotated[
+        str, typer.Option(help="huber, squares or absolute.")
+    ] = "huber",
+    delta: Annotated[float, typer.Option(help="Huber threshold.")] = 1e-3,
+    space: Annotated[str, typer.Option(help="log or linear residuals.")] = "log",
+    starts: Annotated[int, typer.Option(help="Starting points of the search.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of starts and bootstrap.")] = 0,
+    duplicates: Annotated[
+        str, typer.Option(help="Equal rows: error, keep or drop.")
+    ] = "error",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the fit record here.")
+    ] = None,
+) -> None:
+    """Fit a law to a table of runs, with bootstrap intervals."""
+    from analysis.fit import Search, fit_law
+    from analysis.problem import Objective
+    from analysis.table import read_table
+    from analysis.uncertainty import Bootstrap, fit_with_intervals
+
+    roles = {"n": n, "d": d, "c": c, "loss": loss, "x": x, "weight": weights}
+    labels = {"group": group, "run": run}
+    rows = read_table(
+        table,
+        where=where,
+        duplicates=duplicates,  # type: ignore[arg-type]
+        **{**roles, **labels, **_roles(column or [])},
+    )
+    how = Objective(loss=objective, delta=delta, space=space)  # type: ignore[arg-type]
+    search = Search(starts=starts, seed=seed)
+    if bootstrap:
+        kind: Kind = "group" if group else "run" if run else "row"
+        draws = Bootstrap(kind=kind, replicas=bootstrap, level=level, seed=seed)
+        result = fit_with_intervals(rows, law, draws, objective=how, search=search)
+    else:
+        result = fit_law(rows, law, objective=how, search=search)
+    if json_file:
+        result.save(json_file)
+    typer.echo(str(result))
+
+
+def predict(
+    fit_file: Annotated[Path, typer.Argument(help="Record of `harness fit --json`.")],
+    n: Annotated[float | None, typer.Option(help="Parameters.")] = None,
+    d: Annotated[float | None, typer.Option(help="Training tokens.")] = None,
+    x: Annotated[float | None, typer.Option(help="Scale (one-variable laws).")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Any other column: NAME=VALUE.")
+    ] = None,
+    compute: Annotated[float | None, typer.Option(help="Training FLOPs.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the loss of a model, or the best model for a compute budget."""
+    from analysis.records import Fit
+    from analysis.uncertainty import optimum_at
+    from analysis.uncertainty import predict as predict_loss
+
+    record = Fit.load(fit_file)
+    values: dict[str, Any] = {"n": n, "d": d, "x": x, **_roles(column or [])}
+    given = {k: _positive(k, v) for k, v in values.items() if v is not None}
+    if compute is not None:
+        if given:
+            raise AnalysisError("give either --compute or --n and --d, not both")
+        found = optimum_at(record, _positive("compute", compute))
+    else:
+        found = {"loss": predict_loss(record, given)}
+    _print_bands(found, as_json)
+
+
+def _positive(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise AnalysisError(f"--{name} {value!r} is not a number") from None
+    if not 0 < number < float("inf"):
+        raise AnalysisError(f"--{name} {value} must be a positive number")
+    return number
+
+
+def _print_bands(bands: dict[str, Band], as_json: bool) -> None:
+    plain = {k: _known(b) for k, b in bands.items()}
+    if as_json:
+        typer.echo(json.dumps(plain, indent=1, allow_nan=False))
+        return
+    names = {
+        "n": "N* (parameters)",
+        "d": "D* (tokens)",
+        "d_per_n": "D*/N* (tokens per parameter)",
+        "loss": "loss (nats)",
+    }
+    for key, band in plain.items():
+        value, low, high = band.values()
+        if value is None:
+            raise AnalysisError("the law has no optimum at this budget")
+        interval = f"[{low:.5g}, {high:.5g}]" if low else "no bootstrap in the fit"
+        typer.echo(f"{names[key]:30} {value:.5g}   {interval}")
+
+
+def _known(band: Band) -> dict[str, float | None]:
+    """A band as JSON values; what is not known is null."""
+    return {
+        k: float(v) if math.isfinite(v) else None for k, v in band._asdict().items()
+    }
+
+
+def report(
+    store: Annotated[Path, typer.Argument(help="Results folder.")],
+    bootstrap: Annotated[int, typer.Option(help="Replicas of the intervals.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a results folder and write its report and fits.json."""
+    from analysis.report import write_report
+    from analysis.uncertainty import Bootstrap
+
+    path = write_report(store, bootstrap=Bootstrap(replicas=bootstrap))
+    if as_json:
+        files = {"report": str(path), "fits": str(store / "fits.json")}
+        typer.echo(json.dumps(files, indent=1))
+    else:
+        typer.echo(f"report: {path}")
+
+
+def laws(as_json: AsJson = False) -> None:
+    """List the laws that can be fitted."""
+    from analysis.laws import all_laws
+
+    if as_json:
+        records = [
+            {
+                "name": law.name,
+                "formula": law.formula,
+                "columns": law.columns,
+                "constants": law.parameter_names,
+                "reference": law.reference,
+            }
+            for law in all_laws()
+        ]
+        typer.echo(json.dumps(records, indent=1))
+        return
+    for law in all_laws():
+        typer.echo(f"{law.name:18} {law.formula}")
+        typer.echo(f"{'':18} {law.reference}; columns: {', '.join(law.columns)}")

@@ -1,0 +1,124 @@
+"""Facts about reports and figures: complete, escaped, small, and calm about gaps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from analysis import plots
+from analysis.approaches import isoflop
+from analysis.errors import AnalysisError
+from analysis.records import Fit
+from analysis.report import write_report
+from analysis.rollout import roll_out
+from analysis.study import frontier
+from analysis.table import read_metrics, read_table
+from analysis.uncertainty import Bootstrap, fit_with_intervals
+from tests.analysis import synthetic
+from tests.analysis.stores import LAW, write_store
+
+FEW = Bootstrap(replicas=50)
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = write_store(tmp_path_factory.mktemp("stores") / "toy")
+    write_report(store, bootstrap=FEW)
+    return store
+
+
+def test_a_report_holds_page_figures_and_fits(reported: Path) -> None:
+    names = ("loss_compute", "isoflop", "law", "optimal", "training")
+    for name in names:
+        png, svg = (reported / "report" / f"{name}.{k}" for k in ("png", "svg"))
+        assert png.stat().st_size > 10_000
+        assert 10_000 < svg.stat().st_size < 300_000
+    page = (reported / "report" / "index.html").read_text()
+    for name in names:
+        assert f'src="{name}.svg"' in page
+    for part in ("Question", "Warnings", "Exponents by", "rms error", "diverged"):
+        assert part in page
+
+
+def test_a_report_escapes_what_it_is_told(reported: Path) -> None:
+    page = (reported / "report" / "index.html").read_text()
+    assert "Does &lt;b&gt;a&lt;/b&gt; toy law" in page
+    assert "<b>a</b>" not in page
+    assert "http" not in page.replace('http-equiv"', "")  # nothing is fetched
+
+
+def test_fits_json_holds_every_fit_with_its_recipe(reported: Path) -> None:
+    records = json.loads((reported / "fits.json").read_text())
+    fits = [Fit.from_json(r) for r in records]
+    assert [f.recipe.convention for f in fits[:3]] == ["n_matmul", "n_total", "n_body"]
+    low, high = fits[0].intervals["alpha"]
+    assert low - 0.03 < LAW["alpha"] < high + 0.03
+    for key in ("law", "constants", "intervals", "objective", "diagnostics", "recipe"):
+        assert key in records[0]
+    assert records[0]["recipe"]["left_out"][0]["count"] == 1
+
+
+def test_a_report_is_the_same_when_written_again(reported: Path) -> None:
+    before = {p.name: p.read_bytes() for p in (reported / "report").iterdir()}
+    write_report(reported, bootstrap=FEW)
+    after = {p.name: p.read_bytes() for p in (reported / "report").iterdir()}
+    assert before == after
+
+
+@pytest.mark.parametrize(("budgets", "sizes"), [(1, 2), (1, 3), (2, 3)])
+def test_small_stores_say_what_is_missing(
+    tmp_path: Path, budgets: int, sizes: int
+) -> None:
+    store = write_store(tmp_path / "small", budgets=budgets, sizes=sizes)
+    page = write_report(store, bootstrap=FEW).read_text()
+    assert "usable rows for the" in page or "too few" in page
+
+
+def test_a_store_without_runs_gets_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(AnalysisError, match="no run of it has finished"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_whose_runs_all_diverged_says_so(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "bad", budgets=1, sizes=1)
+    with pytest.raises(AnalysisError, match="1 row left out: the run diverged"):
+        write_report(store)
+    assert not (store / "report").exists()
+
+
+def test_each_figure_is_a_figure_with_units(reported: Path) -> None:
+    table = read_table(reported)
+    metrics = read_metrics(reported, "loss", "eval")
+    fit = fit_with_intervals(table, bootstrap=FEW)
+    curves = isoflop(table, budget="grid.compute")
+    made = [
+        plots.training_curves(metrics, table),
+        plots.loss_against_compute(table, fit, metrics),
+        plots.law_surface(fit, table),
+        plots.isoflop_curves(curves),
+        plots.optimal_allocation((1e12, 3e14), fit, curves),
+    ]
+    for figure in made:
+        assert isinstance(figure, Figure)
+        labels = " ".join(a.get_xlabel() + a.get_ylabel() for a in figure.axes)
+        assert "tokens" in labels or "FLOPs" in labels or "parameters" in labels
+
+
+def test_rolling_out_the_true_law_predicts_within_the_noise() -> None:
+    held = roll_out(synthetic.table(noise=0.002))
+    assert len(held) >= 3
+    assert held[-1].rms_log_error < 0.004
+    assert held[0].reach > held[-1].reach > 1
+    assert all(h.rows_fitted + h.rows_predicted == 64 for h in held)
+
+
+def test_the_frontier_holds_no_run_that_another_beats() -> None:
+    table = synthetic.table(noise=0.01)
+    front = frontier(table)
+    c, loss = front.values("c"), front.values("loss")
+    for ci, li in zip(table.values("c"), table.values("loss"), strict=True):
+        assert loss[c <= ci].min() <= li
