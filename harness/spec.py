@@ -143,7 +143,11 @@ def _hints(cls: Any) -> dict[str, Any]:
 
 
 def _tagged(base: type[C], value: Any) -> type[C]:
-    known = {getattr(sub, base.tag): sub for sub in _subclasses(base)}
+    known = {
+        getattr(sub, base.tag): sub
+        for sub in (base, *_subclasses(base))
+        if hasattr(sub, base.tag)
+    }
     if value not in known:
         hint = _suggest(str(value), known) or f"; known are {', '.join(sorted(known))}"
         raise SpecError(f"no {base.tag} {value!r}{hint}")

@@ -24,7 +24,7 @@ def epoch_order(seed: int, n: int, positions: NDArray[np.int64]) -> NDArray[np.i
     if n == 1:
         return np.zeros_like(within)
     half = U64(max(1, (int(n - 1).bit_length() + 1) // 2))
-    keys = _mix(U64(seed) * U64(0x9E3779B97F4A7C15) + _mix(epochs.astype(U64)))
+    keys = _mix(_mix(U64(seed)) + epochs.astype(U64))
     value = _feistel(within.astype(U64), keys, half)
     while np.any(outside := value >= U64(n)):
         value[outside] = _feistel(value[outside], keys[outside], half)

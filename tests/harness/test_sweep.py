@@ -1,0 +1,131 @@
+"""Combinators make the grids they say they make."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import (
+    Sweep,
+    Transformer,
+    chain,
+    isoflop,
+    ladder,
+    product,
+    with_recipe,
+    with_seeds,
+    zip_,
+)
+from harness.count import count, train_flops_per_step
+from harness.errors import SpecError
+from harness.spec import TaskShape
+from tests.harness.strategies import TINY_TEXT, text_run
+
+BYTES = TaskShape(kind="tokens", length=128, inputs=256, outputs=256)
+
+
+def test_product_is_every_combination_with_its_coordinates():
+    points = product(text_run(), {"optim.lr": [1e-3, 1e-2], "steps": [10, 20, 30]})
+    assert [(p.run.optim.lr, p.run.steps) for p in points] == [
+        (lr, steps) for lr in (1e-3, 1e-2) for steps in (10, 20, 30)
+    ]
+    assert points[4].coords == {"optim.lr": 1e-2, "steps": 20}
+
+
+def test_combinators_nest():
+    models = ladder(Transformer, [1e4, 1e5], TINY_TEXT.shape)
+    grid = product(product(text_run(), {"model": models}), {"optim.lr": [1, 2, 3]})
+    seeded = with_seeds(grid, [0, 1])
+    assert len(seeded) == 12
+    assert seeded[1].coords == {"model": 0, "optim.lr": 1, "seed": 1}
+    assert {(p.run.seed_init, p.run.seed_order) for p in seeded} == {(0, 0), (1, 1)}
+    assert len(chain(grid, seeded)) == 18
+
+
+def test_zip_pairs_and_refuses_unequal_axes():
+    points = zip_(text_run(), {"batch": [2, 4], "steps": [10, 20]})
+    assert [(p.run.batch, p.run.steps) for p in points] == [(2, 10), (4, 20)]
+    with pytest.raises(SpecError, match="batch: 1, steps: 2"):
+        zip_(text_run(), {"batch": [2], "steps": [10, 20]})
+
+
+def test_tokens_are_spent_on_whole_steps_whatever_the_order_of_axes():
+    points = product(text_run(), {"tokens": [1000], "batch": [2, 8]})
+    assert [(p.run.batch, p.run.steps) for p in points] == [(2, 31), (8, 7)]
+    assert all(
+        p.run.tokens <= 1000 < p.run.tokens + p.run.tokens_per_step for p in points
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(1e9, 1e12), st.integers(1, 4))
+def test_isoflop_spends_the_budget_to_the_nearest_step(budget, depth):
+    models = [Transformer(width=8 * k, depth=depth, heads=2) for k in (1, 2, 3)]
+    for point in isoflop(text_run(), models, [budget]):
+        spent = count(point.run).flops_train
+        assert abs(spent - budget) <= train_flops_per_step(point.run) / 2
+        assert point.coords["compute"] == budget
+
+
+def test_isoflop_window_keeps_only_what_lies_in_it():
+    models = ladder(Transformer, [1e4, 4e4, 1.6e5], TINY_TEXT.shape)
+    points = isoflop(text_run(), models, [1e11, 1e12], tokens_per_parameter=(5, 500))
+    assert 0 < len(points) < 6
+    for p in points:
+        n = p.run.model.params(p.run.data.shape).matmul
+        assert 5 <= p.run.tokens / n <= 500
+
+
+def test_ladder_picks_the_nearest_candidate():
+    """Nearest in log size: no other member of the family's rule is closer."""
+    targets = [1.1e4, 9e4, 1.3e6]
+    every = []
+    for spec in Transformer.candidates():
+        every.append(spec.params(BYTES).matmul)
+        if every[-1] > 1e7:
+            break
+    for target, model in zip(targets, ladder(Transformer, targets, BYTES), strict=True):
+        mine = model.params(BYTES).matmul
+        best = min(
+            every, key=lambda n: abs(n / target - 1) if n > target else target / n - 1
+        )
+        assert mine == best
+
+
+def test_ladder_refuses_two_targets_on_one_model():
+    with pytest.raises(SpecError, match="both give"):
+        ladder(Transformer, [1e5, 1.01e5], BYTES)
+
+
+def test_recipe_sees_the_run_it_configures():
+    def rate_by_width(run):
+        optim = dataclasses.replace(run.optim, lr=1 / run.model.width)
+        return dataclasses.replace(run, optim=optim)
+
+    points = product(text_run(), {"model.width": [8, 16]})
+    assert [p.run.optim.lr for p in with_recipe(points, rate_by_width)] == [
+        1 / 8,
+        1 / 16,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: product(text_run(), {"optim.lrr": [1]}), "did you mean lr"),
+        (lambda: product(text_run(), {"token": [1]}), "did you mean tokens"),
+        (lambda: product(text_run(), {"batch.size": [1]}), "no field 'size'"),
+        (lambda: product(text_run(), {}), "at least one axis"),
+        (lambda: product(text_run(), {"batch": []}), "'batch' has no values"),
+        (
+            lambda: isoflop(text_run(), [text_run().model], [1.0]),
+            "smaller than one step",
+        ),
+        (lambda: Sweep([]), "no runs"),
+        (lambda: Sweep([text_run()]), "list of points"),
+    ],
+)
+def test_wrong_sweeps_say_what_to_do(make, message):
+    with pytest.raises(SpecError, match=message):
+        make()
