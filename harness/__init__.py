@@ -7,6 +7,7 @@ An experiment file makes a `SWEEP` from the names below; `harness run FILE` does
 rest. The fits live in the package `analysis`, which works on any table.
 """
 
+from harness import recipe
 from harness.families import MLP, Transformer
 from harness.spec import OptimSpec, RunSpec, TeacherStudent, Text
 from harness.sweep import (
@@ -32,6 +33,7 @@ __all__ = [
     "isoflop",
     "ladder",
     "product",
+    "recipe",
     "with_recipe",
     "with_seeds",
     "zip_",

@@ -5,6 +5,10 @@ class HarnessError(ValueError):
     """Base of what the command line reports in one line, with exit code 2."""
 
 
+class Interrupted(BaseException):
+    """The user or the system asked the process to stop (SIGINT, SIGTERM)."""
+
+
 class SpecError(HarnessError):
     """A spec or sweep that cannot be run as written."""
 

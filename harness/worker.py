@@ -39,17 +39,17 @@ class Listener:
 def work(store: Store, plan: Plan, listener: Listener) -> int:
     """Trains every unfinished run of `plan`; returns how many runs failed.
 
-    Raises `StoreError` if another process is at work in the store. After a
-    `KeyboardInterrupt` the store lacks the runs not yet finished, and nothing else.
+    Raises `StoreError` if another process is at work in the store. When
+    interrupted, the store lacks the runs not yet finished, and nothing else.
     """
     failed = 0
     with sole_worker(store):
         device.enable_compile_cache()
-        try:
-            for cohort in plan.without(store.finished()).cohorts:
+        for cohort in plan.without(store.finished()).cohorts:
+            try:
                 failed += _train_cohort(store, cohort.trunks, listener)
-        finally:
-            refresh_runs(store)
+            finally:
+                refresh_runs(store)
     return failed
 
 

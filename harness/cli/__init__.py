@@ -6,13 +6,17 @@ user can mend (one line, no traceback); 75 interrupted, run again to go on.
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 import typer
 
 from analysis.errors import AnalysisError
 from harness.cli import fits, sweeps
-from harness.errors import HarnessError
+from harness.errors import HarnessError, Interrupted
+
+INTERRUPTED = 75
 
 app = typer.Typer(
     name="harness",
@@ -28,12 +32,22 @@ fits.register(app)
 
 def main() -> None:
     """Entry point of the console script."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         app()
     except (HarnessError, AnalysisError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Interrupted as stop:
+        print(stop or "interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; that is not an error.
         sys.stderr.close()
         sys.exit(0)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # Not KeyboardInterrupt: the command-line library would make that exit code 1.
+    raise Interrupted

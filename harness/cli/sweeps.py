@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.errors import Interrupted
+
 if TYPE_CHECKING:
     from harness.cli.experiment import Experiment
     from harness.plan import Plan
     from harness.store import Store
 
-INTERRUPTED = 75
 SHOWN = 40
 """Most rows of a printed table; the rest is counted in one line."""
 
@@ -118,10 +119,13 @@ def families(as_json: Json = False) -> None:
 
 
 def _train(store: Store, made: Plan) -> int:
-    finished = store.finished()
-    todo = made.without(finished)
+    from harness.store import refresh_runs
+
+    todo = made.without(store.finished())
     total = len(made.runs)
     if not todo.runs:
+        # A process killed after its last record may have left the view behind.
+        refresh_runs(store)
         typer.echo(f"all {total} runs are finished: nothing to train")
         return 0
     # Only now: starting jax takes longer than everything above.
@@ -141,10 +145,10 @@ def _train(store: Store, made: Plan) -> int:
     try:
         with display.running():
             return work(store, made, listener)
-    except KeyboardInterrupt:
+    except Interrupted:
         left = len(made.without(store.finished()).runs)
-        typer.echo(f"interrupted with {left} runs to do; run again to go on", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        message = f"interrupted with {left} runs to do; run again to go on"
+        raise Interrupted(message) from None
 
 
 def _report(store: Store) -> None:

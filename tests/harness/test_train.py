@@ -108,9 +108,7 @@ def test_training_equals_a_plain_loop():
         losses.append(float(value))
         update, state = opt.update(grads, state)
         # Decoupled weight decay, on matrices only.
-        decayed = jax.tree.map(
-            lambda p, u: u + 0.1 * p * (p.ndim >= 2), params, update
-        )
+        decayed = jax.tree.map(lambda p, u: u + 0.1 * p * (p.ndim >= 2), params, update)
         params = optax.tree.add_scale(params, -rate(step), decayed)
     np.testing.assert_allclose(result.history.losses, losses, rtol=2e-4)
 

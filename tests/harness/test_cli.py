@@ -1,0 +1,260 @@
+"""The command line as a user meets it: results, repeats, interruptions, mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.cli import main
+
+TINY = """
+'''Does a tiny sweep work?'''
+from harness import OptimSpec, RunSpec, Sweep, Text, Transformer, product
+
+WIDTHS = [8, 16]
+BASE = RunSpec(
+    model=Transformer(width=8, depth=1, heads=2),
+    data=Text(context=16, eval_sequences=16),
+    optim=OptimSpec(lr=1e-2, warmup=2),
+    batch=4,
+    evals_per_octave=2,
+)
+SWEEP = Sweep(product(BASE, {"model.width": WIDTHS, "tokens": [1e3, 2e3, 4e3]}))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "tiny.py").write_text(TINY)
+    return tmp_path
+
+
+@pytest.fixture
+def harness(monkeypatch, capsys):
+    """Runs a command in this process: (exit code, stdout, stderr)."""
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, args)])
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return call
+
+
+def start(*args):
+    """A command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from harness.cli import main; main()", *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+CLOCK = {"seconds_compile", "seconds_train", "tokens_per_second", "peak_memory"}
+
+
+def tables(store: Path):
+    """Everything a store says, without what a clock said."""
+    metrics = pd.concat(map(pd.read_parquet, sorted((store / "metrics").glob("*"))))
+    runs = pd.read_parquet(store / "runs.parquet")
+    return metrics.drop(columns="wall_s"), runs.drop(columns=list(CLOCK))
+
+
+def assert_same_tables(a: Path, b: Path):
+    for one, other in zip(tables(a), tables(b), strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_run_again_trains_nothing_and_a_new_size_trains_only_itself(folder, harness):
+    code, out, _ = harness("run", "tiny", "--no-report")
+    assert code == 0 and "6/6" in out
+    store = folder / "results" / "tiny"
+    before = {p: p.stat().st_mtime_ns for p in (store / "records").iterdir()}
+    assert len(before) == 6
+
+    code, out, _ = harness("run", "tiny", "--no-report")
+    assert code == 0 and "all 6 runs are finished" in out
+
+    file = folder / "experiments" / "tiny.py"
+    file.write_text(TINY.replace("[8, 16]", "[8, 12, 16]"))
+    code, out, _ = harness("run", "tiny", "--no-report")
+    assert code == 0 and "9 runs, 6 finished before" in out
+    after = {p: p.stat().st_mtime_ns for p in (store / "records").iterdir()}
+    assert len(after) == 9 and before.items() <= after.items()
+    runs = pd.read_parquet(store / "runs.parquet")
+    assert sorted(set(runs["model.width"])) == [8, 12, 16]
+    assert set(runs["grid.tokens"]) == {1e3, 2e3, 4e3}
+
+
+def test_status_and_plan_say_what_is_done(folder, harness):
+    code, out, _ = harness("plan", "tiny", "--json")
+    view = json.loads(out)
+    assert code == 0 and view["runs"] == 6 and view["finished"] == 0
+    assert view["seconds_left"] is None
+    harness("run", "tiny", "--no-report")
+    view = json.loads(harness("plan", "tiny", "--json")[1])
+    assert view["finished"] == 6 and view["flops_left"] == 0
+    status = json.loads(harness("status", "results/tiny", "--json")[1])
+    assert (status["done"], status["pending"], status["failures"]) == (6, 0, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=str)
+def test_interrupted_and_resumed_sweeps_end_in_the_same_tables(folder, number):
+    calm = start("run", "tiny", "--no-report", "--out", "calm")
+    assert calm.wait() == 0
+    early, late = 0, 0
+    # Seconds after starting, or (None) once a run of this attempt is published.
+    for delay in (0.2, 1.0, None, 3.0, None):
+        process = start("run", "tiny", "--no-report", "--out", "torn")
+        if delay is None:
+            while "/6 " not in process.stdout.readline():
+                assert process.poll() is None
+            late += 1
+        else:
+            time.sleep(delay)
+            early += 1
+        process.send_signal(number)
+        process.communicate()
+        # 75 from our handler; the signal itself before Python has come that far.
+        assert process.returncode in {0, 75, -number}
+    assert (early, late) == (3, 2)
+    assert start("run", "tiny", "--no-report", "--out", "torn").wait() == 0
+    assert_same_tables(folder / "calm", folder / "torn")
+
+
+def test_a_family_defined_in_the_experiment_file_trains(folder, harness):
+    family = (Path(__file__).parent / "new_family.py").read_text()
+    (folder / "experiments" / "mine.py").write_text(
+        family
+        + """
+from harness import OptimSpec, RunSpec, Sweep, Text, product
+BASE = RunSpec(
+    model=Bigram(rank=2), data=Text(context=16, eval_sequences=8),
+    optim=OptimSpec(lr=1e-2), batch=4, steps=10,
+)
+SWEEP = Sweep(product(BASE, {"model.rank": [2, 4]}))
+"""
+    )
+    code, out, err = harness("run", "mine", "--no-report")
+    assert (code, err) == (0, "") and "2/2" in out
+
+
+def test_a_failing_run_becomes_a_row_and_the_others_train(folder, harness):
+    family = (Path(__file__).parent / "new_family.py").read_text()
+    broken = family.replace("tokens])", "tokens]) if self.head.out_features else 1 / 0")
+    broken = broken.replace(
+        "self.embed = ", "assert spec.rank < 4, 'too many'; self.embed = "
+    )
+    (folder / "experiments" / "mine.py").write_text(
+        broken
+        + """
+from harness import OptimSpec, RunSpec, Sweep, Text, product
+BASE = RunSpec(
+    model=Bigram(rank=2), data=Text(context=16, eval_sequences=8),
+    optim=OptimSpec(lr=1e-2), batch=4, steps=10,
+)
+SWEEP = Sweep(product(BASE, {"model.rank": [4, 2]}))
+"""
+    )
+    code, out, err = harness("run", "mine", "--no-report")
+    assert code == 1 and "1 runs failed" in err and "too many" in out
+    assert "1 done" in harness("status", "results/mine")[1]
+    assert "AssertionError: too many" in harness("status", "results/mine")[1]
+
+
+EDITS = {
+    "misspelt field": ("width=8, depth", "widht=8, depth", "did you mean width"),
+    "heads": (
+        "heads=2",
+        "heads=3",
+        "8 is not divisible by heads 3; use heads in {1, 2",
+    ),
+    "budget": ("[1e3,", "[10,", "token budget 10 is smaller than one batch of 64"),
+    "corpus": ("context=16", "context=16, corpus='no.txt'", "no file matches"),
+    "unique": ("context=16", "context=16, unique_tokens=16 * 10**7", "160,000,000"),
+    "no sweep": ("SWEEP =", "SWEEPS =", "does not define SWEEP"),
+    "syntax": ("SWEEP =", "SWEEP ==", "tiny.py"),
+    "exception": ("WIDTHS = [8, 16]", "WIDTHS = 1 / 0", "ZeroDivisionError"),
+    "path": ("model.width", "model.widht", "did you mean width"),
+    "warm-up": ("warmup=2", "warmup=500", "lower optim.warmup"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=str)
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_mistakes_get_one_line_and_leave_the_store_alone(
+    folder, harness, edit, command
+):
+    old, new, message = EDITS[edit]
+    assert old in TINY
+    (folder / "experiments" / "tiny.py").write_text(TINY.replace(old, new))
+    code, out, err = harness(command, "tiny")
+    assert code == 2 and out == ""
+    assert message in err and err.startswith("error: ") and err.count("\n") == 1
+    assert not (folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("run", "tinny"), "experiments/ has tiny"),
+        (("run", "experiments"), "not a Python file"),
+        (("run", "notes.txt"), "not a Python file"),
+        (("run", "tiny", "--set", "optim.lrr=1"), "did you mean lr"),
+        (("run", "tiny", "--set", "optim.lr"), "not path=value"),
+        (("run", "tiny", "--out", "notes.txt"), "is a file"),
+        (("status", "nowhere"), "not a results folder"),
+    ],
+)
+def test_wrong_arguments_get_one_line(folder, harness, args, message):
+    (folder / "notes.txt").write_text("notes")
+    code, _, err = harness(*args)
+    assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_set_changes_every_run(folder, harness):
+    code, _, _ = harness(
+        "run", "tiny", "--no-report", "--set", "optim.lr=0.02", "--set", "steps=3"
+    )
+    assert code == 0
+    runs = pd.read_parquet(folder / "results" / "tiny" / "runs.parquet")
+    assert set(runs["optim.lr"]) == {0.02} and set(runs["steps"]) == {3}
+
+
+def test_help_and_large_plans_are_quick_because_they_import_little(folder):
+    """Speed itself is in the benchmarks; what makes it possible is a fact."""
+    wide = TINY.replace("[8, 16]", "[8 * k for k in range(1, 101)]")
+    wide = wide.replace("[1e3, 2e3, 4e3]", "[1e3 * k for k in range(1, 101)]")
+    (folder / "experiments" / "wide.py").write_text(wide)
+    code = (
+        "import sys; from harness.cli import main\n"
+        "sys.argv = ['harness', 'plan', 'wide']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print([m for m in ('jax', 'pandas', 'flax') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("10000 runs, 0 finished, 100 compiled programs")
+    assert done.stdout.endswith("[]\n")
+
+
+def test_environment_is_left_alone(folder, harness):
+    before = dict(os.environ)
+    harness("plan", "tiny")
+    assert dict(os.environ) == before

@@ -1,0 +1,101 @@
+"""The import rule: data moves left to right, and what must be light stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("jax", "flax", "optax", "pandas", "matplotlib", "scipy", "pyarrow", "numpy")
+
+ALLOWED = {
+    "errors": set(),
+    "spec": {"errors"},
+    "count": {"spec"},
+    "families": {"count", "errors", "spec"},
+    "recipe": {"spec", "count"},
+    "sweep": {"count", "errors", "spec"},
+    "data": {"errors", "spec"},
+    "plan": {"count", "data", "spec", "sweep"},
+    "models": {"errors", "families", "spec"},
+    "optim": {"spec"},
+    "step": {"models", "optim"},
+    "device": set(),
+    "store": {"errors", "spec"},
+    "train": {"data", "device", "models", "optim", "plan", "spec", "step"},
+    "worker": {"data", "device", "plan", "spec", "store", "train"},
+    "cli": {"*"},
+}
+"""Which parts of `harness` each part may import, anywhere in its files."""
+
+
+def imports(path):
+    """(module, names) of every import statement in a file."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        # What only a type checker reads is not an import of the running program.
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, []
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or "", [alias.name for alias in node.names]
+
+
+def part_of(path):
+    first = path.relative_to(ROOT / "harness").parts[0]
+    return first.removesuffix(".py")
+
+
+def parts_imported(path):
+    for module, names in imports(path):
+        package, *rest = module.split(".")
+        if package != "harness":
+            continue
+        yield from [rest[0]] if rest else [n for n in names if n in ALLOWED]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "harness").rglob("*.py")), ids=str)
+def test_harness_imports_only_what_lies_to_its_left(path):
+    part = part_of(path)
+    if part == "__init__":
+        return
+    allowed = ALLOWED[part]
+    for imported in parts_imported(path):
+        assert "*" in allowed or imported in allowed | {part}, (part, imported)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "harness").rglob("*.py")), ids=str)
+def test_only_models_know_flax_and_only_the_command_line_knows_analysis(path):
+    packages = {module.split(".")[0] for module, _ in imports(path)}
+    assert "flax" not in packages or part_of(path) == "models"
+    assert "analysis" not in packages or part_of(path) == "cli"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "analysis").rglob("*.py")), ids=str)
+def test_analysis_never_imports_harness(path):
+    assert all(module.split(".")[0] != "harness" for module, _ in imports(path))
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("harness", HEAVY),
+        ("harness.cli", HEAVY),
+        ("harness.plan", ("jax", "flax", "optax", "pandas", "matplotlib", "scipy")),
+        ("harness.store", ("jax", "flax", "pandas", "matplotlib", "scipy")),
+        ("analysis", HEAVY),
+    ],
+)
+def test_light_modules_stay_light(module, forbidden):
+    code = (
+        f"import sys, {module}; print([m for m in {forbidden!r} if m in sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == "[]"
