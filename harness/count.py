@@ -7,9 +7,10 @@ with respect to real-valued raw input, which nobody computes.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
-from harness.spec import RunSpec
+from harness.spec import ModelSpec, RunSpec, TaskShape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,13 +83,12 @@ class Counts:
 
 def train_flops_per_step(run: RunSpec) -> int:
     """FLOPs of one optimiser step of `run`, full attention."""
-    return run.batch * run.model.forward_flops(run.data.shape).train()
+    return run.batch * _model_counts(run.model, run.data.shape)[1].train()
 
 
 def count(run: RunSpec) -> Counts:
     """Parameters and total training FLOPs of `run` under every convention."""
-    n = run.model.params(run.data.shape)
-    forward = run.model.forward_flops(run.data.shape)
+    n, forward = _model_counts(run.model, run.data.shape)
     examples = run.steps * run.batch
     six_d = 6 * run.tokens
     chinchilla = forward.chinchilla
@@ -106,3 +106,9 @@ def count(run: RunSpec) -> Counts:
         flops_6nd_matmul=six_d * n.matmul,
         flops_chinchilla=None if chinchilla is None else 3 * examples * chinchilla,
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _model_counts(model: ModelSpec, task: TaskShape) -> tuple[Params, ForwardFlops]:
+    # A sweep asks for the same few models thousands of times.
+    return model.params(task), model.forward_flops(task)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from harness import data
 from harness.count import Counts, count, train_flops_per_step
-from harness.spec import SPEC_VERSION, RunSpec, canonical_json, hash_id
+from harness.spec import RunSpec, hash_id
 from harness.sweep import Point, Scalar
 
 
@@ -22,6 +22,7 @@ class PlannedRun:
     """A run with its id, grid coordinates and counts."""
 
     run_id: str
+    trunk_id: str
     run: RunSpec
     coords: Mapping[str, Scalar]
     counts: Counts
@@ -100,14 +101,22 @@ def plan(points: Sequence[Point]) -> Plan:
 
     Raises `DataError` for missing corpora and for more unique data than exists.
     """
-    resolved = {p.run.data: data.resolve(p.run.data) for p in points}
+    sources = {p.run.data for p in points}
+    resolved = {source: data.resolve(source) for source in sources}
     runs: dict[str, PlannedRun] = {}
     for point in points:
         run = dataclasses.replace(point.run, data=resolved[point.run.data])
-        planned = PlannedRun(
-            run_id=run.run_id, run=run, coords=point.coords, counts=count(run)
+        run_id, trunk_id = run.ids()
+        runs.setdefault(
+            run_id,
+            PlannedRun(
+                run_id=run_id,
+                trunk_id=trunk_id,
+                run=run,
+                coords=point.coords,
+                counts=count(run),
+            ),
         )
-        runs.setdefault(planned.run_id, planned)
     kept = list(runs.values())
     return Plan(
         runs=tuple(kept), cohorts=_cohorts(kept), duplicates=len(points) - len(kept)
@@ -126,16 +135,10 @@ def cohort_key(run: RunSpec) -> tuple[object, ...]:
     )
 
 
-def trunk_key(run: RunSpec) -> str:
-    """Equal for runs that differ only in how long they train."""
-    fields = run.identity() | {"steps": 0, "spec_version": SPEC_VERSION}
-    return canonical_json(fields)
-
-
 def _cohorts(runs: Sequence[PlannedRun]) -> tuple[Cohort, ...]:
     trunks: defaultdict[str, list[PlannedRun]] = defaultdict(list)
     for run in runs:
-        trunks[trunk_key(run.run)].append(run)
+        trunks[run.trunk_id].append(run)
     cohorts: defaultdict[tuple[object, ...], list[Trunk]] = defaultdict(list)
     for members in trunks.values():
         members.sort(key=lambda r: (r.branch_step, r.run.steps))
