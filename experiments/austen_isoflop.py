@@ -13,23 +13,23 @@ from harness import (
     Transformer,
     chain,
     isoflop,
+    ladder,
     recipe,
     with_recipe,
     with_seeds,
 )
 
 BUDGETS = [1e11 * 2**k for k in range(6)]
+SIZES = [7e3, 1.3e4, 2e4, 3e4, 6.5e4, 1.2e5, 1.75e5, 3.5e5]
+WINDOW = (0.6, 1000)
 REPEATED = BUDGETS[2]
-WIDTHS = [16, 24, 32, 48, 64, 80, 96, 128]
+
 DATA = Text(corpus="austen", context=128, eval_sequences=512)
-MODELS = [
-    Transformer(width=w, depth=max(1, w // 32), heads=max(1, w // 16)) for w in WIDTHS
-]
+MODELS = ladder(Transformer, SIZES, DATA.shape, head_size=8)
 BASE = RunSpec(
     model=MODELS[0], data=DATA, optim=OptimSpec(), batch=8, evals_per_octave=2
 )
 RECIPE = partial(recipe.small_language_model, shortest=2e5)
-WINDOW = (0.6, 1000)
 
 GRID = isoflop(BASE, MODELS, BUDGETS, tokens_per_parameter=WINDOW)
 AGAIN = with_seeds(

@@ -143,9 +143,9 @@ def _hints(cls: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def _checks(cls: Any) -> list[tuple[str, Any, frozenset[type]]]:
+def _checks(cls: Any) -> list[tuple[str, Any, frozenset[Any]]]:
     """(field, its hint, exact types that need no further look) for each field."""
-    safe = frozenset({int, str, bool, type(None)})
+    safe: frozenset[Any] = frozenset({int, str, bool, type(None)})
     hints = _hints(cls)
     return [
         (name, hints[name], safe & frozenset(get_args(hints[name]) or (hints[name],)))

@@ -1,0 +1,39 @@
+"""Every experiment loads, and its committed results are those of its present sweep."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.cli import experiment
+from harness.plan import plan
+from harness.store import open_store
+
+ROOT = Path(__file__).parent.parent
+NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_results_are_complete_and_of_this_sweep(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = experiment.load(name, [])
+    store = open_store(ROOT / "results" / name)
+    made = plan(found.sweep.points)
+    assert {run.run_id for run in made.runs} <= store.finished()
+    for run in made.runs:
+        record = store.record(run.run_id)
+        assert record["counts"]["flops_train"] == run.counts.flops_train
+        assert store.metrics_path(run.run_id).exists()
+    fits = json.loads((store.root / "fits.json").read_text())
+    assert fits
+    assert (store.root / "report" / "index.html").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstring_gives_question_cost_and_promise(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    doc = experiment.load(name, []).doc
+    first, *rest = doc.splitlines()
+    assert first.endswith("?")
+    assert any(line.startswith("Cost: ") for line in rest)
+    assert any(line.startswith("Promise: ") for line in rest)
