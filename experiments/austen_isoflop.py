@@ -3,8 +3,6 @@
 Cost: about 20 minutes on 2 CPU cores.
 """
 
-from functools import partial
-
 from harness import (
     OptimSpec,
     RunSpec,
@@ -15,7 +13,6 @@ from harness import (
     isoflop,
     ladder,
     recipe,
-    with_recipe,
     with_seeds,
 )
 
@@ -29,10 +26,8 @@ MODELS = ladder(Transformer, SIZES, DATA.shape, head_size=8)
 BASE = RunSpec(
     model=MODELS[0], data=DATA, optim=OptimSpec(), batch=8, evals_per_octave=2
 )
-RECIPE = partial(recipe.small_language_model, shortest=2e5)
 
 GRID = isoflop(BASE, MODELS, BUDGETS, tokens_per_parameter=WINDOW)
-AGAIN = with_seeds(
-    isoflop(BASE, MODELS, [REPEATED], tokens_per_parameter=WINDOW), [1, 2]
-)
-SWEEP = Sweep(with_recipe(chain(GRID, AGAIN), RECIPE))
+ONE_BUDGET = isoflop(BASE, MODELS, [REPEATED], tokens_per_parameter=WINDOW)
+AGAIN = with_seeds(ONE_BUDGET, [1, 2])
+SWEEP = Sweep(recipe.small_language_model(chain(GRID, AGAIN)))

@@ -4,8 +4,6 @@ Cost: about 2 minutes on 2 CPU cores.
 Promise: a Chinchilla law L = E + A/N^alpha + B/D^beta fitted to 20 runs.
 """
 
-from functools import partial
-
 from harness import (
     OptimSpec,
     RunSpec,
@@ -15,7 +13,6 @@ from harness import (
     isoflop,
     ladder,
     recipe,
-    with_recipe,
 )
 
 BUDGETS = [4e10, 8e10, 1.6e11, 3.2e11]
@@ -26,6 +23,5 @@ MODELS = ladder(Transformer, SIZES, DATA.shape, head_size=8)
 BASE = RunSpec(
     model=MODELS[0], data=DATA, optim=OptimSpec(), batch=8, evals_per_octave=2
 )
-RECIPE = partial(recipe.small_language_model, shortest=1e5)
 
-SWEEP = Sweep(with_recipe(isoflop(BASE, MODELS, BUDGETS), RECIPE))
+SWEEP = Sweep(recipe.small_language_model(isoflop(BASE, MODELS, BUDGETS)))

@@ -98,11 +98,11 @@ def count(run: RunSpec) -> Counts:
         n_body=n.body,
         n_total=n.total,
         n_matmul=n.matmul,
-        n_nonembed=n.total - n.embed - n.head,
+        n_nonembed=n.body,
         flops_train=examples * forward.train(),
         flops_train_causal=examples * forward.train_causal(),
         flops_6nd_total=six_d * n.total,
-        flops_6nd_nonembed=six_d * (n.total - n.embed - n.head),
+        flops_6nd_nonembed=six_d * n.body,
         flops_6nd_matmul=six_d * n.matmul,
         flops_chinchilla=None if chinchilla is None else 3 * examples * chinchilla,
     )

@@ -45,7 +45,7 @@ def describe() -> dict[str, str | int]:
         "device": name,
         "device_platform": device.platform,
         "device_count": jax.device_count(),
-        "cpu_cores": len(os.sched_getaffinity(0)) if _has_affinity() else 0,
+        "cpu_cores": _cores(),
         "os": platform.system(),
         "python": platform.python_version(),
     }
@@ -66,14 +66,17 @@ def peak_memory() -> int | None:
 
 def mfu(flops_per_second: float, precision: str) -> float | None:
     """Model FLOP utilisation, or None where the device's peak is not in the table."""
+    # A run uses one device, however many there are.
     peak = PEAK_FLOPS.get(jax.devices()[0].device_kind)
     if peak is None or precision != "bfloat16":
         return None
-    return flops_per_second / (peak * jax.device_count())
+    return flops_per_second / peak
 
 
-def _has_affinity() -> bool:
-    return hasattr(os, "sched_getaffinity")
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from harness import data
 from harness.count import Counts, count, train_flops_per_step
-from harness.spec import RunSpec, hash_id
+from harness.fields import hash_id
+from harness.spec import RunSpec
 from harness.sweep import Point, Scalar
 
 

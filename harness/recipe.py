@@ -1,14 +1,17 @@
-"""Named rules that set hyperparameters from scale: pure functions of a run.
+"""Named rules that set hyperparameters from scale: pure functions.
 
-A recipe is opinionated and says where its numbers come from; use it with
-`with_recipe(points, recipe)`, or write your own function from run to run.
+A recipe is opinionated and says where its numbers come from. It takes and returns a
+list of points; write your own with `with_recipe(points, function_of_a_run)`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterable
 
 from harness.spec import RunSpec
+from harness.sweep import Point, with_recipe
 
 
 def learning_rate(n: int) -> float:
@@ -24,22 +27,25 @@ def learning_rate(n: int) -> float:
 def warmup_steps(n: int, tokens_per_step: int, most_tokens: float) -> int:
     """About `n` tokens of warm-up, as Porian et al. 2024 (arXiv:2406.19146) advise.
 
-    Never more than `most_tokens`: give a tenth of the shortest run's budget, the same
-    for all budgets, so that runs of different length share one trunk.
+    At most `most_tokens`, but at least one step: give a tenth of the shortest run's
+    budget, the same for all budgets, so that runs of different length share one trunk.
     """
-    return max(1, round(min(n, most_tokens) / tokens_per_step))
+    return max(1, math.floor(min(n, most_tokens) / tokens_per_step))
 
 
-def small_language_model(run: RunSpec, *, shortest: float) -> RunSpec:
-    """AdamW for byte-level transformers of 1e4 … 1e6 parameters.
+def small_language_model(points: Iterable[Point]) -> list[Point]:
+    """AdamW for byte-level transformers of 1e4 … 1e6 parameters."""
+    points = list(points)
+    shortest = min(point.run.tokens for point in points)
 
-    `shortest` is the smallest token budget of the sweep.
-    """
-    n = run.model.params(run.data.shape).matmul
-    optim = dataclasses.replace(
-        run.optim,
-        lr=learning_rate(n),
-        warmup=warmup_steps(n, run.tokens_per_step, shortest / 10),
-        weight_decay=0.1,
-    )
-    return dataclasses.replace(run, optim=optim)
+    def set_rates(run: RunSpec) -> RunSpec:
+        n = run.model.params(run.data.shape).matmul
+        optim = dataclasses.replace(
+            run.optim,
+            lr=learning_rate(n),
+            warmup=warmup_steps(n, run.tokens_per_step, shortest / 10),
+            weight_decay=0.1,
+        )
+        return dataclasses.replace(run, optim=optim)
+
+    return with_recipe(points, set_rates)

@@ -19,9 +19,10 @@ from typing import Any
 
 from harness.count import train_flops_per_step
 from harness.errors import SpecError
-from harness.spec import ModelSpec, RunSpec, Spec, TaskShape, unknown_field
+from harness.fields import Spec, number, unknown_field
+from harness.spec import ModelSpec, RunSpec, TaskShape
 
-Scalar = int | float | str | bool
+Scalar = int | float | str | bool | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +49,7 @@ class Sweep:
         if not all(isinstance(p, Point) for p in points):
             raise SpecError("Sweep takes the list of points that a combinator returns")
         for point in points:
-            point.run.check_schedule()
+            point.run.check_budget()
         object.__setattr__(self, "points", tuple(points))
 
 
@@ -90,7 +91,7 @@ def ladder(
     targets = sorted(sizes)
     chosen: list[ModelSpec] = []
     previous: ModelSpec | None = None
-    models = iter(family.candidates(**options))  # type: ignore[attr-defined]
+    models = family.candidates(**options)
     current = next(models)
     for target in targets:
         while current.params(task).matmul < target:
@@ -126,9 +127,9 @@ def isoflop(
     for point in _points(base):
         for budget, (size, model) in itertools.product(budgets, enumerate(models)):
             run = dataclasses.replace(point.run, model=model)
-            run = _spend(run, budget)
-            ratio = run.tokens / model.params(run.data.shape).matmul
-            if low <= ratio <= high:
+            tokens = budget / train_flops_per_step(run) * run.tokens_per_step
+            if low <= tokens / model.params(run.data.shape).matmul <= high:
+                run = run_with_compute(run, budget)
                 coords = {**point.coords, "compute": float(budget), "size": size}
                 out.append(Point(run=run, coords=coords))
     if not out:
@@ -145,7 +146,7 @@ def with_seeds(
     fields: Sequence[str] = ("seed_init", "seed_order"),
 ) -> list[Point]:
     """Each point once per seed, set on all of `fields` together."""
-    seeds = list(seeds)
+    seeds = [int(number(seed, int, "seed")) for seed in seeds]
     tied = dict.fromkeys(fields, seeds)
     return [
         Point(run=p.run, coords={**origin.coords, "seed": seed})
@@ -159,27 +160,21 @@ def with_recipe(points: Base, recipe: Callable[[RunSpec], RunSpec]) -> list[Poin
     return [Point(run=recipe(p.run), coords=p.coords) for p in _points(points)]
 
 
-def assign(run: RunSpec, path: str, value: Any) -> RunSpec:
-    """`run` with the field at `path` changed. Raises `SpecError` for an unknown one."""
-    if path == "tokens":
-        return run.with_tokens(value)
-    return _assign(run, path.split("."), value)
+def assign(run: RunSpec, values: Mapping[str, Any]) -> RunSpec:
+    """`run` with the fields at the given paths changed, all together.
+
+    "tokens" sets the steps, after everything else. Raises `SpecError` for a path that
+    does not exist.
+    """
+    fields = {path: value for path, value in values.items() if path != "tokens"}
+    run = _replace(run, fields)
+    return run.with_tokens(values["tokens"]) if "tokens" in values else run
 
 
-def _assign(owner: Any, path: list[str], value: Any) -> Any:
-    name, *rest = path
-    if not isinstance(owner, Spec) or name not in owner.__dataclass_fields__:
-        fields = getattr(owner, "__dataclass_fields__", {})
-        known = [*fields, "tokens"] if isinstance(owner, RunSpec) else [*fields]
-        raise unknown_field(type(owner).__name__, name, known)
-    if rest:
-        value = _assign(getattr(owner, name), rest, value)
-    return dataclasses.replace(owner, **{name: value})
-
-
-def _spend(run: RunSpec, budget: float) -> RunSpec:
+def run_with_compute(run: RunSpec, budget: float) -> RunSpec:
+    """`run` with the whole number of steps that comes nearest to `budget` FLOPs."""
     per_step = train_flops_per_step(run)
-    steps = round(budget / per_step)
+    steps = round(number(budget, float, "compute budget") / per_step)
     if steps < 1:
         raise SpecError(
             f"compute budget {budget:.3g} FLOPs is smaller than one step of "
@@ -188,26 +183,53 @@ def _spend(run: RunSpec, budget: float) -> RunSpec:
     return dataclasses.replace(run, steps=steps)
 
 
+def _replace(owner: Any, values: Mapping[str, Any]) -> Any:
+    """One `replace` per spec, so that fields are only checked in their new company."""
+    whole: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        name, _, rest = path.partition(".")
+        if not isinstance(owner, Spec) or name not in owner.__dataclass_fields__:
+            fields = list(getattr(owner, "__dataclass_fields__", {}))
+            known = [*fields, "tokens"] if isinstance(owner, RunSpec) else fields
+            raise unknown_field(type(owner).__name__, name, known)
+        if rest:
+            nested.setdefault(name, {})[rest] = value
+        else:
+            whole[name] = value
+    for name, inner in nested.items():
+        whole[name] = _replace(whole.get(name, getattr(owner, name)), inner)
+    return dataclasses.replace(owner, **whole) if whole else owner
+
+
 def _points(base: Base) -> list[Point]:
     return [Point(run=base)] if isinstance(base, RunSpec) else list(base)
 
 
 def _labelled(values: list[Any]) -> list[tuple[Any, Scalar]]:
     """Each value with its coordinate: itself if scalar, else its place on the axis."""
+    plain = [value.item() if hasattr(value, "item") else value for value in values]
     return [
         (value, value if isinstance(value, Scalar) else index)
-        for index, value in enumerate(values)
+        for index, value in enumerate(plain)
     ]
 
 
 def _place(point: Point, paths: list[str], row: Sequence[tuple[Any, Scalar]]) -> Point:
-    run = point.run
-    pairs = list(zip(paths, row, strict=True))
-    # A budget in tokens becomes steps, which depend on the batch: set it last.
-    for path, (value, _) in sorted(pairs, key=lambda pair: pair[0] == "tokens"):
-        run = assign(run, path, value)
-    coords = {path: label for path, (_, label) in pairs}
-    return Point(run=run, coords={**point.coords, **coords})
+    values = {path: value for path, (value, _) in zip(paths, row, strict=True)}
+    labels = {path: label for path, (_, label) in zip(paths, row, strict=True)}
+    run = assign(point.run, values)
+    coords = {**point.coords, **labels}
+    if "steps" in values or "tokens" in values:
+        # The newest budget counts; older ones no longer say where the point lies.
+        budgets = {"steps", "tokens", "compute"} - values.keys()
+        coords = {k: v for k, v in coords.items() if k not in budgets}
+    elif "tokens" in coords:
+        # Another batch or context: the same budget takes another number of steps.
+        run = run.with_tokens(coords["tokens"])  # type: ignore[arg-type]
+    elif "compute" in coords:
+        run = run_with_compute(run, coords["compute"])  # type: ignore[arg-type]
+    return Point(run=run, coords=coords)
 
 
 def _no_empty(axes: Mapping[str, Any], columns: list[list[Any]]) -> None:

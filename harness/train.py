@@ -46,6 +46,7 @@ class Program:
         """The same compiled functions on other data of the same shapes."""
         return dataclasses.replace(
             self,
+            compile_s=0.0,
             dataset=dataset,
             train_data=_device_data(dataset, run),
             held_out=jax.tree.map(jnp.asarray, dataset.held_out),
@@ -70,20 +71,35 @@ class History:
     losses: list[float] = dataclasses.field(default_factory=list)
     evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
+    diverged_step: int | None = None
+    """First step whose training loss, or evaluation, is not finite."""
 
     def branch(self) -> History:
         """A copy that a branch continues."""
-        return History(
-            losses=[*self.losses],
-            evaluations=[*self.evaluations],
-            seconds=self.seconds,
+        return dataclasses.replace(
+            self, losses=[*self.losses], evaluations=[*self.evaluations]
         )
 
-    @property
-    def diverged_step(self) -> int | None:
-        """First step whose training loss is not finite."""
-        bad = np.flatnonzero(~np.isfinite(self.losses))
-        return int(bad[0]) if len(bad) else None
+    def add_losses(self, losses: np.ndarray) -> None:
+        """Losses of the next steps, up to the first that is not finite."""
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if len(bad):
+            self.diverged_step = len(self.losses) + int(bad[0])
+            losses = losses[: bad[0] + 1]
+        self.losses += losses.tolist()
+
+    def add_evaluation(self, step: int, losses: np.ndarray) -> None:
+        """Losses of the held-out examples after `step` updates."""
+        if self.diverged_step is not None:
+            return
+        mean = float(losses.mean())
+        if not math.isfinite(mean):
+            self.diverged_step = step
+            return
+        spread = float(losses.std(ddof=1) / math.sqrt(len(losses)))
+        self.evaluations.append(
+            Evaluation(step=step, loss=mean, loss_se=spread, seconds=self.seconds)
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,9 +107,18 @@ class Result:
     """A finished run, as it goes into the store."""
 
     planned: PlannedRun
-    status: str
     history: History
     compile_s: float
+
+    @property
+    def status(self) -> str:
+        """Either "done" or "diverged"; both are results."""
+        return "done" if self.history.diverged_step is None else "diverged"
+
+    @property
+    def annealed(self) -> bool:
+        """Whether the learning rate has decayed to its end."""
+        return self.status == "done" and self.planned.run.optim.schedule != "constant"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,23 +170,29 @@ def train_trunk(trunk: Trunk, program: Program, report: Report) -> Iterator[Resu
     """Trains the trunk's runs, yielding each as soon as it is finished."""
     leg = Leg(program=program, report=report)
     runs = trunk.runs
-    key = jax.random.key(runs[0].run.seed_init)
-    state, history = program.init(key), History()
+    state = program.init(jax.random.key(runs[0].run.seed_init))
+    history = History()
     for index, planned in enumerate(runs):
         state = leg.advance(state, history, planned, planned.branch_step)
         last = index == len(runs) - 1
         # The next chunk donates its state: a branch needs a copy of its own.
         own = state if last else jax.tree.map(jnp.copy, state)
         branch = history if last else history.branch()
-        leg.advance(own, branch, planned, planned.run.steps)
-        yield _result(planned, branch, program.compile_s if index == 0 else 0.0)
+        own = leg.advance(own, branch, planned, planned.run.steps)
+        leg.finish(own, branch, planned.run.steps)
+        compile_s = program.compile_s if index == 0 else 0.0
+        yield Result(planned=planned, history=branch, compile_s=compile_s)
 
 
-def eval_grid(steps: int, per_octave: int) -> list[int]:
-    """Steps of evaluation: round(2^(k / per_octave)) up to `steps`, and `steps`."""
+def common_grid(steps: int, per_octave: int) -> list[int]:
+    """Steps up to `steps` at which every run is evaluated: round(2^(k / per_octave)).
+
+    It does not depend on a run's length, so a trunk is evaluated alike for all its
+    runs. Each run is evaluated at its end as well.
+    """
     last = math.ceil(per_octave * math.log2(max(1, steps)))
     grid = {round(2 ** (k / per_octave)) for k in range(last + 1)}
-    return sorted({step for step in grid if step < steps} | {steps})
+    return sorted(step for step in grid if step <= steps)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,23 +205,23 @@ class Leg:
     def advance(
         self, state: State, history: History, planned: PlannedRun, to: int
     ) -> State:
-        """Trains up to step `to`, evaluating on the run's grid on the way.
+        """Trains up to step `to`, evaluating on the common grid on the way.
 
-        Stops early once the training loss is not finite; `history` then says so.
+        Stops early once a loss is not finite; `history` then says so.
         """
         run = planned.run
         begun = time.perf_counter() - history.seconds
-        grid = set(eval_grid(run.steps, run.evals_per_octave))
+        grid = common_grid(to, run.evals_per_octave)
         step = len(history.losses)
         while step < to and history.diverged_step is None:
             stop = min([to, step + CHUNK, *(g for g in grid if g > step)])
             state, losses = self._chunk(state, run, step, stop)
             # Both are dispatched before either is waited for.
             held_out = self._evaluate(state) if stop in grid else None
-            history.losses += np.asarray(losses)[: stop - step].tolist()
+            history.add_losses(np.asarray(losses)[: stop - step])
             history.seconds = time.perf_counter() - begun
             if held_out is not None:
-                history.evaluations.append(_evaluation(held_out, stop, history))
+                history.add_evaluation(stop, np.asarray(held_out, np.float64))
             self.report(
                 Progress(
                     planned=planned,
@@ -201,6 +232,13 @@ class Leg:
             )
             step = stop
         return state
+
+    def finish(self, state: State, history: History, steps: int) -> None:
+        """Evaluates the end of the run, unless that lies on the grid."""
+        evaluated = {e.step for e in history.evaluations[-1:]}
+        if history.diverged_step is None and steps not in evaluated:
+            held_out = np.asarray(self._evaluate(state), np.float64)
+            history.add_evaluation(steps, held_out)
 
     def _chunk(
         self, state: State, run: RunSpec, first: int, last: int
@@ -229,29 +267,3 @@ def _device_data(dataset: Dataset, run: RunSpec) -> Any:
         return jax.tree.map(jnp.asarray, dataset.train)
     sample = np.zeros((CHUNK, run.batch), np.int64)
     return dataset.subset(dataset.train, sample)[0]
-
-
-def _evaluation(held_out: jax.Array, step: int, history: History) -> Evaluation:
-    losses = np.asarray(held_out, np.float64)
-    return Evaluation(
-        step=step,
-        loss=float(losses.mean()),
-        loss_se=float(losses.std(ddof=1) / math.sqrt(len(losses))),
-        seconds=history.seconds,
-    )
-
-
-def _result(planned: PlannedRun, history: History, compile_s: float) -> Result:
-    diverged = history.diverged_step
-    if diverged is None and not math.isfinite(history.evaluations[-1].loss):
-        diverged = planned.run.steps
-    if diverged is not None:
-        # Evaluated before the loss stopped being finite, whatever the chunking was.
-        history.losses = history.losses[: diverged + 1]
-        history.evaluations = [e for e in history.evaluations if e.step <= diverged]
-    return Result(
-        planned=planned,
-        status="done" if diverged is None else "diverged",
-        history=history,
-        compile_s=compile_s,
-    )

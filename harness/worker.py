@@ -11,19 +11,22 @@ import functools
 import importlib.metadata
 import math
 import subprocess
+import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness import data, device
+from harness.errors import HarnessError
 from harness.plan import Plan, PlannedRun, Trunk
 from harness.spec import RunSpec, Text
 from harness.store import Store, add_failure, add_run, refresh_runs, sole_worker
 from harness.train import Program, Progress, Result, compile_cohort, train_trunk
 
 LOG_2 = math.log(2)
+REFRESH_S = 60.0
+"""Least seconds between two rebuilds of the runs table while training."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,14 +45,18 @@ def work(store: Store, plan: Plan, listener: Listener) -> int:
     Raises `StoreError` if another process is at work in the store. When
     interrupted, the store lacks the runs not yet finished, and nothing else.
     """
-    failed = 0
+    failed, refreshed = 0, time.monotonic()
     with sole_worker(store):
         device.enable_compile_cache()
-        for cohort in plan.without(store.finished()).cohorts:
-            try:
+        try:
+            for cohort in plan.without(store.finished()).cohorts:
                 failed += _train_cohort(store, cohort.trunks, listener)
-            finally:
-                refresh_runs(store)
+                # The view is rebuilt whole: not so often that it costs anything.
+                if time.monotonic() > refreshed + REFRESH_S:
+                    refresh_runs(store)
+                    refreshed = time.monotonic()
+        finally:
+            refresh_runs(store)
     return failed
 
 
@@ -64,10 +71,15 @@ def _train_cohort(store: Store, trunks: tuple[Trunk, ...], listener: Listener) -
                 listener.compiling(run)
             program = _program_for(run, program)
             for result in train_trunk(trunk, program, listener.progress):
-                add_run(store, run_record(result), metric_rows(result))
+                attempts = 1 + store.failed_attempts(result.planned.run_id)
+                add_run(store, run_record(result, attempts), metric_rows(result))
                 del left[result.planned.run_id]
                 listener.finished(result)
-        # One run's error must not take the sweep with it: it becomes a row.
+        # What the user can mend, or a store that cannot be written, would fail every
+        # run alike.
+        except (HarnessError, BrokenPipeError):
+            raise
+        # Another error of one trunk must not take the sweep with it: it becomes a row.
         except Exception as error:
             for planned in left.values():
                 add_failure(store, planned.run_id, error)
@@ -82,7 +94,7 @@ def _program_for(run: RunSpec, program: Program | None) -> Program:
     if program is None:
         return compile_cohort(run, dataset)
     if program.dataset is dataset:
-        return program
+        return dataclasses.replace(program, compile_s=0.0)
     return program.with_data(dataset, run)
 
 
@@ -107,7 +119,7 @@ def metric_rows(result: Result) -> list[dict[str, Any]]:
             "tokens": step * run.tokens_per_step,
             "flops": step * flops_per_step,
             "wall_s": evaluation.seconds,
-            "annealed": step == run.steps and run.optim.schedule != "constant",
+            "annealed": step == run.steps and result.annealed,
         }
         mean = float(np.mean(history.losses[before:step]))
         for split, metric, value in (
@@ -120,16 +132,13 @@ def metric_rows(result: Result) -> list[dict[str, Any]]:
     return rows
 
 
-def run_record(result: Result) -> dict[str, Any]:
-    """The whole record of a run: spec, provenance, and its row of the runs table."""
-    run = result.planned.run
+def run_record(result: Result, attempts: int) -> dict[str, Any]:
+    """The whole record of a run: its spec, and its row of the runs table."""
     return {
         "run_id": result.planned.run_id,
         "status": result.status,
-        "spec": run.to_dict(),
-        "counts": dataclasses.asdict(result.planned.counts),
-        "versions": _versions(),
-        "row": _row(result),
+        "spec": result.planned.run.to_dict(),
+        "row": _row(result) | {"attempts": attempts},
     }
 
 
@@ -155,9 +164,8 @@ def _row(result: Result) -> dict[str, Any]:
         "bits_per_byte": _bits_per_byte(run, final.loss) if final else None,
         "unique_tokens": min(run.data.unique, run.tokens),
         "epochs": run.tokens / run.data.unique,
-        "annealed": done and run.optim.schedule != "constant",
+        "annealed": result.annealed,
         "diverged_step": history.diverged_step,
-        "attempts": 1,
         "population": 1,
         "seconds_compile": result.compile_s,
         "seconds_train": history.seconds,
@@ -188,11 +196,15 @@ def _versions() -> dict[str, str | None]:
 
 def _git_commit() -> str | None:
     """The commit of the working folder, "+" appended if tracked files differ."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+"]
     try:
-        out = subprocess.run(
-            command, capture_output=True, text=True, cwd=Path.cwd(), check=True
-        )
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        return commit + ("+" if _git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return out.stdout.strip() or None
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()

@@ -22,7 +22,7 @@ def test_results_are_complete_and_of_this_sweep(name, monkeypatch):
     assert {run.run_id for run in made.runs} <= store.finished()
     for run in made.runs:
         record = store.record(run.run_id)
-        assert record["counts"]["flops_train"] == run.counts.flops_train
+        assert record["row"]["flops_train"] == run.counts.flops_train
         assert store.metrics_path(run.run_id).exists()
     fits = json.loads((store.root / "fits.json").read_text())
     assert fits

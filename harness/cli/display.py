@@ -82,7 +82,10 @@ class Display:
 
     def print(self, line: str) -> None:
         """One permanent line."""
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if self.live:
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        else:
+            print(line, flush=True)
 
     def render(self) -> RenderableType:
         """The live part: a bar over FLOPs, and what is being trained now."""

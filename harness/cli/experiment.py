@@ -9,9 +9,10 @@ import re
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from harness.errors import SpecError
-from harness.sweep import Point, Sweep, assign
+from harness.sweep import Sweep, product
 
 FOLDER = Path("experiments")
 
@@ -34,8 +35,8 @@ def load(name: str, overrides: list[str]) -> Experiment:
     path = _find(name)
     sweep, doc = _execute(path)
     points = list(sweep.points)
-    for setting in overrides:
-        points = _override(points, setting)
+    if overrides:
+        points = product(points, dict(map(_setting, overrides)))
     return Experiment(name=path.stem, doc=doc, path=path, sweep=Sweep(points))
 
 
@@ -61,15 +62,18 @@ def _execute(path: Path) -> tuple[Sweep, str]:
     try:
         spec.loader.exec_module(module)
     # Whatever the file raises is the user's to mend: say where, in one line.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpecError(f"{_where(path, error)}: {_what(error)}") from error
     sweep = getattr(module, "SWEEP", None)
-    if not isinstance(sweep, Sweep):
+    if sweep is None:
         raise SpecError(f"{path} is not an experiment: it does not define SWEEP")
+    if not isinstance(sweep, Sweep):
+        kind = type(sweep).__name__
+        raise SpecError(f"{path}: SWEEP is a {kind}; wrap the points in Sweep(…)")
     return sweep, (module.__doc__ or "").strip()
 
 
-def _where(path: Path, error: Exception) -> str:
+def _where(path: Path, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{path}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -77,20 +81,17 @@ def _where(path: Path, error: Exception) -> str:
     return f"{path}:{lines[-1]}" if lines else str(path)
 
 
-def _what(error: Exception) -> str:
+def _what(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text if isinstance(error, SpecError) else f"{type(error).__name__}: {text}"
 
 
-def _override(points: list[Point], setting: str) -> list[Point]:
-    path, equals, text = setting.partition("=")
+def _setting(text: str) -> tuple[str, list[Any]]:
+    """`path=value` as an axis of one value."""
+    path, equals, value = text.partition("=")
     if not equals:
-        raise SpecError(f"--set {setting!r} is not path=value, such as optim.lr=0.01")
+        raise SpecError(f"--set {text!r} is not path=value, such as optim.lr=0.01")
     try:
-        value = json.loads(text)
+        return path.strip(), [json.loads(value)]
     except ValueError:
-        value = text
-    return [
-        dataclasses.replace(point, run=assign(point.run, path.strip(), value))
-        for point in points
-    ]
+        return path.strip(), [value]

@@ -68,8 +68,9 @@ def run(
 
     found = load(experiment, set_ or [])
     made = make_plan(found.sweep.points)
+    record = _sweep_record(found, made)
     store = create_store(_folder(found, out))
-    add_sweep(store, _sweep_record(found, made))
+    add_sweep(store, record)
     failed = _train(store, made)
     if report:
         _report(store)
@@ -152,9 +153,15 @@ def _train(store: Store, made: Plan) -> int:
 
 
 def _report(store: Store) -> None:
+    from analysis.errors import AnalysisError
     from analysis.report import write_report
 
-    typer.echo(f"report: {write_report(store.root)}")
+    typer.echo("fitting …", err=True)
+    try:
+        typer.echo(f"report: {write_report(store.root)}")
+    # The sweep is trained and kept; that it cannot be fitted is worth one line.
+    except AnalysisError as error:
+        typer.echo(f"no report: {error}", err=True)
 
 
 def _folder(found: Experiment, out: Path | None) -> Path:

@@ -31,7 +31,7 @@ def resolve(spec: Text) -> Text:
     """`spec` with its content hash and the number of unique tokens filled in."""
     train, held_out = tokens(spec)
     windows = _windows(train, spec)
-    _eval_offsets(held_out, spec)
+    _eval_windows(held_out, spec)
     available = windows * spec.context
     unique = available if spec.unique_tokens is None else spec.unique_tokens
     if unique > available:
@@ -41,12 +41,16 @@ def resolve(spec: Text) -> Text:
         )
     digest = _digest(spec.corpus, spec.held_out, _stamps(spec))
     if spec.digest not in (None, digest):
-        raise DataError(f"{spec.corpus} has changed: its hash is now {digest}")
+        raise DataError(
+            f"{spec.corpus} has changed since its hash was {spec.digest}; "
+            f"it is now {digest}"
+        )
     return dataclasses.replace(spec, unique_tokens=unique, digest=digest)
 
 
 def load(spec: Text, seed_data: int) -> Dataset:
-    """The data set of a resolved spec."""
+    """The data set of a resolved spec; raises `DataError` if its files have changed."""
+    resolve(spec)
     train, held_out = tokens(spec)
     T, windows = spec.context, _windows(train, spec)
     examples: int | NDArray[np.int64] = windows
@@ -67,10 +71,14 @@ def load(spec: Text, seed_data: int) -> Dataset:
         starts = np.arange(index.size).reshape(index.shape) * (T + 1)
         return {"tokens": flat}, starts
 
+    # Only what is evaluated is kept: the held-out part of a corpus may be large.
+    evaluated, eval_offsets = subset(
+        {"tokens": held_out}, _eval_windows(held_out, spec)
+    )
     return Dataset(
         train={"tokens": train},
-        held_out={"tokens": np.asarray(held_out)},
-        eval_offsets=_eval_offsets(held_out, spec),
+        held_out=evaluated,
+        eval_offsets=eval_offsets,
         examples=examples,
         locate=lambda index: index * T,
         gather=gather,
@@ -80,19 +88,18 @@ def load(spec: Text, seed_data: int) -> Dataset:
 
 def tokens(spec: Text) -> tuple[Tokens, Tokens]:
     """Training and held-out tokens. Raises `DataError` if either cannot be read."""
-    train, held_out = _tokens(spec.corpus, spec.held_out, _stamps(spec))
-    for part in (train, held_out):
-        # uint8 cannot exceed 256: only wider tokens need to be looked at.
-        if (part.dtype != np.uint8 or spec.vocab < 256) and part.max() >= spec.vocab:
-            raise DataError(
-                f"{spec.corpus} holds token {part.max()} but vocab is {spec.vocab}; "
-                f"set vocab to at least {int(part.max()) + 1}"
-            )
-    return train, held_out
+    stamps = _stamps(spec)
+    largest = _largest(spec.corpus, spec.held_out, stamps)
+    if largest >= spec.vocab:
+        raise DataError(
+            f"{spec.corpus} holds token {largest} but vocab is {spec.vocab}; "
+            f"set vocab to at least {largest + 1}"
+        )
+    return _tokens(spec.corpus, spec.held_out, stamps)
 
 
-def _eval_offsets(held_out: Tokens, spec: Text) -> NDArray[np.int64]:
-    """Starts of `eval_sequences` windows, evenly spaced over the held-out text."""
+def _eval_windows(held_out: Tokens, spec: Text) -> NDArray[np.int64]:
+    """Which `eval_sequences` windows: evenly spaced over the held-out text."""
     windows = _windows(held_out, spec)
     if spec.eval_sequences > windows:
         raise DataError(
@@ -100,7 +107,7 @@ def _eval_offsets(held_out: Tokens, spec: Text) -> NDArray[np.int64]:
             f"text has {windows:,} windows of {spec.context} tokens"
         )
     spaced = np.linspace(0, windows - 1, spec.eval_sequences)
-    return np.round(spaced).astype(np.int64) * spec.context
+    return np.round(spaced).astype(np.int64)
 
 
 def _windows(part: Tokens, spec: Text) -> int:
@@ -119,16 +126,23 @@ Stamps = tuple[tuple[str, int, int], ...]
 
 def _stamps(spec: Text) -> Stamps:
     """Path, size and time of each file: a changed file is read again."""
-    patterns = [p for p in (spec.corpus, spec.held_out) if p not in (None, "austen")]
-    files = [file for pattern in patterns for file in _files(pattern)]
+    parts = [
+        [] if part in (None, "austen") else _files(part)
+        for part in (spec.corpus, spec.held_out)
+    ]
+    trained_on = {file.resolve() for file in parts[0]}
+    for file in parts[1]:
+        if file.resolve() in trained_on:
+            raise DataError(f"{file} is both in the corpus and in held_out")
+    files = parts[0] + parts[1]
     return tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
 
 
 @functools.lru_cache(maxsize=8)
 def _tokens(corpus: str, held_out: str | None, _: Stamps) -> tuple[Tokens, Tokens]:
-    if corpus == "austen":
-        return _austen(), _read(held_out) if held_out else _austen(held_out=True)
-    train = _read(corpus)
+    train = _austen() if corpus == "austen" else _read(corpus)
+    if held_out == "austen" or (corpus == "austen" and held_out is None):
+        return train, _austen(held_out=True)
     if held_out:
         return train, _read(held_out)
     cut = int(len(train) * (1 - HELD_OUT_SHARE))
@@ -142,6 +156,12 @@ def _digest(corpus: str, held_out: str | None, stamps: Stamps) -> str:
         digest.update(f"{part.dtype}{len(part)}".encode())
         digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=8)
+def _largest(corpus: str, held_out: str | None, stamps: Stamps) -> int:
+    parts = _tokens(corpus, held_out, stamps)
+    return max((int(part.max()) for part in parts if len(part)), default=0)
 
 
 def _austen(*, held_out: bool = False) -> Tokens:

@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 
 from harness.count import ForwardFlops, Params
 from harness.errors import SpecError
-from harness.spec import ModelSpec, TaskShape, at_least, spec
+from harness.fields import at_least, spec
+from harness.spec import ModelSpec, TaskShape
 
 
 @spec

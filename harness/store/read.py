@@ -38,10 +38,24 @@ class Store:
         return read_json(self.record_path(run_id))
 
     def sweeps(self) -> list[dict[str, Any]]:
-        """The sweeps written to this store, newest last."""
+        """The sweeps written to this store, the one run last at the end."""
         folder = self.root / "sweeps"
-        found = [read_json(folder / f"{stem}.json") for stem in _stems(folder)]
-        return sorted(found, key=lambda sweep: (sweep["created"], sweep["sweep_id"]))
+        stems = sorted(_stems(folder))
+        found = [read_json(folder / f"{stem}.json") for stem in stems]
+        for sweep, stem in zip(found, stems, strict=True):
+            if not {"created", "sweep_id", "name", "points"} <= sweep.keys():
+                raise StoreError(f"{folder / stem}.json does not hold a sweep")
+        current = self._current()
+        return sorted(found, key=lambda s: (s["sweep_id"] == current, s["created"]))
+
+    def _current(self) -> str | None:
+        """The sweep that was run last, if this is where it was run."""
+        path = self.root / "work" / "current.json"
+        return read_json(path).get("sweep_id") if path.exists() else None
+
+    def failed_attempts(self, run_id: str) -> int:
+        """How often this run has failed."""
+        return len(list((self.root / "failures").glob(f"{run_id}.*.json")))
 
     def failures(self) -> list[dict[str, Any]]:
         """One record per failed attempt, oldest first."""

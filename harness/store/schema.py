@@ -31,6 +31,7 @@ METRICS = pa.schema(
 RUN_TYPES: dict[str, pa.DataType] = {
     "run_id": pa.string(),
     "sweep": pa.string(),
+    "sweep_id": pa.string(),
     "family": pa.string(),
     "status": pa.string(),
     "tokens": pa.int64(),
@@ -94,7 +95,7 @@ def runs_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     others = sorted({key for row in rows for key in row} - RUN_TYPES.keys())
     names = [*RUN_TYPES, *others]
     columns = {name: [row.get(name) for row in rows] for name in names}
-    arrays = [pa.array(columns[n], type=_type(n, columns[n])) for n in names]
+    arrays = [_array(name, columns[name]) for name in names]
     return pa.Table.from_arrays(arrays, names=names)
 
 
@@ -102,6 +103,14 @@ def json_bytes(value: Any, *, indent: int | None = 1) -> bytes:
     """JSON with sorted keys; non-finite numbers must have been made null before."""
     text = json.dumps(value, indent=indent, sort_keys=True, allow_nan=False)
     return text.encode() + b"\n"
+
+
+def _array(name: str, values: Sequence[Any]) -> pa.Array:
+    kind = _type(name, values)
+    if kind == pa.string():
+        # A column of the grid may mix numbers and names.
+        values = [None if value is None else str(value) for value in values]
+    return pa.array(values, type=kind)
 
 
 def _type(name: str, values: Sequence[Any]) -> pa.DataType:

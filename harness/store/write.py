@@ -7,6 +7,7 @@ import datetime
 import os
 import socket
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def add_sweep(store: Store, sweep: Mapping[str, Any]) -> None:
     path = store.root / "sweeps" / f"{sweep['sweep_id']}.json"
     if not path.exists():
         publish_once(path, schema.json_bytes(stamped, indent=None))
+    current = {"sweep_id": sweep["sweep_id"]}
+    publish(store.root / "work" / "current.json", schema.json_bytes(current))
 
 
 def add_run(
@@ -65,19 +68,22 @@ def add_failure(store: Store, run_id: str, error: BaseException) -> None:
 
 
 def refresh_runs(store: Store) -> None:
-    """Rebuilds `runs.parquet` from the records and the newest sweep's coordinates."""
-    names: dict[str, str] = {}
-    coords: dict[str, dict[str, Any]] = {}
+    """Rebuilds `runs.parquet` from the records and the newest sweep's coordinates.
+
+    A damaged record is left out, with a `UserWarning` that names it.
+    """
+    places: dict[str, dict[str, Any]] = {}
     for sweep in store.sweeps():
+        label = {"sweep": sweep["name"], "sweep_id": sweep["sweep_id"]}
         for point in sweep["points"]:
-            names[point["run_id"]] = sweep["name"]
-            coords[point["run_id"]] = point["coords"]
-    rows = [
-        store.record(run_id)["row"]
-        | {"sweep": names.get(run_id)}
-        | {f"grid.{k}": v for k, v in coords.get(run_id, {}).items()}
-        for run_id in sorted(store.finished())
-    ]
+            grid = {f"grid.{k}": v for k, v in point["coords"].items()}
+            places[point["run_id"]] = label | grid
+    rows = []
+    for run_id in sorted(store.finished()):
+        try:
+            rows.append(store.record(run_id)["row"] | places.get(run_id, {}))
+        except (StoreError, KeyError) as error:
+            warnings.warn(f"left out of runs.parquet: {error}", stacklevel=2)
     publish(store.runs_path, schema.parquet_bytes(schema.runs_table(rows)))
 
 
@@ -88,18 +94,25 @@ def sole_worker(store: Store) -> Iterator[None]:
     The lock is the operating system's, so it goes with the process, however that ends.
     """
     path = store.root / "work" / "worker.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    with file:
         _lock(file.fileno(), path)
         file.truncate(0)
         file.write(f"{socket.gethostname()} {os.getpid()}\n")
         file.flush()
+        # Nobody else is writing: what a killed process left half written can go.
+        for torn in store.root.rglob(".*.tmp"):
+            torn.unlink(missing_ok=True)
         yield
 
 
 def now() -> str:
-    """UTC, to the second, ISO 8601."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """UTC, ISO 8601 with microseconds, so that it sorts."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _lock(handle: int, path: Path) -> None:
@@ -109,7 +122,7 @@ def _lock(handle: int, path: Path) -> None:
 
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         holder = path.read_text().strip() or "another process"
         raise StoreError(
             f"{path.parent.parent} is being trained by {holder}; wait for it to end"

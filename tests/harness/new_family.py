@@ -4,7 +4,8 @@ import jax
 from flax import nnx
 
 from harness.count import ForwardFlops, Params
-from harness.spec import ModelSpec, TaskShape, spec
+from harness.fields import spec
+from harness.spec import ModelSpec, TaskShape
 
 
 @spec

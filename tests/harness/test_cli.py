@@ -70,7 +70,9 @@ CLOCK = {"seconds_compile", "seconds_train", "tokens_per_second", "peak_memory"}
 
 def tables(store: Path):
     """Everything a store says, without what a clock said."""
-    metrics = pd.concat(map(pd.read_parquet, sorted((store / "metrics").glob("*"))))
+    metrics = pd.concat(
+        map(pd.read_parquet, sorted((store / "metrics").glob("*.parquet")))
+    )
     runs = pd.read_parquet(store / "runs.parquet")
     return metrics.drop(columns="wall_s"), runs.drop(columns=list(CLOCK))
 
@@ -139,6 +141,7 @@ def test_interrupted_and_resumed_sweeps_end_in_the_same_tables(folder, number):
 
 def test_a_family_defined_in_the_experiment_file_trains(folder, harness):
     family = (Path(__file__).parent / "new_family.py").read_text()
+    family = family.replace('family = "bigram"', 'family = "mine"')
     (folder / "experiments" / "mine.py").write_text(
         family
         + """
@@ -156,11 +159,11 @@ SWEEP = Sweep(product(BASE, {"model.rank": [2, 4]}))
 
 def test_a_failing_run_becomes_a_row_and_the_others_train(folder, harness):
     family = (Path(__file__).parent / "new_family.py").read_text()
-    broken = family.replace("tokens])", "tokens]) if self.head.out_features else 1 / 0")
+    broken = family.replace('family = "bigram"', 'family = "broken"')
     broken = broken.replace(
         "self.embed = ", "assert spec.rank < 4, 'too many'; self.embed = "
     )
-    (folder / "experiments" / "mine.py").write_text(
+    (folder / "experiments" / "broken.py").write_text(
         broken
         + """
 from harness import OptimSpec, RunSpec, Sweep, Text, product
@@ -171,10 +174,10 @@ BASE = RunSpec(
 SWEEP = Sweep(product(BASE, {"model.rank": [4, 2]}))
 """
     )
-    code, out, err = harness("run", "mine", "--no-report")
+    code, out, err = harness("run", "broken", "--no-report")
     assert code == 1 and "1 runs failed" in err and "too many" in out
-    assert "1 done" in harness("status", "results/mine")[1]
-    assert "AssertionError: too many" in harness("status", "results/mine")[1]
+    status = harness("status", "results/broken")[1]
+    assert "1 done" in status and "AssertionError: too many" in status
 
 
 EDITS = {
@@ -189,6 +192,9 @@ EDITS = {
     "unique": ("context=16", "context=16, unique_tokens=16 * 10**7", "160,000,000"),
     "no sweep": ("SWEEP =", "SWEEPS =", "does not define SWEEP"),
     "syntax": ("SWEEP =", "SWEEP ==", "tiny.py"),
+    "exit": ("SWEEP =", "import sys; sys.exit(0)\nSWEEP =", "SystemExit"),
+    "list": ("SWEEP = Sweep", "SWEEP = list", "SWEEP is a list; wrap the points"),
+    "no budget": (', "tokens": [1e3, 2e3, 4e3]', "", "no budget"),
     "exception": ("WIDTHS = [8, 16]", "WIDTHS = 1 / 0", "ZeroDivisionError"),
     "path": ("model.width", "model.widht", "did you mean width"),
     "warm-up": ("warmup=2", "warmup=500", "lower optim.warmup"),
@@ -217,6 +223,8 @@ def test_mistakes_get_one_line_and_leave_the_store_alone(
         (("run", "notes.txt"), "not a Python file"),
         (("run", "tiny", "--set", "optim.lrr=1"), "did you mean lr"),
         (("run", "tiny", "--set", "optim.lr"), "not path=value"),
+        (("run", "tiny", "--set", "tokens=abc"), "tokens is 'abc'"),
+        (("run", "tiny", "--set", "tokens=NaN"), "finite"),
         (("run", "tiny", "--out", "notes.txt"), "is a file"),
         (("status", "nowhere"), "not a results folder"),
     ],
@@ -228,12 +236,12 @@ def test_wrong_arguments_get_one_line(folder, harness, args, message):
 
 
 def test_set_changes_every_run(folder, harness):
-    code, _, _ = harness(
-        "run", "tiny", "--no-report", "--set", "optim.lr=0.02", "--set", "steps=3"
-    )
+    settings = ("--set", "optim.lr=0.02", "--set", "steps=3")
+    code, _, _ = harness("run", "tiny", "--no-report", *settings)
     assert code == 0
     runs = pd.read_parquet(folder / "results" / "tiny" / "runs.parquet")
     assert set(runs["optim.lr"]) == {0.02} and set(runs["steps"]) == {3}
+    assert set(runs["grid.optim.lr"]) == {0.02} and "grid.tokens" not in runs
 
 
 def test_help_and_large_plans_are_quick_because_they_import_little(folder):

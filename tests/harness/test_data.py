@@ -53,7 +53,9 @@ def test_austen_is_the_novels_with_persuasion_held_out():
     held = lzma.decompress(texts.pop("persuasion.txt.xz").read_bytes())
     spec = data.resolve(Text(context=128, eval_sequences=16))
     dataset = data.load(spec, 0)
-    assert dataset.held_out["tokens"].tobytes() == held
+    windows, _ = dataset.gather(dataset.held_out, dataset.eval_offsets)
+    assert len(windows) == 16 and windows[0].tobytes() == held[:128]
+    assert all(window.tobytes() in held for window in windows)
     total = sum(len(lzma.decompress(f.read_bytes())) for f in texts.values())
     assert len(dataset.train["tokens"]) == total
     assert spec.unique_tokens == (total - 1) // 128 * 128
@@ -111,7 +113,9 @@ def test_token_files_of_both_widths(tmp_path):
     assert read["npy"].digest == read["bin"].digest
     dataset = data.load(read["npy"], 0)
     assert np.array_equal(dataset.train["tokens"], values[:4750])
-    assert np.array_equal(dataset.held_out["tokens"], values[4750:])
+    x, y = dataset.gather(dataset.held_out, dataset.eval_offsets)
+    assert np.array_equal(x[0], values[4750:4758])
+    assert np.array_equal(y[-1], values[4750 + 241 : 4750 + 249])
 
 
 @pytest.mark.parametrize(
@@ -127,12 +131,18 @@ def test_token_files_of_both_widths(tmp_path):
         (lambda d: Text(corpus=str(d / "big.npy"), context=4), "set vocab to at least"),
         (lambda d: Text(eval_sequences=10**6), "eval_sequences 1,000,000"),
         (lambda d: Text(digest="0" * 16), "has changed"),
+        (lambda d: Text(corpus=str(d / "one.bin"), vocab=2**16), "fewer than one"),
+        (
+            lambda d: Text(corpus=str(d / "*.txt"), held_out=str(d / "short.txt")),
+            "short.txt is both in the corpus and in held_out",
+        ),
     ],
 )
 def test_bad_corpora_say_what_is_wrong(tmp_path, make, message):
     (tmp_path / "empty.txt").touch()
     (tmp_path / "short.txt").write_text("short")
     (tmp_path / "odd.bin").write_bytes(b"abc")
+    (tmp_path / "one.bin").write_bytes(b"ab")
     (tmp_path / "x.csv").write_text("1,2")
     np.save(tmp_path / "float.npy", np.ones(100))
     np.save(tmp_path / "big.npy", np.full(5000, 300, np.uint16))

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 
 from harness import MLP, OptimSpec, RunSpec, TeacherStudent, Text, Transformer, data
 from harness.errors import SpecError
-from harness.spec import canonical_json
+from harness.fields import canonical_json, spec
+from harness.spec import ModelSpec
 from tests.harness.strategies import mlp_run, mlps, text_run, transformers
 
 GOLDEN = Path(__file__).with_name("golden_run_ids.json")
@@ -124,15 +125,42 @@ def test_an_unread_corpus_has_no_id():
         (lambda: text_run(model=MLP(width=4)), "mlp reads vectors"),
         (lambda: mlp_run(model=text_run().model), "reads tokens"),
         (
-            lambda: text_run(steps=10, optim=OptimSpec(warmup=9)).check_schedule(),
+            lambda: text_run(steps=10, optim=OptimSpec(warmup=9)).check_budget(),
             "warm",
         ),
         (lambda: text_run().with_tokens(10), "token budget 10 is smaller than one"),
         (lambda: RunSpec.from_dict({"model": {"family": "transfomer"}}), "transformer"),
         (lambda: RunSpec.from_dict({"model": 3}), "JSON object"),
+        (lambda: text_run(steps=0).check_budget(), "no budget"),
+        (lambda: text_run(seed_init=2**32), "below 2"),
+        (lambda: OptimSpec(lr=10**400), "must be a number"),
+        (lambda: text_run(steps=10**30), "finite, below"),
+        (lambda: text_run().with_tokens("abc"), "tokens is 'abc'"),
+        (lambda: text_run().with_tokens(float("inf")), "finite"),
+        (lambda: OptimSpec(optimizer="sgd", beta1=0.5), "beta1 0.5 has no effect"),
+        (lambda: OptimSpec(schedule="cosine", cooldown=0.5), "cooldown 0.5 has no"),
+        (lambda: Text(eval_sequences=1), "at least 2"),
     ],
 )
 def test_wrong_specs_say_what_to_do(make, message):
     with pytest.raises(SpecError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_two_families_cannot_share_a_name():
+    with pytest.raises(SpecError, match=r"'mlp' of .*Mine is taken by harness"):
+
+        @spec
+        class Mine(ModelSpec):
+            family = "mlp"
+
+    with pytest.raises(SpecError, match="needs a line family = "):
+
+        @spec
+        class Other(MLP):
+            implementation = "other:Other"
+
+
+def test_minus_zero_is_zero():
+    assert str(OptimSpec(weight_decay=-0.0).weight_decay) == "0.0"

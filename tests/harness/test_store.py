@@ -12,6 +12,7 @@ from harness.errors import StoreError
 from harness.store import (
     add_failure,
     add_run,
+    add_sweep,
     create_store,
     open_store,
     publish,
@@ -118,12 +119,16 @@ def test_damaged_and_foreign_folders_are_named(tmp_path):
         create_store(tmp_path / "file")
 
 
-def test_a_damaged_record_is_named(tmp_path):
+def test_a_damaged_record_is_named_and_hides_no_other(tmp_path):
     store = create_store(tmp_path)
     add_run(store, record("a"), [metric("a", 1, 1.0)])
+    add_run(store, record("b"), [metric("b", 1, 1.0)])
     store.record_path("a").write_text('{"run_id":')
     with pytest.raises(StoreError, match=r"a\.json cannot be read"):
+        store.record("a")
+    with pytest.warns(UserWarning, match=r"left out of runs.parquet: .*a\.json"):
         refresh_runs(store)
+    assert pd.read_parquet(tmp_path / "runs.parquet")["run_id"].tolist() == ["b"]
 
 
 def test_one_worker_at_a_time(tmp_path):
@@ -151,3 +156,27 @@ def test_every_failed_attempt_is_a_file(tmp_path):
     names = sorted(p.name for p in (tmp_path / "failures").iterdir())
     assert names == ["a.000001.json", "a.000002.json"]
     assert json.loads((tmp_path / "failures" / names[0]).read_text())["run_id"] == "a"
+
+
+def test_columns_that_mix_kinds_become_text(tmp_path):
+    store = create_store(tmp_path)
+    for name, value in (("a", 1), ("b", "tail"), ("c", None)):
+        add_run(store, record(name, **{"grid.held_out": value}), [metric(name, 1, 1)])
+    refresh_runs(store)
+    column = pd.read_parquet(store.runs_path)["grid.held_out"]
+    assert column.tolist()[:2] == ["1", "tail"] and column.isna().tolist()[2]
+
+
+def test_the_sweep_run_last_is_the_current_one(tmp_path):
+    store = create_store(tmp_path)
+    for sweep_id in ("first", "second", "first"):
+        add_sweep(store, {"sweep_id": sweep_id, "name": "x", "points": []})
+    assert [sweep["sweep_id"] for sweep in store.sweeps()] == ["second", "first"]
+
+
+def test_torn_leftovers_go_when_a_worker_comes(tmp_path):
+    store = create_store(tmp_path)
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / ".a.parquet.12.tmp").write_text("torn")
+    with sole_worker(store):
+        assert list((tmp_path / "metrics").iterdir()) == []

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from harness import (
 )
 from harness.count import count, train_flops_per_step
 from harness.errors import SpecError
-from harness.spec import TaskShape
+from harness.spec import ModelSpec, TaskShape
 from tests.harness.strategies import TINY_TEXT, text_run
 
 BYTES = TaskShape(kind="tokens", length=128, inputs=256, outputs=256)
@@ -124,8 +125,42 @@ def test_recipe_sees_the_run_it_configures():
         ),
         (lambda: Sweep([]), "no runs"),
         (lambda: Sweep([text_run()]), "list of points"),
+        (lambda: Sweep(product(text_run(steps=0), {"batch": [4]})), "no budget"),
+        (lambda: ladder(ModelSpec, [1e4], BYTES), "no aspect rule"),
     ],
 )
 def test_wrong_sweeps_say_what_to_do(make, message):
     with pytest.raises(SpecError, match=message):
         make()
+
+
+def test_a_budget_outlives_a_change_of_batch():
+    points = product(product(text_run(), {"tokens": [1024]}), {"batch": [2, 8]})
+    assert [p.run.tokens for p in points] == [1024, 1024]
+    small = isoflop(text_run(), [text_run().model], [1e9])
+    (larger,) = product(small, {"batch": [8]})
+    assert count(larger.run).flops_train == pytest.approx(1e9, rel=0.05)
+    (other,) = product(larger and [larger], {"steps": [7]})
+    assert other.run.steps == 7 and "compute" not in other.coords
+
+
+def test_fields_that_must_fit_each_other_change_together():
+    (point,) = zip_(text_run(), {"model.width": [36], "model.heads": [6]})
+    assert (point.run.model.width, point.run.model.heads) == (36, 6)
+
+
+def test_coordinates_are_plain_values():
+    points = product(
+        text_run(), {"batch": np.array([2, 4]), "model.kv_heads": [1, None]}
+    )
+    assert [tuple(p.coords.values()) for p in points] == [
+        (2, 1), (2, None), (4, 1), (4, None),
+    ]  # fmt: skip
+    assert all(type(p.coords["batch"]) is int for p in points)
+    (seeded,) = with_seeds(text_run(), np.arange(1))
+    assert type(seeded.coords["seed"]) is int
+
+
+def test_window_leaves_out_pairs_before_they_can_be_wrong():
+    models = ladder(Transformer, [1e4, 1e6], TINY_TEXT.shape)
+    assert len(isoflop(text_run(), models, [1e8], tokens_per_parameter=(0.1, 1e9))) == 1

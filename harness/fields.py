@@ -1,0 +1,253 @@
+"""How specs check and write themselves: types, errors, canonical JSON, hashes."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+import math
+import operator
+import types
+from collections.abc import Iterable, Mapping
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from harness.errors import SpecError
+
+SPEC_VERSION = 1
+"""Raised when the meaning of a spec changes, so that no old id names a new run."""
+
+LARGEST = 2**63
+"""Numbers lie below this, so that every count fits a column of a table."""
+
+C = TypeVar("C", bound="Spec")
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def unknown_field(owner: str, name: str, known: Iterable[str]) -> SpecError:
+    """The error for a field that does not exist, with the nearest one that does."""
+    known = list(known)
+    hint = _suggest(name, known) or f"; its fields are {', '.join(known)}"
+    return SpecError(f"{owner} has no field {name!r}{hint}")
+
+
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,)
+)
+def spec(cls: type[C]) -> type[C]:
+    """Class decorator: a frozen, keyword-only, slotted dataclass that explains itself.
+
+    A misspelt or missing field raises `SpecError`, not `TypeError`.
+    """
+    if cls.tag:
+        _check_tag(cls)
+    made = dataclasses.dataclass(frozen=True, kw_only=True, slots=True)(cls)
+    names = [f.name for f in dataclasses.fields(made)]
+    required = {
+        f.name
+        for f in dataclasses.fields(made)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    plain_init = made.__init__
+
+    @functools.wraps(plain_init)
+    def init(self: Spec, **values: Any) -> None:
+        for name in values:
+            if name not in names:
+                raise unknown_field(made.__name__, name, names)
+        if missing := sorted(required - values.keys()):
+            raise SpecError(f"{made.__name__} needs {', '.join(missing)}")
+        plain_init(self, **values)
+
+    made.__init__ = init  # type: ignore
+    return made
+
+
+class Spec:
+    """Base of all specs: checks types, then the subclass's own `validate`."""
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    tag: ClassVar[str] = ""
+    """The JSON key that tells the subclasses of one base apart, if there are any."""
+
+    def __post_init__(self) -> None:
+        # The exact types come first: a sweep of 10,000 runs checks a million fields.
+        for name, hint, exact in _checks(type(self)):  # type: ignore[arg-type]
+            value = getattr(self, name)
+            if type(value) not in exact or (type(value) is int and value >= LARGEST):
+                coerced = _coerce(value, hint, f"{type(self).__name__}.{name}")
+                object.__setattr__(self, name, coerced)
+        self.validate()
+
+    def validate(self) -> None:
+        """Raise `SpecError` for a value that has the right type but makes no sense."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, nested specs as dicts; `from_dict` reads it back."""
+        return self._dict(identity_only=False)
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that can change the numbers (paths and labels cannot)."""
+        return self._dict(identity_only=True)
+
+    def _dict(self, *, identity_only: bool) -> dict[str, Any]:
+        out: dict[str, Any] = {self.tag: getattr(self, self.tag)} if self.tag else {}
+        for name, f in self.__dataclass_fields__.items():
+            if identity_only and not f.metadata.get("identity", True):
+                continue
+            value = getattr(self, name)
+            nested = isinstance(value, Spec)
+            out[name] = value._dict(identity_only=identity_only) if nested else value
+        return out
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`. Raises `SpecError` for unknown fields and tags."""
+        if not isinstance(values, Mapping):
+            raise SpecError(f"{cls.__name__} needs a JSON object, not {values!r}")
+        kind, left = cls, dict(values)
+        if cls.tag:
+            kind = _tagged(cls, left.pop(cls.tag, None))
+        hints = _hints(kind)  # type: ignore[arg-type]
+        for name, value in left.items():
+            hint = hints.get(name)
+            if isinstance(hint, type) and issubclass(hint, Spec):
+                left[name] = hint.from_dict(value)
+        return kind(**left)
+
+
+def _check_tag(cls: type[Spec]) -> None:
+    """Two classes of one name would give different models the same run ids."""
+    name = cls.__dict__.get(cls.tag)
+    if not isinstance(name, str):
+        raise SpecError(f"class {cls.__name__} needs a line {cls.tag} = '…' of its own")
+    for other in _subclasses(_tag_base(cls)):
+        again = f"{other.__module__}.{other.__qualname__}"
+        mine = f"{cls.__module__}.{cls.__qualname__}"
+        if getattr(other, cls.tag) == name and again != mine:
+            raise SpecError(
+                f"{cls.tag} {name!r} of {mine} is taken by {again}; choose another"
+            )
+
+
+def _tag_base(cls: type[Spec]) -> type[Spec]:
+    """The class that declares the tag: ModelSpec, DataSpec."""
+    return next(c for c in reversed(cls.__mro__) if getattr(c, "tag", ""))
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+@functools.cache
+def _checks(cls: Any) -> list[tuple[str, Any, frozenset[Any]]]:
+    """(field, its hint, exact types that need no further look) for each field."""
+    safe: frozenset[Any] = frozenset({int, str, bool, type(None)})
+    hints = _hints(cls)
+    return [
+        (name, hints[name], safe & frozenset(get_args(hints[name]) or (hints[name],)))
+        for name in cls.__dataclass_fields__
+    ]
+
+
+def _tagged(base: type[C], value: Any) -> type[C]:
+    known = {
+        getattr(sub, base.tag): sub
+        for sub in (base, *_subclasses(base))
+        if hasattr(sub, base.tag)
+    }
+    if value not in known:
+        hint = _suggest(str(value), known) or f"; known are {', '.join(sorted(known))}"
+        raise SpecError(f"no {base.tag} {value!r}{hint}")
+    return known[value]
+
+
+def _subclasses(base: type[Spec]) -> list[Any]:
+    # Making a dataclass slotted makes a second class; the finished one comes later and
+    # wins where the list is turned into a dict.
+    direct = [sub for sub in base.__subclasses__() if dataclasses.is_dataclass(sub)]
+    return direct + [deeper for sub in direct for deeper in _subclasses(sub)]
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """`value` as `hint` says, exact conversions only (numpy integer to int, …)."""
+    if isinstance(value, Spec) and isinstance(hint, type) and isinstance(value, hint):
+        return value
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        (hint,) = (arg for arg in get_args(hint) if arg is not type(None))
+        return _coerce(value, hint, where)
+    if origin is Literal:
+        if value not in get_args(hint):
+            choices = ", ".join(map(str, get_args(hint)))
+            raise SpecError(f"{where} is {value!r}; use one of {choices}")
+        return value
+    if hint is bool or (isinstance(hint, type) and issubclass(hint, Spec | str)):
+        if not isinstance(value, hint):
+            raise SpecError(f"{where} is {value!r}; it must be a {hint.__name__}")
+        return value
+    return number(value, hint, where)
+
+
+def number(value: Any, kind: type, where: str) -> int | float:
+    """`value` as a finite `kind` (int or float), converted only where that is exact.
+
+    Raises `SpecError` that begins with `where`.
+    """
+    noun = "a whole number" if kind is int else "a number"
+    try:
+        if isinstance(value, bool | str):
+            raise TypeError
+        # Adding zero turns -0.0, which equals 0.0 but is written differently, into 0.0.
+        found = operator.index(value) if kind is int else float(value) + 0.0
+        finite = kind is int or math.isfinite(found)
+    except (TypeError, ValueError, OverflowError):
+        shown = repr(value)[:40]
+        raise SpecError(f"{where} is {shown}; it must be {noun}") from None
+    if not finite or abs(found) >= LARGEST:
+        raise SpecError(f"{where} is {repr(value)[:40]}; it must be finite, below 2^63")
+    return found
+
+
+def at_least(owner: Spec, low: float, *names: str) -> None:
+    """Raise `SpecError` if one of the named fields is set and below `low`."""
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and value < low:
+            where = f"{type(owner).__name__}.{name}"
+            raise SpecError(f"{where} is {value}; it must be at least {low}")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with one spelling per value: sorted keys, no spaces, shortest floats."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def hash_id(value: Any) -> str:
+    """A 16-digit id of any JSON value, stamped with the spec version."""
+    return digest(canonical_json(value))
+
+
+def digest(text: str) -> str:
+    stamped = f'{{"spec_version":{SPEC_VERSION},"value":{text}}}'
+    return hashlib.sha256(stamped.encode()).hexdigest()[:16]
