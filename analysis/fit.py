@@ -13,6 +13,7 @@ import numpy as np
 from analysis import solver
 from analysis.errors import AnalysisError
 from analysis.laws.base import Law
+from analysis.newton import to_natural
 from analysis.problem import (
     HOFFMANN,
     Objective,
@@ -66,9 +67,15 @@ class Optimum(NamedTuple):
 
 
 def minimise(
-    problem: Problem, starts: np.ndarray, search: Search = THOROUGH
+    problem: Problem,
+    starts: np.ndarray,
+    search: Search = THOROUGH,
+    *,
+    near: bool = False,
 ) -> solver.Solution:
     """Solve from every start (lanes, p), by the objective's own loss.
+
+    `near` says that the starts are close to their optima: steps begin undamped.
 
     Least absolute deviations are reached through Huber losses with shrinking δ, each
     started at the optimum of the one before; their objective is sum w_i |r_i|.
@@ -86,6 +93,7 @@ def minimise(
             log=o.space == "log",
             tolerance=search.tolerance,
             max_iterations=search.max_iterations,
+            damping=1e-3 if near else 10.0,
         )
 
     if o.loss != "absolute":
@@ -282,7 +290,7 @@ def fit_parts(
 def constants_of(law: Law, theta: np.ndarray) -> dict[str, Any]:
     """Solver coordinates (…, p) as named constants: floats, or arrays for many."""
     with jax.enable_x64(True):
-        natural = {k: np.asarray(v) for k, v in solver.to_natural(law, theta).items()}
+        natural = {k: np.asarray(v) for k, v in to_natural(law, theta).items()}
     return {k: float(v) if v.ndim == 0 else v for k, v in natural.items()}
 
 

@@ -16,8 +16,15 @@ from analysis.laws.base import Law, Parameter
 from analysis.solver import bucket, pad_rows
 
 
-def _spread(parameter: Parameter, u: np.ndarray) -> np.ndarray:
+def _spread(
+    parameter: Parameter, u: np.ndarray, columns: Mapping[str, np.ndarray]
+) -> np.ndarray:
     low, high = parameter.start
+    if parameter.unit:
+        column = columns[parameter.unit.removeprefix("1/")]
+        unit = float(np.exp(np.log(column).mean()))
+        unit = 1 / unit if parameter.unit.startswith("1/") else unit
+        low, high = low * unit, high * unit
     if parameter.scale == "log":
         return np.asarray(np.exp(np.log(low) + u * (np.log(high) - np.log(low))))
     return np.asarray(low + u * (high - low))
@@ -84,7 +91,11 @@ def make_starts(
     solved = [p for p in law.parameters if p.solved_linearly]
     sampler = qmc.Sobol(max(1, len(drawn)), seed=seed)
     u = sampler.random_base2(int(np.ceil(np.log2(max(2, count)))))[:count]
-    starts = {p.name: _spread(p, u[:, i]) for i, p in enumerate(drawn)}
+    starts = {p.name: _spread(p, u[:, i], columns) for i, p in enumerate(drawn)}
+    if law.refine_starts is not None:
+        used = weights > 0
+        rows = {k: v[used] for k, v in columns.items()}
+        starts = law.refine_starts(starts, rows, y[used])
     if not solved:
         return starts
     names = tuple(p.name for p in solved)

@@ -180,15 +180,15 @@ def _read_file(path: Path) -> pd.DataFrame:
         raise AnalysisError(f"there is no table at {path}")
     readers: dict[str, Any] = {
         ".csv": pd.read_csv,
-        ".gz": pd.read_csv,
         ".tsv": lambda p: pd.read_csv(p, sep="\t"),
         ".parquet": pd.read_parquet,
         ".jsonl": lambda p: pd.read_json(p, lines=True),
     }
-    reader = readers.get(path.suffix.lower())
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    reader = readers.get(suffix.lower())
     if reader is None:
         raise AnalysisError(
-            f"{path} is none of {', '.join(readers)}; convert it or rename it"
+            f"{path} is none of {', '.join(readers)} (or .gz); convert it or rename it"
         )
     try:
         frame: pd.DataFrame = reader(path)

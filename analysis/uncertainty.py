@@ -95,7 +95,7 @@ def refit(
     replicas, basins = len(weights), len(optimum.local)
     repeated = problem.with_weights(np.repeat(weights, basins, axis=0))
     starts = np.tile(optimum.local, (replicas, 1))
-    solution = minimise(repeated, starts, search)
+    solution = minimise(repeated, starts, search, near=True)
     best = solution.objective.reshape(replicas, basins).argmin(1)
     pick = np.arange(replicas) * basins + best
     return solver.Solution(

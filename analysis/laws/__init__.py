@@ -12,10 +12,13 @@ from analysis.laws.base import (
     all_laws,
     coefficient,
     exponent,
+    fix,
     get_law,
     irreducible,
     linear,
     register,
+    register_factory,
+    scale_of,
 )
 
 __all__ = [
@@ -25,8 +28,11 @@ __all__ = [
     "all_laws",
     "coefficient",
     "exponent",
+    "fix",
     "get_law",
     "irreducible",
     "linear",
     "register",
+    "register_factory",
+    "scale_of",
 ]

@@ -22,12 +22,13 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from analysis.errors import AnalysisError
 
 Predict = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
+StartRule = Callable[[dict[str, Any], Mapping[str, Any], Any], dict[str, Any]]
 
 COLUMN_MEANING = {
     "n": "parameters",
@@ -49,6 +50,8 @@ class Parameter:
         lower, upper: bounds in natural units; a fit that ends on one is flagged.
         scale: "log" when the solver works on the logarithm of the value (coefficients
             that span orders of magnitude), "linear" otherwise.
+        unit: a column whose geometric mean multiplies the start range ("x"), or
+            divides it ("1/x"), for constants that scale with the table; "" for none.
         solved_linearly: the loss is linear in this constant, so its starting value
             follows from the other constants by non-negative least squares. This frees
             the starts from the units of the table.
@@ -59,6 +62,7 @@ class Parameter:
     lower: float = -math.inf
     upper: float = math.inf
     scale: Literal["linear", "log"] = "linear"
+    unit: str = ""
     solved_linearly: bool = False
 
     def __post_init__(self) -> None:
@@ -73,7 +77,8 @@ class Parameter:
                 f"parameter {self.name}: scale 'log' needs bounds at or above 0, "
                 f"got ({self.lower}, {self.upper})"
             )
-        if not self.solved_linearly and not (self.lower <= low <= high <= self.upper):
+        drawn = not self.solved_linearly and not self.unit
+        if drawn and not (self.lower <= low <= high <= self.upper):
             raise AnalysisError(
                 f"parameter {self.name}: start range ({low}, {high}) is not inside "
                 f"the bounds ({self.lower}, {self.upper})"
@@ -94,6 +99,13 @@ def coefficient(name: str) -> Parameter:
 def irreducible(name: str = "E") -> Parameter:
     """A loss that no scale removes: linear, bounded below by zero (nats)."""
     return Parameter(name=name, lower=0.0, solved_linearly=True)
+
+
+def scale_of(
+    name: str, unit: str, start: tuple[float, float] = (1e-2, 1e2)
+) -> Parameter:
+    """A positive constant in the units of a column (or "1/column"), solved in logs."""
+    return Parameter(name=name, start=start, lower=0.0, scale="log", unit=unit)
 
 
 def exponent(
@@ -127,6 +139,9 @@ class Law:
         formula: the form in plain text.
         reference: author, year and equation.
         derived: named scalars computed from the constants alone, e.g. a = β/(α+β).
+        refine_starts: `(starts, columns, loss) -> starts` replaces drawn starting
+            values (arrays over starts) by better ones, e.g. from a linear regression;
+            numpy arrays in and out.
     """
 
     name: str
@@ -138,6 +153,7 @@ class Law:
     derived: tuple[tuple[str, Callable[[Mapping[str, Any]], Any]], ...] = field(
         default=()
     )
+    refine_starts: StartRule | None = None
 
     def __post_init__(self) -> None:
         names = self.parameter_names
@@ -153,7 +169,37 @@ class Law:
         return tuple(p.name for p in self.parameters)
 
 
+def fix(law: Law, **values: float) -> Law:
+    """The same law with some constants held at the given values.
+
+    Raises `AnalysisError` for a name that is not a constant of the law.
+    """
+    unknown = sorted(set(values) - set(law.parameter_names))
+    if unknown:
+        raise AnalysisError(
+            f"{law.name} has no constant {unknown[0]!r}; it has "
+            f"{', '.join(law.parameter_names)}"
+        )
+
+    def predict(p: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
+        return law.predict({**p, **values}, x)
+
+    return replace(
+        law,
+        predict=predict,
+        parameters=tuple(p for p in law.parameters if p.name not in values),
+        derived=tuple((k, _with(f, values)) for k, f in law.derived),
+    )
+
+
+def _with(
+    function: Callable[[Mapping[str, Any]], Any], values: Mapping[str, float]
+) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda p: function({**p, **values})
+
+
 _REGISTRY: dict[str, Law] = {}
+_FACTORIES: dict[str, Callable[[tuple[str, ...]], Law]] = {}
 
 
 def register(law: Law) -> Law:
@@ -164,12 +210,20 @@ def register(law: Law) -> Law:
     return law
 
 
+def register_factory(name: str, make: Callable[[tuple[str, ...]], Law]) -> None:
+    """Make `get_law("name:column,column")` call `make(("column", "column"))`."""
+    _FACTORIES[name] = make
+
+
 def get_law(name: str) -> Law:
     """Return the registered law. Raises `AnalysisError` naming the nearest name."""
     if name in _REGISTRY:
         return _REGISTRY[name]
+    head, colon, tail = name.partition(":")
+    if colon and head in _FACTORIES:
+        return _FACTORIES[head](tuple(x.strip() for x in tail.split(",")))
     near = difflib.get_close_matches(name, _REGISTRY, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise AnalysisError(
         f"there is no law named {name!r}{hint} Known laws: {', '.join(_REGISTRY)}"
     )

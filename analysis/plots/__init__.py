@@ -4,15 +4,23 @@
 `style` holds the look that they share.
 """
 
+from analysis.plots.intervals import (
+    bootstrap_pairs,
+    profile_curve,
+    rollout_errors,
+)
 from analysis.plots.laws import law_in_one_variable, law_surface
 from analysis.plots.optimal import isoflop_curves, optimal_allocation
 from analysis.plots.runs import loss_against_compute, training_curves
 
 __all__ = [
+    "bootstrap_pairs",
     "isoflop_curves",
     "law_in_one_variable",
     "law_surface",
     "loss_against_compute",
     "optimal_allocation",
+    "profile_curve",
+    "rollout_errors",
     "training_curves",
 ]

@@ -22,7 +22,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
-    for command in (fit, predict, report, laws):
+    for command in (fit, predict, report, laws, reproduce):
         app.command()(command)
 
 
@@ -203,3 +203,29 @@ def laws(as_json: AsJson = False) -> None:
     for law in all_laws():
         typer.echo(f"{law.name:18} {law.formula}")
         typer.echo(f"{'':18} {law.reference}; columns: {', '.join(law.columns)}")
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="A reproduction, or all.")] = "all",
+    report: Annotated[
+        Path | None, typer.Option(help="Write the figures into this folder.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring published numbers out again; exit code 1 when one is missed."""
+    from analysis.published import all_reproductions, get_reproduction
+    from analysis.published.show import attempt, write_figures
+
+    chosen = all_reproductions() if name == "all" else (get_reproduction(name),)
+    found = []
+    for one in chosen:
+        attempted = attempt(one)
+        found.append(attempted)
+        if not as_json:
+            typer.echo(str(attempted))
+        if report is not None:
+            write_figures(attempted, report)
+    if as_json:
+        typer.echo(json.dumps([a.to_json() for a in found], indent=1))
+    if any(a.missed for a in found):
+        raise typer.Exit(1)

@@ -75,3 +75,23 @@ def test_mistakes_raise_one_line_and_write_nothing(
     assert message in str(done.exception)
     assert "\n" not in str(done.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_reproduce_exits_1_on_a_miss_and_0_otherwise(
+    app: typer.Typer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from analysis.published import base
+    from analysis.published.base import Outcome, Reproduction, equal
+
+    for name, obtained in (("hit", 1.0), ("miss", 2.0)):
+        outcome = Outcome(checks=(equal("q", 1.0, obtained, 1e-3),))
+        one = Reproduction(name=name, paper="p", recipe="r", run=lambda o=outcome: o)
+        monkeypatch.setitem(base._REPRODUCTIONS, name, one)
+    hit = CliRunner().invoke(app, ["reproduce", "hit"])
+    assert hit.exit_code == 0
+    assert "ok     q" in hit.output
+    miss = CliRunner().invoke(app, ["reproduce", "miss", "--json"])
+    assert miss.exit_code == 1
+    assert json.loads(miss.output)[0]["passed"] is False
+    unknown = CliRunner().invoke(app, ["reproduce", "nothing"])
+    assert isinstance(unknown.exception, AnalysisError)

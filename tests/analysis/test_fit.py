@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analysis import solver
+from analysis import newton
 from analysis.errors import AnalysisError
 from analysis.fit import Search, find_optimum, fit_law, minimise
 from analysis.laws import Law, coefficient, exponent, irreducible
@@ -109,7 +109,7 @@ def test_the_solver_gradient_agrees_with_finite_differences() -> None:
         return float(minimise(problem, t[None], Search(max_iterations=0)).objective[0])
 
     with jax.enable_x64(True):
-        point = solver._evaluate(
+        point = newton._evaluate(
             problem.law,
             True,
             jnp.asarray(theta),

@@ -1,0 +1,71 @@
+"""Alabdulmohsin et al. 2022: extrapolating 72 learning curves of vision models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.batch import fit_many, predict_many
+from analysis.fit import Search
+from analysis.laws import get_law
+from analysis.problem import Objective
+from analysis.published.base import Outcome, at_most, equal, reproduction, shipped
+
+# Law -> (greatest median error that prints as the reference figure or less, starts per
+# curve, steps per start). The reference figures: .091, .084, .046, .038, .022.
+DELTA = 0.01  # half of the typical scatter of ln y along these curves
+LAWS = {
+    "power": (0.0915, 2, 100),
+    "power_constant": (0.0845, 4, 100),
+    "shifted_power": (0.0465, 8, 150),
+    "sigmoidal": (0.0385, 8, 100),
+    "broken_1": (0.0225, 32, 150),
+}
+
+
+def curves() -> list[pd.DataFrame]:
+    """One frame per curve: x examples seen, y error rate, whether it is for fitting."""
+    frame = pd.read_csv(shipped("revisiting/benchmark.vision.csv.gz"))
+    frame = frame.rename(columns={"Seen Examples": "x", "Loss": "y"})
+    return [g for _, g in frame.groupby(["Task", "Model"])]
+
+
+def extrapolation_errors(
+    law_name: str, data: list[pd.DataFrame], starts: int, steps: int
+) -> np.ndarray:
+    """Root mean square error of ln y beyond the fitted part, per curve."""
+    law = get_law(law_name)
+    head = [g[g["Training"] == 1] for g in data]
+    tail = [g[g["Training"] == 0] for g in data]
+    fits = fit_many(
+        law,
+        [{"x": g["x"].to_numpy(np.float64)} for g in head],
+        [g["y"].to_numpy(np.float64) for g in head],
+        objective=Objective(delta=DELTA),
+        search=Search(starts=starts, max_iterations=steps),
+    )
+    columns = [{"x": g["x"].to_numpy(np.float64)} for g in tail]
+    predicted = predict_many(law, fits, columns)
+    return np.array(
+        [
+            np.sqrt(np.mean(np.log(p / g["y"].to_numpy()) ** 2))
+            for p, g in zip(predicted, tail, strict=True)
+        ]
+    )
+
+
+@reproduction(
+    "alabdulmohsin2022",
+    "Alabdulmohsin et al. 2022 (2209.06640), benchmark of vision curves",
+    "72 curves; Huber loss of ln y with δ = 0.01 on the part marked for fitting, error of "
+    "ln y on the rest; the median over curves.",
+)
+def alabdulmohsin() -> Outcome:
+    """Median extrapolation errors at or below those of the reference fits."""
+    data = curves()
+    checks = [equal("curves", 72, len(data), 0.0)]
+    for name, (greatest, starts, steps) in LAWS.items():
+        errors = extrapolation_errors(name, data, starts, steps)
+        label = f"{name}: median error of ln y"
+        checks.append(at_most(label, greatest, float(np.median(errors))))
+    return Outcome(checks=tuple(checks))

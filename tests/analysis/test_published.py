@@ -1,0 +1,49 @@
+"""Published numbers come out again, at the digits printed."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.published import (
+    MissingDataError,
+    all_reproductions,
+    get_reproduction,
+)
+from analysis.published.base import at_most, equal
+from analysis.published.frontiers import HOFFMANN_2022, KAPLAN_2020
+
+NAMES = [r.name for r in all_reproductions()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reproduction(name: str) -> None:
+    try:
+        outcome = get_reproduction(name).run()
+    except MissingDataError as missing:
+        pytest.skip(str(missing))
+    missed = [c for c in outcome.checks if not c.passed]
+    assert outcome.checks
+    assert not missed
+
+
+def test_checks_can_fail() -> None:
+    assert equal("q", 1.0, 1.0009, 1e-3).passed
+    assert not equal("q", 1.0, 1.002, 1e-3).passed
+    assert not equal("q", 1.0, float("nan"), 1e-3).passed
+    assert at_most("q", 1.0, 0.2).passed
+    assert not at_most("q", 1.0, 1.01).passed
+    assert not at_most("q", 1.0, float("nan")).passed
+
+
+def test_the_muennighoff_report_tells_of_the_better_optimum() -> None:
+    note = get_reproduction("muennighoff2023").run().notes[0]
+    assert "local optimum" in note
+    assert "hardly determine" in note
+
+
+def test_published_frontiers_have_their_exponents_and_spend_the_budget() -> None:
+    """Hoffmann: 0.46 from the rounded constants; Kaplan: 0.73."""
+    for frontier, exponent in ((HOFFMANN_2022, 0.28 / 0.62), (KAPLAN_2020, 0.73)):
+        n1, n2 = frontier.n_star(1e20), frontier.n_star(1e22)
+        assert n2 / n1 == pytest.approx(100**exponent)
+        assert 6 * n1 * frontier.d_star(1e20) == pytest.approx(1e20)
