@@ -18,10 +18,10 @@ from harness import (
 BUDGETS = [4e10, 8e10, 1.6e11, 3.2e11]
 SIZES = [7e3, 1.3e4, 2e4, 3e4, 6.5e4]
 
-DATA = Text(corpus="austen", context=128, eval_sequences=128)
+DATA = Text(corpus="austen", context=64)
 MODELS = ladder(Transformer, SIZES, DATA.shape, head_size=8)
 BASE = RunSpec(
-    model=MODELS[0], data=DATA, optim=OptimSpec(), batch=8, evals_per_octave=2
+    model=MODELS[0], data=DATA, optim=OptimSpec(), batch=16, evals_per_octave=2
 )
 
 SWEEP = Sweep(recipe.small_language_model(isoflop(BASE, MODELS, BUDGETS)))
