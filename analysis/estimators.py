@@ -1,0 +1,232 @@
+"""The estimators of compute-optimal scaling side by side, under each convention.
+
+Approach 1: the lower envelope of all training curves. Approach 2: isoFLOP minima, by a
+parabola in ln n and by Akima interpolation. Approach 3: the parametric law (Hoffmann et
+al. 2022, sec. 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import Akima1DInterpolator
+
+from analysis.approaches import budgets, isoflop
+from analysis.errors import AnalysisError
+from analysis.table import Table
+from analysis.uncertainty import BY_ROW, Bootstrap, fit_with_intervals
+
+BINS = 40  # compute bins of the envelope
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exponent:
+    """The exponent a of N* ∝ C^a by one estimator under one counting convention.
+
+    Attributes:
+        approach: the estimator.
+        convention: the column that counts parameters.
+        value: a.
+        interval: of a; NaN where the estimator has none.
+        note: what it rests on, or why there is no value.
+    """
+
+    approach: str
+    convention: str
+    value: float
+    interval: tuple[float, float]
+    note: str
+
+    @property
+    def found(self) -> bool:
+        """Whether the estimator gave a number."""
+        return bool(np.isfinite(self.value))
+
+
+def side_by_side(
+    table: Table,
+    *,
+    budget: str | None = None,
+    conventions: tuple[str, ...] | None = None,
+    bootstrap: Bootstrap = BY_ROW,
+) -> tuple[Exponent, ...]:
+    """Every estimator under every convention; what cannot be had says why.
+
+    Args:
+        table: rows with roles n, d, c and loss.
+        budget: column of the nominal compute budget, for isoFLOP curves.
+        conventions: columns that count parameters; the table's own n when None.
+        bootstrap: of the intervals.
+    """
+    estimators: dict[str, Callable[[Table], Exponent]] = {
+        "1 envelope": lambda t: _envelope(t, bootstrap),
+        "2 isoFLOP, parabola": lambda t: _parabola(t, budget, bootstrap),
+        "2 isoFLOP, Akima": lambda t: _akima(t, budget, bootstrap),
+        "3 parametric": lambda t: _parametric(t, bootstrap),
+    }
+    rows = []
+    for column in conventions or (table.columns["n"],):
+        counted = table.with_columns(n=column)
+        for name, estimate in estimators.items():
+            try:
+                rows.append(estimate(counted))
+            except AnalysisError as error:
+                rows.append(_none(name, column, str(error)))
+    return tuple(rows)
+
+
+def disagreements(rows: tuple[Exponent, ...]) -> tuple[str, ...]:
+    """Pairs of estimators or conventions that differ by more than both intervals."""
+    found = [r for r in rows if r.found and np.all(np.isfinite(r.interval))]
+    notes = []
+    for i, one in enumerate(found):
+        for other in found[i + 1 :]:
+            apart = not _inside(one.value, other) and not _inside(other.value, one)
+            same = one.convention == other.convention or one.approach == other.approach
+            if apart and same:
+                notes.append(
+                    f"{one.approach} with {one.convention} ({one.value:.3f}) and "
+                    f"{other.approach} with {other.convention} ({other.value:.3f}) "
+                    "differ by more than their intervals"
+                )
+    return tuple(notes)
+
+
+def _inside(value: float, row: Exponent) -> bool:
+    return row.interval[0] <= value <= row.interval[1]
+
+
+def _none(approach: str, convention: str, why: str) -> Exponent:
+    nan = float("nan")
+    return Exponent(
+        approach=approach,
+        convention=convention,
+        value=nan,
+        interval=(nan, nan),
+        note=why,
+    )
+
+
+def _parametric(table: Table, bootstrap: Bootstrap) -> Exponent:
+    fit = fit_with_intervals(table, "chinchilla", bootstrap)
+    return Exponent(
+        approach="3 parametric",
+        convention=table.columns["n"],
+        value=fit.derived["a"],
+        interval=fit.intervals["a"],
+        note="; ".join(fit.diagnostics.notes) or f"{len(table)} rows",
+    )
+
+
+def _parabola(table: Table, budget: str | None, bootstrap: Bootstrap) -> Exponent:
+    curves = isoflop(
+        table,
+        budget=budget,
+        level=bootstrap.level,
+        replicas=bootstrap.replicas,
+        seed=bootstrap.seed,
+    )
+    approach = "2 isoFLOP, parabola"
+    if curves.n_star is None:
+        return _none(approach, table.columns["n"], "; ".join(curves.notes))
+    return Exponent(
+        approach=approach,
+        convention=table.columns["n"],
+        value=curves.n_star.exponent,
+        interval=curves.n_star.interval,
+        note="; ".join(curves.notes) or f"{curves.n_star.points} minima",
+    )
+
+
+def _akima(table: Table, budget: str | None, bootstrap: Bootstrap) -> Exponent:
+    """Minima of an Akima interpolation of loss in ln n (Porian et al. 2024, app. B).
+
+    The interval draws noise of the size of the parabolas' residuals, as there.
+    """
+    labels = budgets(table, budget)
+    n, c, loss = (table.values(k) for k in ("n", "c", "loss"))
+    noise = isoflop(table, budget=budget, replicas=2).noise
+    rng = np.random.default_rng(bootstrap.seed)
+    at, minima, draws = [], [], []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        rows = rows[np.argsort(n[rows])]
+        if len(np.unique(n[rows])) < 5 or len(np.unique(n[rows])) < len(rows):
+            continue
+        lowest = _interpolated_minimum(np.log(n[rows]), loss[rows][None])[0]
+        if not np.isfinite(lowest):
+            continue
+        shape = (min(bootstrap.replicas, 500), len(rows))
+        drawn = loss[rows] + np.nan_to_num(noise) * rng.standard_normal(shape)
+        at.append(float(np.log(np.median(c[rows]))))
+        minima.append(lowest)
+        draws.append(_interpolated_minimum(np.log(n[rows]), drawn))
+    if len(at) < 2:
+        raise AnalysisError(
+            "Akima needs two budgets of five distinct sizes each with a minimum inside"
+        )
+    slopes = _slopes(np.array(at), np.stack(draws, axis=1))
+    return Exponent(
+        approach="2 isoFLOP, Akima",
+        convention=table.columns["n"],
+        value=float(_slopes(np.array(at), np.array(minima)[None])[0]),
+        interval=_interval(slopes, bootstrap.level),
+        note=f"{len(at)} minima",
+    )
+
+
+def _interpolated_minimum(u: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Place of the minimum of each interpolated curve; NaN at an edge."""
+    fine = np.linspace(u[0], u[-1], 400)
+    curve = Akima1DInterpolator(u, losses.T)(fine)
+    best = curve.argmin(axis=0)
+    edge = (best == 0) | (best == len(fine) - 1)
+    return np.where(edge, np.nan, fine[best])
+
+
+def _envelope(table: Table, bootstrap: Bootstrap) -> Exponent:
+    """Sizes of the runs on the lower envelope of loss against compute, binned in ln C.
+
+    In each bin of compute the run with the least loss counts; the interval comes from
+    drawing bins. It needs many points per run (evaluations along the training curves).
+    """
+    n, c, loss = (np.asarray(table.values(k)) for k in ("n", "c", "loss"))
+    edges = np.geomspace(c.min(), c.max() * (1 + 1e-9), BINS + 1)
+    index = np.digitize(c, edges) - 1
+    bins = (np.flatnonzero(index == b) for b in np.unique(index))
+    winners = np.array([rows[loss[rows].argmin()] for rows in bins])
+    best = np.minimum.accumulate(loss[winners])
+    winners = winners[loss[winners] <= best]
+    inside = (n[winners] > n.min()) & (n[winners] < n.max())
+    winners = winners[inside]  # the extreme sizes win for want of rivals
+    if len(np.unique(n[winners])) < 3:
+        raise AnalysisError(
+            "the envelope passes through fewer than three sizes that have rivals on "
+            "both sides"
+        )
+    u, v = np.log(c[winners]), np.log(n[winners])
+    rng = np.random.default_rng(bootstrap.seed)
+    picks = rng.integers(0, len(u), size=(bootstrap.replicas, len(u)))
+    draws = np.array([np.polyfit(u[p], v[p], 1)[0] for p in picks if np.ptp(u[p]) > 0])
+    return Exponent(
+        approach="1 envelope",
+        convention=table.columns["n"],
+        value=float(np.polyfit(u, v, 1)[0]),
+        interval=_interval(draws, bootstrap.level),
+        note=f"{len(u)} compute bins, {len(np.unique(v))} sizes",
+    )
+
+
+def _slopes(u: np.ndarray, values: np.ndarray) -> np.ndarray:
+    centred = u - u.mean()
+    return np.asarray(values @ centred / (centred @ centred))
+
+
+def _interval(draws: np.ndarray, level: float) -> tuple[float, float]:
+    if not np.isfinite(draws).any():
+        return float("nan"), float("nan")
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
