@@ -2,7 +2,8 @@
 
 Which bootstrap: "row" when every row is its own run with its own noise; "run" when
 several rows come from one training run (their errors move together); "group" when rows
-share something else, such as an isoFLOP budget; "seed" when runs were repeated.
+share something else, such as an isoFLOP budget; "seed" when every configuration was
+run with two seeds or more: only the spread over seeds is then resampled.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Bootstrap:
     """A bootstrap of whole units (Efron 1979; clusters: Davison & Hinkley 1997, §3.8).
 
     Attributes:
-        kind: what is drawn with replacement: rows, or all rows of a run, group or seed.
+        kind: what is drawn with replacement: rows, whole runs, whole groups, or the
+            seeds within each configuration.
         replicas: number of refits.
         level: coverage of the percentile intervals.
         seed: of the draws.
@@ -84,6 +86,32 @@ def resampled_weights(
     return drawn[:, index].astype(np.float64)
 
 
+def seed_weights(
+    configurations: np.ndarray, replicas: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Weights (replicas, rows) when seeds are drawn within each configuration.
+
+    Of m seeds m - 1 are drawn and weighted m / (m - 1), which makes the variance right
+    for few seeds (Rao & Wu 1988).
+
+    Raises:
+        AnalysisError: a configuration has one seed only.
+    """
+    _, index, counts = np.unique(
+        configurations, return_inverse=True, return_counts=True
+    )
+    if counts.min() < 2:
+        raise AnalysisError(
+            f"{int(np.sum(counts < 2))} configurations have one seed only: a bootstrap "
+            "over seeds needs two or more; use row"
+        )
+    weights = np.empty((replicas, len(index)))
+    for label, m in enumerate(counts):
+        drawn = rng.multinomial(m - 1, np.full(m, 1 / m), size=replicas)
+        weights[:, index == label] = drawn * m / (m - 1)
+    return weights
+
+
 def refit(
     problem: Problem, optimum: Optimum, weights: np.ndarray, search: Search = THOROUGH
 ) -> solver.Solution:
@@ -115,7 +143,8 @@ def bootstrap_draws(
 ) -> dict[str, np.ndarray]:
     """Constants of every replica: name -> (replicas,), natural units."""
     rng = np.random.default_rng(bootstrap.seed)
-    drawn = resampled_weights(units, bootstrap.replicas, rng)
+    draw = seed_weights if bootstrap.kind == "seed" else resampled_weights
+    drawn = draw(units, bootstrap.replicas, rng)
     solution = refit(problem, optimum, drawn * problem.weights, search)
     return constants_of(problem.law, solution.theta)
 
@@ -143,7 +172,7 @@ def fit_with_intervals(
             unit that is to be drawn.
     """
     fitted, problem, optimum = fit_parts(table, law, objective, search)
-    units = units_of(table, bootstrap.kind)
+    units = units_of(table, problem, bootstrap.kind)
     draws = bootstrap_draws(problem, optimum, units, bootstrap, search)
     every = draws | derived_values(problem.law, draws)
     recipe = replace(
@@ -166,9 +195,14 @@ def fit_with_intervals(
     )
 
 
-def units_of(table: Table, kind: Kind) -> np.ndarray:
-    """Labels (rows,) of the units that a bootstrap draws."""
-    return np.arange(len(table)) if kind == "row" else table.values(kind)
+def units_of(table: Table, problem: Problem, kind: Kind) -> np.ndarray:
+    """Labels (rows,): of the units drawn, or of the configurations that have seeds."""
+    if kind == "row":
+        return np.arange(problem.rows)
+    if kind == "seed":
+        scales = np.stack([problem.columns[k] for k in problem.law.columns])
+        return np.unique(scales, axis=1, return_inverse=True)[1].ravel()
+    return table.values(kind)
 
 
 def _band(value: Any, draws: Any, level: float) -> Band:
@@ -185,12 +219,14 @@ def _replicas(fit: Fit, axes: int) -> dict[str, np.ndarray]:
     return {k: np.asarray(v).reshape(-1, *(1,) * axes) for k, v in fit.replicas.items()}
 
 
-def predict(fit: Fit, columns: Mapping[str, Any]) -> Band:
-    """Predicted loss (nats) with the confidence band of the bootstrap.
+def predict(fit: Fit, columns: Mapping[str, Any], *, new_run: bool = False) -> Band:
+    """Predicted loss (nats) with a band from the bootstrap.
 
     Args:
         fit: a fit; without replicas the band is NaN.
         columns: column of the law -> value or array.
+        new_run: the band is of the loss that one further run will measure (prediction
+            interval: each draw carries a resampled residual), not of the law.
 
     Raises:
         AnalysisError: a column of the law is missing.
@@ -208,7 +244,19 @@ def predict(fit: Fit, columns: Mapping[str, Any]) -> Band:
             if fit.replicas
             else np.empty(0)
         )
+    if new_run and len(draws):
+        draws = _with_noise(fit, draws)
     return _band(value, draws, fit.recipe.bootstrap.get("level", 0.95))
+
+
+def _with_noise(fit: Fit, draws: np.ndarray) -> np.ndarray:
+    """Add a residual to every draw, inflated for the constants that were fitted."""
+    residuals = np.asarray(fit.residuals)
+    spare = max(1, len(residuals) - len(fit.constants))
+    residuals = residuals * np.sqrt(len(residuals) / spare)
+    rng = np.random.default_rng(fit.recipe.bootstrap.get("seed", 0))
+    noise = rng.choice(residuals, size=draws.shape)
+    return draws * np.exp(-noise) if fit.recipe.space == "log" else draws - noise
 
 
 def optimum_at(fit: Fit, compute: np.ndarray | float) -> dict[str, Band]:

@@ -62,6 +62,9 @@ def fit(
     run: Annotated[
         str | None, typer.Option(help="Bootstrap whole runs: the column's values.")
     ] = None,
+    seeds: Annotated[
+        bool, typer.Option(help="Bootstrap the seeds within each configuration.")
+    ] = False,
     bootstrap: Annotated[int, typer.Option(help="Replicas; 0 for none.")] = 1000,
     level: Annotated[float, typer.Option(help="Coverage of the intervals.")] = 0.95,
     objective: Annotated[
@@ -96,6 +99,7 @@ def fit(
     search = Search(starts=starts, seed=seed)
     if bootstrap:
         kind: Kind = "group" if group else "run" if run else "row"
+        kind = "seed" if seeds else kind
         draws = Bootstrap(kind=kind, replicas=bootstrap, level=level, seed=seed)
         result = fit_with_intervals(rows, law, draws, objective=how, search=search)
     else:

@@ -1,0 +1,117 @@
+"""Facts about profiles, comparisons, estimators and suggestions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.compare import compare, suitable_laws
+from analysis.design import Candidate, Target, suggest, target_gradient
+from analysis.errors import AnalysisError
+from analysis.estimators import disagreements, side_by_side
+from analysis.fit import fit_parts
+from analysis.laws import get_law
+from analysis.problem import Objective, prepare
+from analysis.profile import profile, profile_objective
+from analysis.table import read_table
+from analysis.uncertainty import Bootstrap, fit_with_intervals, optimum_at
+from tests.analysis import synthetic
+from tests.analysis.stores import write_store
+
+SQUARES = Objective(loss="squares")
+FEW = Bootstrap(replicas=100)
+
+
+def test_a_profile_touches_the_optimum_and_its_interval_agrees_with_bootstrap() -> None:
+    table = synthetic.table(noise=0.01)
+    parts = fit_parts(table, "chinchilla", SQUARES)
+    boot = fit_with_intervals(table, bootstrap=Bootstrap(), objective=SQUARES)
+    for name in ("E", "alpha", "A"):
+        found = profile(parts.problem, parts.optimum, name)
+        low, high = found.interval
+        assert low < parts.fit.constants[name] < high
+        assert found.objective.min() >= parts.optimum.objective * (1 - 1e-9)
+        width = boot.intervals[name][1] - boot.intervals[name][0]
+        assert (high - low) / width == pytest.approx(1, abs=0.4)
+
+
+def test_a_profile_equals_a_fit_with_the_constant_fixed() -> None:
+    from analysis.fit import find_optimum
+    from analysis.laws import fix
+
+    table = synthetic.table(noise=0.01)
+    parts = fit_parts(table, "chinchilla", SQUARES)
+    held = profile_objective(parts.problem, parts.optimum, "beta", np.array([0.3]))
+    fixed = prepare(table, fix(get_law("chinchilla"), beta=0.3), SQUARES)
+    assert held[0] == pytest.approx(find_optimum(fixed).objective, rel=1e-8)
+    with pytest.raises(AnalysisError, match="no constant 'gamma'"):
+        profile_objective(parts.problem, parts.optimum, "gamma", np.array([0.3]))
+
+
+def test_the_true_law_wins_the_comparison() -> None:
+    table = synthetic.table(noise=0.002)
+    standings = compare(table, bootstrap=Bootstrap(replicas=20))
+    assert standings[0].law == "chinchilla"
+    assert standings[-1].error > 2 * standings[0].error
+    assert {s.law for s in standings} == {x.name for x in suitable_laws(table)}
+
+
+def test_estimators_side_by_side_find_the_exponent(tmp_path) -> None:
+    store = write_store(tmp_path / "toy", budgets=7, sizes=9, noise=0.001)
+    rows = side_by_side(
+        read_table(store),
+        budget="grid.compute",
+        conventions=("n_matmul", "n_total"),
+        bootstrap=FEW,
+    )
+    truth = 0.38 / (0.32 + 0.38)
+    found = {(r.approach[0:9], r.convention): r for r in rows}
+    assert found["3 paramet", "n_matmul"].value == pytest.approx(truth, abs=0.02)
+    for row in rows:
+        if row.convention == "n_matmul" and row.approach.startswith("2"):
+            assert row.value == pytest.approx(truth, abs=0.06)
+    notes = disagreements(rows)
+    assert any("n_matmul" in x and "n_total" in x for x in notes)
+
+
+def test_the_gradient_of_a_target_predicts_its_change() -> None:
+    table = synthetic.table(noise=0.005)
+    parts = fit_parts(table, "chinchilla")
+    law, theta = get_law("chinchilla"), parts.optimum.theta
+    gradient = target_gradient(law, theta, Target(kind="loss", compute=1e22), 6.0)
+    best = optimum_at(parts.fit, 1e22)
+    c = parts.fit.constants
+    # Envelope theorem: only the direct dependence of the loss on a constant counts.
+    expected = c["A"] * best["n"].value ** -c["alpha"]
+    assert gradient[0] == pytest.approx(1.0, rel=1e-6)
+    assert gradient[1] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_suggested_runs_fit_the_budget_and_shrink_the_error() -> None:
+    table = synthetic.table(noise=0.005, sizes=5, budgets=5)
+    budget = float(table.values("c").sum())
+    found = suggest(table, budget=budget, target=Target(kind="loss", compute=1e24))
+    assert 0 < found.spent <= budget * (1 + 1e-9)
+    assert len(found.runs) <= 40
+    assert found.error_after < 0.8 * found.error_before
+
+
+def test_suggest_chooses_the_informative_candidate() -> None:
+    """A copy of a run in the middle teaches less than a run far out at equal price."""
+    table = synthetic.table(noise=0.005, sizes=5, budgets=5)
+    dull, telling = Candidate(n=3e8, d=2e10, price=1.0), Candidate(
+        n=4e10, d=1e12, price=1.0
+    )  # fmt: skip
+    goal = Target(kind="loss", compute=1e24)
+    found = suggest(
+        table, budget=1.0, target=goal, candidates=[dull, telling], most_runs=1
+    )
+    assert found.runs == (telling,)
+
+
+def test_bad_requests_for_suggestions_are_refused() -> None:
+    table = synthetic.table(noise=0.005, sizes=5, budgets=5)
+    with pytest.raises(AnalysisError, match="none of loss"):
+        Target(kind="size", compute=1.0)  # type: ignore[arg-type]
+    with pytest.raises(AnalysisError, match="no candidate run costs at most"):
+        suggest(table, budget=1.0, target=Target(kind="a", compute=1e22))
