@@ -8,13 +8,16 @@ learning rate starts to decay.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness import data
 from harness.count import Counts, count, train_flops_per_step
+from harness.errors import SpecError
 from harness.fields import hash_id
-from harness.spec import RunSpec
+from harness.spec import ModelSpec, RunSpec
 from harness.sweep import Point, Scalar
 
 
@@ -100,8 +103,11 @@ class Plan:
 def plan(points: Sequence[Point]) -> Plan:
     """Reads the data sets' sizes and hashes, then groups the runs.
 
-    Raises `DataError` for missing corpora and for more unique data than exists.
+    Raises `DataError` for missing corpora and for more unique data than exists, and
+    `SpecError` for a family whose module cannot be found.
     """
+    for family in {type(p.run.model) for p in points}:
+        _check_implementation(family)
     sources = {p.run.data for p in points}
     resolved = {source: data.resolve(source) for source in sources}
     runs: dict[str, PlannedRun] = {}
@@ -122,6 +128,22 @@ def plan(points: Sequence[Point]) -> Plan:
     return Plan(
         runs=tuple(kept), cohorts=_cohorts(kept), duplicates=len(points) - len(kept)
     )
+
+
+def _check_implementation(family: type[ModelSpec]) -> None:
+    module = family.implementation.partition(":")[0]
+    # Looking for a module imports its package, which for our own means jax.
+    if module.startswith("harness.models.") or module in sys.modules:
+        return
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise SpecError(
+            f"family {family.family} names {family.implementation!r}, but there is no "
+            f"module {module!r}"
+        )
 
 
 def cohort_key(run: RunSpec) -> tuple[object, ...]:

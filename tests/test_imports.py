@@ -19,7 +19,7 @@ ALLOWED = {
     "sweep": {"count", "errors", "fields", "spec"},
     "recipe": {"spec", "sweep"},
     "data": {"errors", "spec"},
-    "plan": {"count", "data", "fields", "spec", "sweep"},
+    "plan": {"count", "data", "errors", "fields", "spec", "sweep"},
     "models": {"errors", "families", "spec"},
     "optim": {"spec"},
     "step": {"models", "optim"},

@@ -11,6 +11,9 @@ from harness.errors import StoreError
 from harness.plan import Cohort, Plan, PlannedRun
 from harness.store import Store
 
+STATE_BYTES = {"adamw": 16, "sgd": 12}
+"""Bytes per parameter of weights, gradient and moments, all float32."""
+
 
 def describe(made: Plan, store: Store | None) -> dict[str, Any]:
     """Models, tokens, FLOPs, price and warnings, ready for JSON."""
@@ -37,15 +40,16 @@ def text(view: dict[str, Any], shown: int) -> str:
         f"{view['runs']} runs, {view['finished']} finished, "
         f"{view['cohorts']} compiled programs"
     ]
-    head = ("model", "N matmul", "N total", "D from", "D to", "C", "runs", "done")
-    form = "{:<32} {:>9} {:>9} {:>8} {:>8} {:>9} {:>5} {:>5}"
-    lines.append(form.format(*head))
+    head = ("model", "N matmul", "N total", "state", "D from", "D to", "C")
+    form = "{:<30} {:>9} {:>8} {:>7} {:>8} {:>8} {:>9} {:>5} {:>5}"
+    lines.append(form.format(*head, "runs", "done"))
     for row in view["models"][:shown]:
         lines.append(
             form.format(
                 row["model"],
                 si(row["n_matmul"]),
                 si(row["n_total"]),
+                si(row["state_bytes"]) + "B",
                 si(row["tokens"][0]),
                 si(row["tokens"][1]),
                 f"{row['flops']:.2e}",
@@ -66,6 +70,7 @@ def text(view: dict[str, Any], shown: int) -> str:
         if seconds is not None
         else "time: not known before a run has finished in this results folder"
     )
+    lines.append("state: weights, gradients and moments; activations come on top of it")
     lines += [f"warning: {warning}" for warning in view["warnings"]]
     return "\n".join(lines)
 
@@ -81,6 +86,8 @@ def _model_row(cohort: Cohort, finished: set[str]) -> dict[str, Any]:
         "model": model_label(runs[0].run),
         "n_matmul": runs[0].counts.n_matmul,
         "n_total": runs[0].counts.n_total,
+        "state_bytes": runs[0].counts.n_total
+        * STATE_BYTES[runs[0].run.optim.optimizer],
         "tokens": [min(tokens), max(tokens)],
         "flops": float(cohort.flops),
         "runs": len(runs),
@@ -131,8 +138,8 @@ def _warnings(made: Plan) -> list[str]:
         )
     if repeated := sum(r.run.tokens > r.run.data.unique for r in made.runs):
         found.append(
-            f"{repeated} runs see some data more than once; the columns epochs and "
-            "unique_tokens say how often"
+            f"runs that see some data more than once: {repeated}; the columns epochs "
+            "and unique_tokens say how often"
         )
     if made.duplicates:
         found.append(f"{made.duplicates} points of the grid are the same run as others")

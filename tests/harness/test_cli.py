@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness import Transformer
 from harness.cli import main
 
 TINY = """
@@ -195,6 +196,11 @@ EDITS = {
     "exit": ("SWEEP =", "import sys; sys.exit(0)\nSWEEP =", "SystemExit"),
     "list": ("SWEEP = Sweep", "SWEEP = list", "SWEEP is a list; wrap the points"),
     "no budget": (', "tokens": [1e3, 2e3, 4e3]', "", "no budget"),
+    "module": (
+        "WIDTHS =",
+        "Transformer.implementation = 'nowhere:Net'\nWIDTHS =",
+        "no module 'nowhere'",
+    ),
     "exception": ("WIDTHS = [8, 16]", "WIDTHS = 1 / 0", "ZeroDivisionError"),
     "path": ("model.width", "model.widht", "did you mean width"),
     "warm-up": ("warmup=2", "warmup=500", "lower optim.warmup"),
@@ -204,10 +210,11 @@ EDITS = {
 @pytest.mark.parametrize("edit", EDITS, ids=str)
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_mistakes_get_one_line_and_leave_the_store_alone(
-    folder, harness, edit, command
+    folder, harness, monkeypatch, edit, command
 ):
     old, new, message = EDITS[edit]
     assert old in TINY
+    monkeypatch.setattr(Transformer, "implementation", Transformer.implementation)
     (folder / "experiments" / "tiny.py").write_text(TINY.replace(old, new))
     code, out, err = harness(command, "tiny")
     assert code == 2 and out == ""
