@@ -6,7 +6,7 @@ READY := .venv/.ready
 
 .PHONY: demo test format clean
 demo: $(READY)
-	$(BIN)/harness run quickstart
+	$(BIN)/harness run quickstart --out results/demo
 
 test: $(READY)
 	$(BIN)/ruff check .
