@@ -21,15 +21,35 @@ A results folder needs no column names; other conventions are columns of it::
     fit_law(table.with_columns(n="n_total"), "chinchilla")
     fit_law(table, "power_constant")                        # loss against c
 
+`harness laws` or `all_laws()` lists the forms; `get_law("additive:n,d,width")` makes
+one over any columns, `register(Law(…))` adds one's own, `fix(law, alpha=0.34)` holds
+constants. Bootstraps go by row, run, group or seed: `Bootstrap(kind="run")`.
+
 Predict and allocate::
 
     predict(fit, {"n": 7e10, "d": 1.4e12})   # Band(value, low, high), nats
+    predict(fit, {"n": 7e10, "d": 1.4e12}, new_run=True)   # of one further run
     optimum_at(fit, 5.76e23)                 # {"n", "d", "d_per_n", "loss"} -> Band
 
 IsoFLOP curves::
 
     curves = isoflop(table, budget="grid.compute")
     curves.n_star.exponent, curves.n_star.interval, curves.notes
+
+Judge and plan::
+
+    roll_out(table, "chinchilla")            # errors beyond compute cutoffs
+    from analysis.compare import compare
+    compare(table)                           # suitable laws, best predictor first
+    side_by_side(table, conventions=("n_matmul", "n_total"))   # approaches 1 to 3
+    suggest(table, budget=1e21, target=Target(kind="loss", compute=1e23)).runs
+
+    from analysis.profile import profile
+    parts = fit_parts(table, "chinchilla")   # fit, problem and optimum
+    profile(parts.problem, parts.optimum, "alpha").interval
+
+`write_report(folder)` writes `report/index.html` and `fits.json` into a results folder;
+`analysis.plots` holds the figures, `analysis.published` published numbers to reproduce.
 
 Importing this package imports neither jax nor pandas; the names load on first use.
 A user's mistake raises `AnalysisError` with one line that says what to do.
@@ -48,16 +68,22 @@ _HOME = {
     "Parameter": "laws",
     "all_laws": "laws",
     "get_law": "laws",
+    "fix": "laws",
     "register": "laws",
     "Objective": "problem",
     "Search": "fit",
     "fit_law": "fit",
+    "fit_parts": "fit",
     "Fit": "records",
     "Bootstrap": "uncertainty",
     "optimum_at": "uncertainty",
     "predict": "uncertainty",
     "fit_with_intervals": "uncertainty",
     "isoflop": "approaches",
+    "side_by_side": "estimators",
+    "roll_out": "rollout",
+    "Target": "design",
+    "suggest": "design",
     "write_report": "report",
 }
 

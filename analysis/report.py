@@ -101,6 +101,7 @@ def save_figure(figure: Figure, folder: Path, name: str, caption: str) -> Pictur
     """Write PNG and SVG; the page shows the SVG unless it is too large."""
     with mpl.rc_context(RC):
         figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+        figure.set_layout_engine("none")  # the layout is found: keep it
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
     small = (folder / f"{name}.svg").stat().st_size <= SVG_LIMIT
     shown = f"{name}.svg" if small else f"{name}.png"

@@ -19,6 +19,7 @@ from analysis.table import CONVENTIONS, Table, read_metrics, read_runs, read_tab
 from analysis.uncertainty import BY_ROW, Bootstrap, fit_with_intervals
 
 BUDGET_COLUMN = "grid.compute"
+VAGUE = 0.3  # width of the interval of an exponent beyond which it says little
 T = TypeVar("T")
 
 
@@ -82,7 +83,7 @@ def study(
     held = _try(lambda: roll_out(table), "held-out error", warnings) if fits else None
     iso = _try(lambda: _isoflop(table), "isoFLOP curves", warnings)
     warnings += [f"isoFLOP: {x}" for x in (iso.notes if iso else ())]
-    warnings += convention_warnings(fits)
+    warnings += convention_warnings(fits) + vague_warnings(fits)
     metrics = _try(lambda: read_metrics(path, "loss", "eval"), "curves", warnings)
     return Study(
         name=path.resolve().name,
@@ -173,6 +174,19 @@ def convention_warnings(fits: dict[str, Fit]) -> list[str]:
                     f"the exponent of N* depends on the convention: {a:.3f} with "
                     f"{one}, {b:.3f} with {other}, more than their intervals"
                 )
+    return found
+
+
+def vague_warnings(fits: dict[str, Fit]) -> list[str]:
+    """Say where the intervals are too wide for a conclusion."""
+    found = []
+    for name, fit in fits.items():
+        low, high = fit.intervals["a"]
+        if high - low > VAGUE:
+            found.append(
+                f"with {name} the exponent of N* is known only to lie between "
+                f"{low:.2f} and {high:.2f}: add runs before using it"
+            )
     return found
 
 

@@ -19,8 +19,8 @@ from analysis.plots.style import (
     SECOND,
     Shades,
     log_loss_axis,
-    number,
     panels,
+    power_of_ten,
     styled,
 )
 from analysis.records import Fit
@@ -57,7 +57,9 @@ def isoflop_curves(result: IsoFlop) -> Figure:
 def _parabola(ax: Axes, parabola: Parabola, shades: Shades) -> None:
     colour, n = shades.colour(parabola.compute), np.array(parabola.n)
     marker = shades.marker(parabola.compute)
-    ax.plot(n, parabola.loss, marker, color=colour, label=number(parabola.compute))
+    ax.plot(
+        n, parabola.loss, marker, color=colour, label=power_of_ten(parabola.compute)
+    )
     ns = np.geomspace(n[0] / 1.15, n[-1] * 1.15, 60)
     ax.plot(ns, parabola.at(ns), color=colour, lw=1.0)
     inside = ns[0] <= parabola.n_star <= ns[-1]

@@ -40,12 +40,15 @@ def _curves(
         ax.plot(rows[x], rows["value"], color=colour, lw=0.8, alpha=0.75)
 
 
-def _loss_limits(ax: Axes, losses: np.ndarray, metrics: pd.DataFrame) -> None:
-    """Show from the best loss up to the loss after the first few evaluations."""
-    low = float(np.nanmin(losses))
-    first = metrics.sort_values("step").groupby("run_id")["value"].first()
-    high = float(np.nanquantile(first, 0.9)) if len(first) else float(losses.max())
-    ax.set_ylim(low * 0.97, max(high, float(np.nanmax(losses))) * 1.02)
+def _limits(
+    ax: Axes, ends: np.ndarray, losses: np.ndarray, shown: pd.DataFrame, x: str
+) -> None:
+    """Show the curves from a fiftieth of the shortest run on, and all final losses."""
+    left, right = ends.min() / 50, ends.max() * 4
+    values = shown.loc[shown[x] >= left, "value"]
+    high = float(np.nanquantile(values, 0.99)) if len(values) else 0.0
+    ax.set_xlim(left, right)
+    ax.set_ylim(losses.min() * 0.92, max(high, float(losses.max())) * 1.03)
 
 
 @styled
@@ -67,7 +70,7 @@ def training_curves(metrics: pd.DataFrame, table: Table) -> Figure:
     ):
         n = sizes[run]
         ax.plot(d, loss, shades.marker(n), color=shades.colour(n), mec="white", mew=0.3)
-    _loss_limits(ax, table.values("loss"), shown)
+    _limits(ax, table.values("d"), table.values("loss"), shown, "tokens")
     log_loss_axis(ax)
     ax.set_xlabel("tokens seen")
     ax.set_ylabel(AXIS["loss"])
@@ -95,8 +98,7 @@ def loss_against_compute(
         sizes = dict(zip(table.values("run"), n, strict=True))
         shown = metrics[metrics["run_id"].isin(sizes)]
         _curves(ax, shown, sizes, "flops", shades)
-        _loss_limits(ax, loss, shown)
-        ax.set_xlim(c.min() / 30, c.max() * 4)
+        _limits(ax, c, loss, shown, "flops")
     for i in thin(len(n), 1500):
         style = {"color": shades.colour(n[i]), "mec": "white", "mew": 0.3}
         ax.plot(c[i], loss[i], shades.marker(n[i]), **style)

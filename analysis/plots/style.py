@@ -134,21 +134,8 @@ def thin(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, most).round().astype(int))
 
 
-def number(value: float) -> str:
-    """A short number for labels: 1.2e+15 → 1.2×10¹⁵, 350000 → 350k."""
-    if not np.isfinite(value):
-        return "?"
-    for size, letter in ((1e12, None), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return (
-                _power_of_ten(value)
-                if letter is None
-                else f"{value / size:.3g}{letter}"
-            )
-    return f"{value:.3g}"
-
-
-def _power_of_ten(value: float) -> str:
+def power_of_ten(value: float) -> str:
+    """A short number for labels: 1.2e+15 becomes 1.2×10¹⁵."""
     mantissa, power = f"{value:.1e}".split("e")
     superscript = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{mantissa.removesuffix('.0')}×10{superscript}"

@@ -95,3 +95,24 @@ def test_reproduce_exits_1_on_a_miss_and_0_otherwise(
     assert json.loads(miss.output)[0]["passed"] is False
     unknown = CliRunner().invoke(app, ["reproduce", "nothing"])
     assert isinstance(unknown.exception, AnalysisError)
+
+
+def test_suggest_and_approaches_speak_json(app: typer.Typer, csv: Path) -> None:
+    base = [str(csv), "--n", "N", "--d", "D", "--json"]
+    done = CliRunner().invoke(app, ["suggest", *base, "--budget", "1e22"])
+    found = json.loads(done.output)
+    assert 0 < found["spent"] <= 1e22
+    assert found["error_after"] < found["error_before"]
+    done = CliRunner().invoke(app, ["approaches", *base, "--bootstrap", "50"])
+    rows = json.loads(done.output)["exponents"]
+    parametric = next(r for r in rows if r["approach"] == "3 parametric")
+    low, high = parametric["interval"]
+    assert low < parametric["value"] < high
+
+
+def test_compare_ranks_the_named_laws(app: typer.Typer, csv: Path) -> None:
+    arguments = ["compare", str(csv), "--n", "N", "--d", "D", "--bootstrap", "20"]
+    laws = ["--law", "tied", "--law", "chinchilla", "--json"]
+    found = json.loads(CliRunner().invoke(app, [*arguments, *laws]).output)
+    assert [s["law"] for s in found] == ["chinchilla", "tied"]
+    assert found[0]["error"] < found[1]["error"]
