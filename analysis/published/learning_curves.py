@@ -17,7 +17,7 @@ LAWS = {
     "power": (0.0915, 2, 100),
     "power_constant": (0.0845, 4, 100),
     "shifted_power": (0.0465, 8, 150),
-    "sigmoidal": (0.0385, 8, 100),
+    "sigmoidal": (0.0385, 4, 100),
     "broken_1": (0.0225, 32, 150),
 }
 

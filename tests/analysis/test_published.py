@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from analysis.published import (
     MissingDataError,
+    Outcome,
     all_reproductions,
     get_reproduction,
 )
 from analysis.published.base import at_most, equal
 from analysis.published.frontiers import HOFFMANN_2022, KAPLAN_2020
+
+
+@cache
+def outcome_of(name: str) -> Outcome:
+    return get_reproduction(name).run()
+
 
 NAMES = [r.name for r in all_reproductions()]
 
@@ -18,7 +27,7 @@ NAMES = [r.name for r in all_reproductions()]
 @pytest.mark.parametrize("name", NAMES)
 def test_reproduction(name: str) -> None:
     try:
-        outcome = get_reproduction(name).run()
+        outcome = outcome_of(name)
     except MissingDataError as missing:
         pytest.skip(str(missing))
     missed = [c for c in outcome.checks if not c.passed]
@@ -36,7 +45,7 @@ def test_checks_can_fail() -> None:
 
 
 def test_the_muennighoff_report_tells_of_the_better_optimum() -> None:
-    note = get_reproduction("muennighoff2023").run().notes[0]
+    note = outcome_of("muennighoff2023").notes[0]
     assert "local optimum" in note
     assert "hardly determine" in note
 
