@@ -156,6 +156,10 @@ def _report(store: Store) -> None:
     from analysis.errors import AnalysisError
     from analysis.report import write_report
 
+    page = store.root / "report" / "index.html"
+    if page.exists() and page.stat().st_mtime >= store.runs_path.stat().st_mtime:
+        typer.echo(f"report: {page} (of these runs; `harness report` makes it anew)")
+        return
     typer.echo("fitting …", err=True)
     try:
         typer.echo(f"report: {write_report(store.root)}")

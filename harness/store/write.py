@@ -84,7 +84,10 @@ def refresh_runs(store: Store) -> None:
             rows.append(store.record(run_id)["row"] | places.get(run_id, {}))
         except (StoreError, KeyError) as error:
             warnings.warn(f"left out of runs.parquet: {error}", stacklevel=2)
-    publish(store.runs_path, schema.parquet_bytes(schema.runs_table(rows)))
+    content = schema.parquet_bytes(schema.runs_table(rows))
+    # An unchanged view keeps its time, so that what was made from it stays current.
+    if not store.runs_path.exists() or store.runs_path.read_bytes() != content:
+        publish(store.runs_path, content)
 
 
 @contextlib.contextmanager

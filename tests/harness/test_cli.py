@@ -90,8 +90,12 @@ def test_run_again_trains_nothing_and_a_new_size_trains_only_itself(folder, harn
     before = {p: p.stat().st_mtime_ns for p in (store / "records").iterdir()}
     assert len(before) == 6
 
-    code, out, _ = harness("run", "tiny", "--no-report")
-    assert code == 0 and "all 6 runs are finished" in out
+    # A report that is newer than the runs is not made again.
+    (store / "report").mkdir()
+    (store / "report" / "index.html").write_text("as it was")
+    code, out, _ = harness("run", "tiny")
+    assert code == 0 and "all 6 runs are finished" in out and "report: " in out
+    assert (store / "report" / "index.html").read_text() == "as it was"
 
     file = folder / "experiments" / "tiny.py"
     file.write_text(TINY.replace("[8, 16]", "[8, 12, 16]"))
