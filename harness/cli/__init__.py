@@ -6,17 +6,15 @@ user can mend (one line, no traceback); 75 interrupted, run again to go on.
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
-from types import FrameType
 
 import typer
 
 from analysis.errors import AnalysisError
 from harness.cli import fits, sweeps
+from harness.cli.stopping import INTERRUPTED, STOPPER
 from harness.errors import HarnessError, Interrupted
-
-INTERRUPTED = 75
 
 app = typer.Typer(
     name="harness",
@@ -32,22 +30,19 @@ fits.register(app)
 
 def main() -> None:
     """Entry point of the console script."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    STOPPER.listen()
     try:
         app()
     except (HarnessError, AnalysisError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except Interrupted as stop:
-        print(str(stop) or "interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        print(str(stop) or "interrupted", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        # Not sys.exit: the device's threads may still be computing, and taking the
+        # interpreter apart under them can crash. Every file is closed by now.
+        os._exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; that is not an error.
         sys.stderr.close()
         sys.exit(0)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    # Not KeyboardInterrupt: the command-line library would make that exit code 1.
-    raise Interrupted

@@ -133,18 +133,25 @@ def _train(store: Store, made: Plan) -> int:
     from rich.console import Console
 
     from harness.cli.display import Display
+    from harness.cli.stopping import STOPPER
+    from harness.train import Progress
     from harness.worker import Listener, work
 
     display = Display(Console(), todo, total)
     display.print(f"{total} runs, {total - len(todo.runs)} finished before")
+
+    def progress(event: Progress) -> None:
+        display.progress(event)
+        STOPPER.check()
+
     listener = Listener(
-        progress=display.progress,
+        progress=progress,
         compiling=display.compiling,
         finished=display.finished,
         failed=display.failed,
     )
     try:
-        with display.running():
+        with display.running(), STOPPER.at_safe_points():
             return work(store, made, listener)
     except Interrupted:
         left = len(made.without(store.finished()).runs)

@@ -122,25 +122,27 @@ def test_status_and_plan_say_what_is_done(folder, harness):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=str)
 def test_interrupted_and_resumed_sweeps_end_in_the_same_tables(folder, number):
-    calm = start("run", "tiny", "--no-report", "--out", "calm")
-    assert calm.wait() == 0
-    early, late = 0, 0
+    # Four programs to compile and 16 runs: longer than any of the stops below waits.
+    longer = TINY.replace("[8, 16]", "[8, 16, 24, 32]")
+    longer = longer.replace("[1e3, 2e3, 4e3]", "[1e3, 4e3, 1e4, 2e4]")
+    (folder / "experiments" / "tiny.py").write_text(longer)
+    stopped = 0
     # Seconds after starting, or (None) once a run of this attempt is published.
     for delay in (0.2, 1.0, None, 3.0, None):
         process = start("run", "tiny", "--no-report", "--out", "torn")
         if delay is None:
-            while "/6 " not in process.stdout.readline():
-                assert process.poll() is None
-            late += 1
+            while (line := process.stdout.readline()) and "/16 " not in line:
+                pass
         else:
             time.sleep(delay)
-            early += 1
         process.send_signal(number)
-        process.communicate()
+        _, errors = process.communicate()
         # 75 from our handler; the signal itself before Python has come that far.
-        assert process.returncode in {0, 75, -number}
-    assert (early, late) == (3, 2)
-    assert start("run", "tiny", "--no-report", "--out", "torn").wait() == 0
+        assert process.returncode in {0, 75, -number}, (delay, errors)
+        stopped += process.returncode != 0
+    assert stopped >= 3
+    for store in ("torn", "calm"):
+        assert start("run", "tiny", "--no-report", "--out", store).wait() == 0
     assert_same_tables(folder / "calm", folder / "torn")
 
 
