@@ -98,6 +98,7 @@ def bucket(rows: int) -> int:
 
 
 def pad_rows(a: np.ndarray, rows: int, fill: float | None = None) -> np.ndarray:
+    """The last axis lengthened to `rows`: by `fill`, or by repeating the last row."""
     extra = rows - a.shape[-1]
     if extra == 0:
         return a

@@ -249,5 +249,6 @@ def hash_id(value: Any) -> str:
 
 
 def digest(text: str) -> str:
+    """16 hex digits of sha256 over `text`, stamped with the spec version."""
     stamped = f'{{"spec_version":{SPEC_VERSION},"value":{text}}}'
     return hashlib.sha256(stamped.encode()).hexdigest()[:16]
