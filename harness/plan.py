@@ -12,6 +12,7 @@ import importlib.util
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from harness import data
 from harness.count import Counts, count, train_flops_per_step
@@ -44,6 +45,11 @@ class Trunk:
     runs: tuple[PlannedRun, ...]
 
     @property
+    def trunk_id(self) -> str:
+        """The same whatever lengths the sweep asks for."""
+        return self.runs[0].trunk_id
+
+    @property
     def steps(self) -> int:
         """Optimiser steps needed to train them all together."""
         shared = max(r.branch_step for r in self.runs)
@@ -53,6 +59,15 @@ class Trunk:
     def flops(self) -> int:
         """Training FLOPs of those steps."""
         return self.steps * train_flops_per_step(self.runs[0].run)
+
+    def prices(self) -> dict[str, int]:
+        """FLOPs that each run adds to those that branch off before it, by run id."""
+        per_step, shared, found = train_flops_per_step(self.runs[0].run), 0, {}
+        for planned in self.runs:
+            own = planned.run.steps - min(shared, planned.branch_step)
+            found[planned.run_id] = own * per_step
+            shared = max(shared, planned.branch_step)
+        return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,6 +143,49 @@ def plan(points: Sequence[Point]) -> Plan:
     return Plan(
         runs=tuple(kept), cohorts=_cohorts(kept), duplicates=len(points) - len(kept)
     )
+
+
+def sweep_record(made: Plan, *, name: str, doc: str) -> dict[str, Any]:
+    """A plan as it is frozen in a store: what workers and readers need of it."""
+    prices: dict[str, int] = {}
+    for cohort in made.cohorts:
+        for trunk in cohort.trunks:
+            prices |= trunk.prices()
+    return {
+        "sweep_id": made.sweep_id,
+        "name": name,
+        "doc": doc,
+        "points": [
+            {
+                "run_id": r.run_id,
+                "trunk_id": r.trunk_id,
+                "price": float(prices[r.run_id]),
+                "coords": dict(r.coords),
+                "spec": r.run.to_dict(),
+            }
+            for r in made.runs
+        ],
+    }
+
+
+def plan_of_record(sweep: Mapping[str, Any]) -> Plan:
+    """The plan that `sweep_record` froze.
+
+    Raises `SpecError` if a spec and its id do not agree, and what `plan` raises.
+    """
+    made = plan(
+        [
+            Point(run=RunSpec.from_dict(point["spec"]), coords=point["coords"])
+            for point in sweep["points"]
+        ]
+    )
+    for planned, point in zip(made.runs, sweep["points"], strict=True):
+        if planned.run_id != point["run_id"]:
+            raise SpecError(
+                f"sweep {sweep['sweep_id']} has run {point['run_id']} with the spec of "
+                f"{planned.run_id}: it was changed, or made by another version"
+            )
+    return made
 
 
 def _check_implementation(family: type[ModelSpec]) -> None:

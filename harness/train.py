@@ -1,8 +1,9 @@
 """Trains a trunk: the steps its runs share once, then each run's own last steps.
 
-A run's numbers are the same whether it is trained alone or as a branch: the state at
-its branch step is a copy, the batches and learning rates are functions of the step, and
-the evaluation grid below the branch step is common to all lengths.
+A run's numbers are the same whether it is trained alone or as a branch, in one go or
+resumed: the state at its branch step is a copy, the batches and learning rates are
+functions of the step, and the evaluation grid below the branch step is common to all
+lengths.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -121,17 +122,60 @@ class Result:
         return self.status == "done" and self.planned.run.optim.schedule != "constant"
 
 
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Position:
+    """Where training stands: the state after `len(history.losses)` steps."""
+
+    state: State
+    history: History
+
+    @property
+    def step(self) -> int:
+        """Updates done."""
+        return len(self.history.losses)
+
+
+TRUNK = "trunk"
+"""Name of the shared part of a trunk; a branch has its run's id as its name."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """A chunk was trained: the run it was for, where that stands, its last loss."""
+class Moment:
+    """A chunk was trained: for which run, on which part, and where that stands."""
 
     planned: PlannedRun
-    step: int
+    part: str
+    position: Position
     new_steps: int
-    loss: float
+    trunk: Position | None
+    """While a branch is trained, the shared position that later runs go on from."""
+
+    @property
+    def loss(self) -> float:
+        """Training loss of the last step."""
+        return self.position.history.losses[-1]
 
 
-Report = Callable[[Progress], None]
+class Keeper(Protocol):
+    """Keeps positions, so that training can go on where another process left it."""
+
+    def newest(self, part: str, until: int, like: State) -> Position | None:
+        """The newest sound position of a part at a step of at most `until`."""
+        ...
+
+    def reached(self, moment: Moment) -> None:
+        """Looks at a position after each chunk; may keep it, or raise to stop here."""
+        ...
+
+
+class Forgetful:
+    """Keeps nothing: every training starts at step 0."""
+
+    def newest(self, part: str, until: int, like: State) -> Position | None:
+        """None."""
+
+    def reached(self, moment: Moment) -> None:
+        """Goes on."""
 
 
 def compile_cohort(run: RunSpec, dataset: Dataset) -> Program:
@@ -166,22 +210,34 @@ def compile_cohort(run: RunSpec, dataset: Dataset) -> Program:
     )
 
 
-def train_trunk(trunk: Trunk, program: Program, report: Report) -> Iterator[Result]:
-    """Trains the trunk's runs, yielding each as soon as it is finished."""
-    leg = Leg(program=program, report=report)
-    runs = trunk.runs
-    state = program.init(jax.random.key(runs[0].run.seed_init))
-    history = History()
-    for index, planned in enumerate(runs):
-        state = leg.advance(state, history, planned, planned.branch_step)
-        last = index == len(runs) - 1
-        # The next chunk donates its state: a branch needs a copy of its own.
-        own = state if last else jax.tree.map(jnp.copy, state)
-        branch = history if last else history.branch()
-        own = leg.advance(own, branch, planned, planned.run.steps)
-        leg.finish(own, branch, planned.run.steps)
+def train_trunk(trunk: Trunk, program: Program, keeper: Keeper) -> Iterator[Result]:
+    """Trains the trunk's runs, yielding each as soon as it is finished.
+
+    What `keeper` has of them is gone on from.
+    """
+    first = trunk.runs[0]
+    start = program.init(jax.random.key(first.run.seed_init))
+    leg = Leg(program=program, keeper=keeper, like=jax.eval_shape(lambda: start))
+    here = leg.kept(TRUNK, first.branch_step)
+    here = here or Position(state=start, history=History())
+    for index, planned in enumerate(trunk.runs):
+        last, own = index == len(trunk.runs) - 1, planned.run_id
+        branch = leg.kept(own, planned.run.steps)
+        # Later runs need the shared position even where a branch goes on by itself.
+        if not (last and branch):
+            leg.advance(here, planned, TRUNK, planned.branch_step)
+        if branch is None:
+            # The next chunk donates its state: a branch needs a copy of its own.
+            branch = here if last else _copy(here)
+        leg.advance(branch, planned, own, planned.run.steps, None if last else here)
+        leg.finish(branch, planned.run.steps)
         compile_s = program.compile_s if index == 0 else 0.0
-        yield Result(planned=planned, history=branch, compile_s=compile_s)
+        yield Result(planned=planned, history=branch.history, compile_s=compile_s)
+
+
+def _copy(position: Position) -> Position:
+    state = jax.tree.map(jnp.copy, position.state)
+    return Position(state=state, history=position.history.branch())
 
 
 def common_grid(steps: int, per_octave: int) -> list[int]:
@@ -197,47 +253,58 @@ def common_grid(steps: int, per_octave: int) -> list[int]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Leg:
-    """Moves a state forward along one run's schedule."""
+    """Moves positions forward along runs' schedules."""
 
     program: Program
-    report: Report
+    keeper: Keeper
+    like: State
+    """Shapes and types of a state."""
+
+    def kept(self, part: str, until: int) -> Position | None:
+        """The newest position of a part that an earlier attempt has left."""
+        return self.keeper.newest(part, until, self.like)
 
     def advance(
-        self, state: State, history: History, planned: PlannedRun, to: int
-    ) -> State:
+        self,
+        at: Position,
+        planned: PlannedRun,
+        part: str,
+        to: int,
+        trunk: Position | None = None,
+    ) -> None:
         """Trains up to step `to`, evaluating on the common grid on the way.
 
-        Stops early once a loss is not finite; `history` then says so.
+        Stops early once a loss is not finite; the history then says so.
         """
-        run = planned.run
+        run, history = planned.run, at.history
         begun = time.perf_counter() - history.seconds
         grid = common_grid(to, run.evals_per_octave)
-        step = len(history.losses)
-        while step < to and history.diverged_step is None:
+        while at.step < to and history.diverged_step is None:
+            step = at.step
             stop = min([to, step + CHUNK, *(g for g in grid if g > step)])
-            state, losses = self._chunk(state, run, step, stop)
+            at.state, losses = self._chunk(at.state, run, step, stop)
             # Both are dispatched before either is waited for.
-            held_out = self._evaluate(state) if stop in grid else None
+            held_out = self._evaluate(at.state) if stop in grid else None
             history.add_losses(np.asarray(losses)[: stop - step])
             history.seconds = time.perf_counter() - begun
             if held_out is not None:
                 history.add_evaluation(stop, np.asarray(held_out, np.float64))
-            self.report(
-                Progress(
+            self.keeper.reached(
+                Moment(
                     planned=planned,
-                    step=stop,
+                    part=part,
+                    position=at,
                     new_steps=stop - step,
-                    loss=history.losses[-1],
+                    trunk=trunk,
                 )
             )
-            step = stop
-        return state
 
-    def finish(self, state: State, history: History, steps: int) -> None:
+    def finish(self, at: Position, steps: int) -> None:
         """Evaluates the end of the run, unless that lies on the grid."""
+        history = at.history
         evaluated = {e.step for e in history.evaluations[-1:]}
         if history.diverged_step is None and steps not in evaluated:
-            held_out = np.asarray(self._evaluate(state), np.float64)
+            held_out = np.asarray(self._evaluate(at.state), np.float64)
             history.add_evaluation(steps, held_out)
 
     def _chunk(

@@ -12,7 +12,7 @@ import sys
 import typer
 
 from analysis.errors import AnalysisError
-from harness.cli import fits, sweeps
+from harness.cli import fits, sweeps, workers
 from harness.cli.stopping import INTERRUPTED, STOPPER
 from harness.errors import HarnessError, Interrupted
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 sweeps.register(app)
+workers.register(app)
 fits.register(app)
 
 

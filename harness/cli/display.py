@@ -1,9 +1,10 @@
-"""Progress of a sweep: live on a terminal, one line per finished run elsewhere."""
+"""Progress of a sweep as its store tells it: live on a terminal, else a line a run."""
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Iterator
 
 from rich.console import Console, Group, RenderableType
@@ -12,26 +13,34 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.labels import duration, model_label, si
-from harness.count import train_flops_per_step
-from harness.plan import Plan, PlannedRun
-from harness.spec import RunSpec
-from harness.train import Progress, Result
+from harness.cli.labels import duration, model_label, run_line, si
+from harness.errors import StoreError
+from harness.plan import Plan
+from harness.store import Store, attempts
+from harness.store.states import Holder, holders
+
+WINDOW_S = 60.0
+"""Seconds over which the speed is measured."""
 
 
 class Display:
-    """Listens to a worker. On a terminal it redraws itself; elsewhere it prints."""
+    """Looks at a store again and again, and shows what is new in it."""
 
-    def __init__(self, console: Console, todo: Plan, total: int) -> None:
-        self.console = console
-        self.total, self.done = total, total - len(todo.runs)
-        self.flops_left, self.flops_total = todo.flops, max(1, todo.flops)
-        self.started = self.seen = time.monotonic()
-        self.rate = 0.0
-        self.busy = 0.0
-        self.speed = 0.0
-        self.now = "starting"
-        self.live: Live | None = None
+    def __init__(self, console: Console, store: Store, plan: Plan) -> None:
+        self.console, self.store = console, store
+        self.runs = {run.run_id: run for run in plan.runs}
+        self.finished = store.finished() & self.runs.keys()
+        self.prices: dict[str, int] = {}
+        for cohort in plan.without(self.finished).cohorts:
+            for trunk in cohort.trunks:
+                self.prices |= trunk.prices()
+        self.flops_total = max(1, sum(self.prices.values()))
+        self.holders: list[Holder] = []
+        self.started = time.monotonic()
+        self.spent: deque[tuple[float, float]] = deque([(self.started, 0.0)])
+        self._failures = {f.name for f in self._all_failures()}
+        self._live: Live | None = None
+        self.print(f"{len(self.runs)} runs, {len(self.finished)} finished before")
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -39,66 +48,83 @@ class Display:
         if not self.console.is_terminal:
             yield
             return
-        with Live(get_renderable=self.render, console=self.console) as self.live:
+        with Live(get_renderable=self.render, console=self.console) as self._live:
             yield
-        self.live = None
+        self._live = None
 
-    def compiling(self, run: RunSpec) -> None:
-        """A cohort is being compiled."""
-        self.now = f"compiling {model_label(run)}"
-        self.seen = time.monotonic()
-
-    def progress(self, event: Progress) -> None:
-        """A chunk has been trained."""
-        run = event.planned.run
-        flops = event.new_steps * train_flops_per_step(run)
-        clock = time.monotonic()
-        elapsed, self.seen = clock - self.seen, clock
-        self.busy += elapsed
-        self.flops_left = max(0, self.flops_left - flops)
-        self.speed = event.new_steps * run.tokens_per_step / max(elapsed, 1e-9)
-        self.now = (
-            f"{model_label(run)}  step {event.step:,} of {run.steps:,}  "
-            f"loss {event.loss:.4f}  {si(self.speed)} tokens/s"
-        )
-
-    def finished(self, result: Result) -> None:
-        """A run has been published."""
-        self.done += 1
-        planned, run = result.planned, result.planned.run
-        loss = "diverged"
-        if result.status == "done":
-            last = result.history.evaluations[-1]
-            loss = f"loss {last.loss:.4f} ± {last.loss_se:.4f}"
-        self.print(
-            f"{self.done:>4}/{self.total}  {model_label(run):<30}"
-            f" N {si(planned.counts.n_matmul):>6}  D {si(run.tokens):>6}"
-            f"  C {planned.counts.flops_train:.2e}  {loss}"
-        )
-
-    def failed(self, planned: PlannedRun, error: Exception) -> None:
-        """A run has failed."""
-        self.print(f"failed  {model_label(planned.run)} {planned.run_id}: {error}")
+    def update(self) -> None:
+        """Looks at the store; prints runs that are new in it, and failures."""
+        for run_id in sorted(self.store.finished() - self.finished):
+            if run_id in self.runs:
+                self._print_finished(run_id)
+        for failure in self._all_failures():
+            if failure.name not in self._failures:
+                self._failures.add(failure.name)
+                self.print(f"failed ({failure.kind}) {failure.error}")
+        self.holders = holders(self.store) if self._live else []
+        self._measure()
 
     def print(self, line: str) -> None:
         """One permanent line."""
-        if self.live:
+        if self._live:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
         else:
             print(line, flush=True)
 
     def render(self) -> RenderableType:
-        """The live part: a bar over FLOPs, and what is being trained now."""
-        spent = self.flops_total - self.flops_left
-        left = (
-            duration(self.busy * self.flops_left / spent) if spent else "not known yet"
-        )
+        """The live part: a bar over FLOPs, and what each worker is doing."""
+        spent = self.spent[-1][1]
+        left = self._seconds_left()
         row = Table.grid(padding=(0, 2))
         row.add_row(
-            Text(f"{self.done}/{self.total} runs"),
+            Text(f"{len(self.finished)}/{len(self.runs)} runs"),
             ProgressBar(total=self.flops_total, completed=spent, width=36),
             Text(f"{100 * spent / self.flops_total:.0f} % of FLOPs"),
-            Text(f"left {left}"),
+            Text(f"left {duration(left) if left is not None else 'not known yet'}"),
             Text(f"so far {duration(time.monotonic() - self.started)}"),
         )
-        return Group(row, Text(self.now))
+        return Group(row, *(Text(self._doing(h)) for h in self.holders))
+
+    def _print_finished(self, run_id: str) -> None:
+        self.finished.add(run_id)
+        try:
+            row = self.store.record(run_id)["row"]
+        except (StoreError, KeyError) as error:
+            self.print(f"warning: {error}")
+            return
+        count = f"{len(self.finished):>4}/{len(self.runs)}"
+        self.print(f"{count}  {run_line(self.runs[run_id], row)}")
+
+    def _all_failures(self) -> list[attempts.Failure]:
+        found = attempts.failures(self.store)
+        return [failure for group in found.values() for failure in group]
+
+    def _measure(self) -> None:
+        """FLOPs spent so far, finished runs and what is under way."""
+        done = sum(self.prices.get(run_id, 0) for run_id in self.finished)
+        begun = sum(
+            self.prices.get(h.run_id or "", 0) * min(1.0, h.step / h.steps)
+            for h in self.holders
+            if h.step and h.steps and h.run_id not in self.finished
+        )
+        clock = time.monotonic()
+        self.spent.append((clock, done + begun))
+        while len(self.spent) > 2 and self.spent[1][0] < clock - WINDOW_S:
+            self.spent.popleft()
+
+    def _seconds_left(self) -> float | None:
+        """At the speed of the last minute."""
+        (since, before), (clock, spent) = self.spent[0], self.spent[-1]
+        if spent <= before:
+            return None
+        return (clock - since) * (self.flops_total - spent) / (spent - before)
+
+    def _doing(self, holder: Holder) -> str:
+        planned = self.runs.get(holder.run_id or "")
+        if planned is None or holder.step is None:
+            return "starting, or compiling"
+        loss = f"loss {holder.loss:.4f}  " if holder.loss is not None else ""
+        return (
+            f"{model_label(planned.run)}  step {holder.step:,} of {holder.steps:,}  "
+            f"{loss}{si(holder.tokens_per_second or 0.0)} tokens/s"
+        )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from harness.plan import PlannedRun
 from harness.spec import RunSpec
 
 
@@ -28,3 +32,15 @@ def si(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.3g}"
+
+
+def run_line(planned: PlannedRun, row: Mapping[str, Any]) -> str:
+    """One finished run: its model, N, D, C and what came of it."""
+    loss = "diverged"
+    if row.get("status") == "done" and row.get("loss") is not None:
+        loss = f"loss {row['loss']:.4f} ± {row.get('loss_se') or 0.0:.4f}"
+    run, counts = planned.run, planned.counts
+    return (
+        f"{model_label(run):<30} N {si(counts.n_matmul):>6}  D {si(run.tokens):>6}"
+        f"  C {counts.flops_train:.2e}  {loss}"
+    )

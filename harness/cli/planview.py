@@ -7,7 +7,6 @@ from collections import defaultdict
 from typing import Any
 
 from harness.cli.labels import duration, model_label, si
-from harness.errors import StoreError
 from harness.plan import Cohort, Plan, PlannedRun
 from harness.store import Store
 
@@ -97,19 +96,13 @@ def _model_row(cohort: Cohort, finished: set[str]) -> dict[str, Any]:
 
 def _rates(store: Store) -> dict[int, list[float]]:
     """FLOP/s of finished runs, by `n_matmul`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from harness.store.view import read_runs
 
     rates: defaultdict[int, list[float]] = defaultdict(list)
-    if store.runs_path.exists():
+    table = read_runs(store)
+    if table is not None:
         columns = ["n_matmul", "flops_train", "seconds_train", "status"]
-        try:
-            rows = pq.read_table(store.runs_path, columns=columns).to_pylist()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise StoreError(
-                f"{store.runs_path} is damaged; delete it and run again to rebuild it"
-            ) from error
-        for row in rows:
+        for row in table.select(columns).to_pylist():
             if row["status"] == "done" and row["seconds_train"]:
                 speed = row["flops_train"] / row["seconds_train"]
                 rates[row["n_matmul"]].append(speed)

@@ -1,9 +1,9 @@
-"""Stopping on SIGINT and SIGTERM without tearing anything.
+"""Stopping on signals without tearing anything.
 
-While runs are trained, a signal asks for a stop, and the stop happens between two
-chunks; a second signal, or one at any other time, ends the process at once. That is
-safe because every file of a store is published whole, and safer than an exception out
-of nowhere, which can crash an extension module that is being imported.
+While runs are trained, or workers watched, a signal asks for a stop, which happens at
+the next safe point; a second signal, or one at any other time, ends the process at
+once. That is safe because every file of a store is published whole, and safer than an
+exception out of nowhere, which can crash an extension module that is being imported.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import signal
 import sys
 from collections.abc import Iterator
 
-from harness.errors import Interrupted
-
 INTERRUPTED = 75
 SHOW_CURSOR = b"\x1b[?25h"
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2")
+"""SIGUSR2 is what batch systems send some minutes before they end a job."""
 
 
 class Stopper:
@@ -27,23 +27,19 @@ class Stopper:
         self.waiting = self.requested = False
 
     def listen(self) -> None:
-        """Answers SIGINT and SIGTERM from now on."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self._signalled())
+        """Answers the signals from now on."""
+        for name in SIGNALS:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda *_: self._signalled())
 
     @contextlib.contextmanager
     def at_safe_points(self) -> Iterator[None]:
-        """Within the block a first signal waits for the next `check`."""
+        """Within the block a first signal waits until somebody looks at `requested`."""
         self.waiting = True
         try:
             yield
         finally:
             self.waiting = False
-
-    def check(self) -> None:
-        """A safe point: raises `Interrupted` if a stop was asked for."""
-        if self.requested:
-            raise Interrupted
 
     def _signalled(self) -> None:
         if not self.waiting or self.requested:

@@ -1,14 +1,16 @@
-"""Commands about sweeps: plan, run, status, families."""
+"""Commands about sweeps: plan, run, families."""
 
 from __future__ import annotations
 
 import json
+import tempfile
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.errors import Interrupted
+from harness.errors import Interrupted, StoreError
 
 if TYPE_CHECKING:
     from harness.cli.experiment import Experiment
@@ -17,24 +19,28 @@ if TYPE_CHECKING:
 
 SHOWN = 40
 """Most rows of a printed table; the rest is counted in one line."""
+LOOK_S = 0.5
+"""Seconds between two looks at the store while workers are watched."""
 
 Name = Annotated[
     str, typer.Argument(metavar="EXPERIMENT", help="A file, or a name in experiments/.")
 ]
 Out = Annotated[
-    Path | None, typer.Option(help="Results folder [default: results/EXPERIMENT].")
+    str | None,
+    typer.Option(
+        help="Results folder, or s3://bucket/prefix [default: results/EXPERIMENT]."
+    ),
 ]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a field of every run: path=value."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
 
 
 def register(app: typer.Typer) -> None:
     """Adds this module's commands to `app`."""
-    for command in (plan, run, status, families):
+    for command in (plan, run, families):
         app.command()(command)
 
 
@@ -48,7 +54,7 @@ def plan(
 
     found = load(experiment, set_ or [])
     made = make_plan(found.sweep.points)
-    store = _existing(_folder(found, out))
+    store = _existing(_place(found, out))
     view = planview.describe(made, store)
     typer.echo(json.dumps(view, indent=1) if as_json else planview.text(view, SHOWN))
 
@@ -57,6 +63,10 @@ def run(
     experiment: Name,
     out: Out = None,
     set_: Set = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Worker processes [default: one per GPU, or per CPU core]."),
+    ] = None,
     report: Annotated[
         bool, typer.Option(help="Fit and write the report at the end.")
     ] = True,
@@ -64,38 +74,27 @@ def run(
     """Train what is not finished yet, then fit and write the report."""
     from harness.cli.experiment import load
     from harness.plan import plan as make_plan
-    from harness.store import add_sweep, create_store
+    from harness.plan import sweep_record
+    from harness.store import add_sweep, create_store, refresh_runs
 
     found = load(experiment, set_ or [])
     made = make_plan(found.sweep.points)
-    record = _sweep_record(found, made)
-    store = create_store(_folder(found, out))
-    add_sweep(store, record)
-    failed = _train(store, made)
+    store = create_store(_place(found, out))
+    add_sweep(store, sweep_record(made, name=found.name, doc=found.doc))
+    if made.without(store.finished()).runs:
+        _train(store, made, found, workers)
+    else:
+        typer.echo(f"all {len(made.runs)} runs are finished: nothing to train")
+    # A worker killed after its last record may have left the view behind.
+    refresh_runs(store)
     if report:
-        _report(store)
-    if failed:
-        typer.echo(f"{failed} runs failed; see {store.root / 'failures'}", err=True)
+        _report(store, found.name)
+    if left := len(made.without(store.finished()).runs):
+        typer.echo(
+            f"{left} runs are not trained; `harness status {store.uri}` says why",
+            err=True,
+        )
         raise typer.Exit(1)
-
-
-def status(folder: Folder, as_json: Json = False) -> None:
-    """Show how far a sweep is: runs done, diverged, failed, and still to do."""
-    from harness.store import open_store
-
-    store = open_store(folder)
-    counts = _status(store)
-    if as_json:
-        typer.echo(json.dumps(counts, indent=1))
-        return
-    typer.echo(
-        f"{counts['name']}: {counts['runs']} runs, {counts['done']} done, "
-        f"{counts['diverged']} diverged, {counts['pending']} to do"
-    )
-    if counts["elsewhere"]:
-        typer.echo(f"{counts['elsewhere']} more finished runs are of earlier sweeps")
-    for failure in counts["failures"]:
-        typer.echo(f"failed {failure['run_id']} {failure['time']}: {failure['error']}")
 
 
 def families(as_json: Json = False) -> None:
@@ -119,100 +118,73 @@ def families(as_json: Json = False) -> None:
         typer.echo(f"{row['family']:<12} {row['summary']}")
 
 
-def _train(store: Store, made: Plan) -> int:
-    from harness.store import refresh_runs
-
-    todo = made.without(store.finished())
-    total = len(made.runs)
-    if not todo.runs:
-        # A process killed after its last record may have left the view behind.
-        refresh_runs(store)
-        typer.echo(f"all {total} runs are finished: nothing to train")
-        return 0
-    # Only now: starting jax takes longer than everything above.
+def _train(store: Store, made: Plan, found: Experiment, workers: int | None) -> None:
+    """Places workers and shows what they do, until they have ended."""
     from rich.console import Console
 
     from harness.cli.display import Display
     from harness.cli.stopping import STOPPER
-    from harness.train import Progress
-    from harness.worker import Listener, work
+    from harness.engines.local import LocalEngine, slots, worker_command
 
-    display = Display(Console(), todo, total)
-    display.print(f"{total} runs, {total - len(todo.runs)} finished before")
-
-    def progress(event: Progress) -> None:
-        display.progress(event)
-        STOPPER.check()
-
-    listener = Listener(
-        progress=progress,
-        compiling=display.compiling,
-        finished=display.finished,
-        failed=display.failed,
+    left = made.without(store.finished())
+    places = slots(workers, trunks=sum(len(c.trunks) for c in left.cohorts))
+    command = worker_command(
+        store.uri, "--sweep", made.sweep_id, "--experiment", str(found.path.absolute())
     )
-    try:
-        with display.running(), STOPPER.at_safe_points():
-            return work(store, made, listener)
-    except Interrupted:
-        left = len(made.without(store.finished()).runs)
-        message = f"interrupted with {left} runs to do; run again to go on"
-        raise Interrupted(message) from None
+    display = Display(Console(), store, made)
+    with display.running(), STOPPER.at_safe_points():
+        engine = LocalEngine(command, places, _logs(store))
+        while engine.poll() and not STOPPER.requested:
+            display.update()
+            for line in engine.news():
+                display.print(line)
+            time.sleep(LOOK_S)
+        engine.stop()
+        display.update()
+    if STOPPER.requested:
+        count = len(made.without(store.finished()).runs)
+        raise Interrupted(f"interrupted with {count} runs to do; run again to go on")
+    if engine.error:
+        raise StoreError(engine.error)
 
 
-def _report(store: Store) -> None:
+def _logs(store: Store) -> Path:
+    folder = store.folder or Path(tempfile.gettempdir()) / "scaling-harness"
+    return folder / "work" / "logs"
+
+
+def _report(store: Store, name: str) -> None:
     from analysis.errors import AnalysisError
     from analysis.report import write_report
 
-    page = store.root / "report" / "index.html"
-    if page.exists() and page.stat().st_mtime >= store.runs_path.stat().st_mtime:
+    folder = store.folder or _copy(store, Path("results") / name)
+    page, runs = folder / "report" / "index.html", folder / "runs.parquet"
+    if page.exists() and page.stat().st_mtime >= runs.stat().st_mtime:
         typer.echo(f"report: {page} (of these runs; `harness report` makes it anew)")
         return
     typer.echo("fitting …", err=True)
     try:
-        typer.echo(f"report: {write_report(store.root)}")
+        typer.echo(f"report: {write_report(folder)}")
     # The sweep is trained and kept; that it cannot be fitted is worth one line.
     except AnalysisError as error:
         typer.echo(f"no report: {error}", err=True)
 
 
-def _folder(found: Experiment, out: Path | None) -> Path:
-    return Path("results") / found.name if out is None else out
+def _copy(store: Store, folder: Path) -> Path:
+    """The tables of a store elsewhere, in a folder here, for fits and figures."""
+    from harness.store.mirror import fetch
+
+    typer.echo(f"copying the tables of {store.uri} to {folder} …", err=True)
+    fetch(store, folder)
+    return folder
 
 
-def _existing(folder: Path) -> Store | None:
+def _place(found: Experiment, out: str | None) -> str:
+    return str(Path("results") / found.name) if out is None else out
+
+
+def _existing(where: str) -> Store | None:
     from harness.store import open_store
+    from harness.store.read import MARKER, files_at
 
-    return open_store(folder) if (folder / "_store.json").exists() else None
-
-
-def _sweep_record(found: Experiment, made: Plan) -> dict[str, Any]:
-    return {
-        "sweep_id": made.sweep_id,
-        "name": found.name,
-        "doc": found.doc,
-        "points": [
-            {"run_id": r.run_id, "coords": dict(r.coords), "spec": r.run.to_dict()}
-            for r in made.runs
-        ],
-    }
-
-
-def _status(store: Store) -> dict[str, Any]:
-    sweeps, finished = store.sweeps(), store.finished()
-    empty: dict[str, Any] = {"name": store.root.name, "points": []}
-    newest = sweeps[-1] if sweeps else empty
-    wanted = {point["run_id"] for point in newest["points"]}
-    states = [store.record(run_id)["status"] for run_id in sorted(wanted & finished)]
-    return {
-        "name": newest["name"],
-        "runs": len(wanted),
-        "done": states.count("done"),
-        "diverged": states.count("diverged"),
-        "pending": len(wanted - finished),
-        "elsewhere": len(finished - wanted),
-        "failures": [
-            {key: failure[key] for key in ("run_id", "time", "error")}
-            for failure in store.failures()
-            if failure["run_id"] not in finished
-        ],
-    }
+    return open_store(where) if files_at(where).exists(MARKER) else None

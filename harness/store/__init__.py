@@ -1,34 +1,35 @@
-"""The results folder: plain files, each published whole, readable at any moment.
+"""Results folders: whole files that many workers share without a server (no jax).
 
-_store.json               {"format": 1}
-sweeps/<sweep_id>.json    specs and grid coordinates of a sweep, written once
-metrics/<run_id>.parquet  long rows of a finished run
+_store.json               the format of the folder; a newer one is refused
+sweeps/<sweep_id>.json    a sweep's question and expansion, written once
+metrics/<run_id>.parquet  long rows of a finished run, written once
 records/<run_id>.json     a finished run's whole record; its existence is "done"
-failures/<run_id>.<k>.json  one record per failed attempt
 runs.parquet              one wide row per finished run, a view of records/
-work/                     what only an unfinished sweep needs (not for git)
+failures/<trunk_id>.<k>.json  one record per failed attempt at a trunk
+orders/                   what `harness retry` and `harness cancel` asked for
+quarantine/               what `harness doctor` has put aside; nothing is deleted
+work/                     what only an unfinished sweep needs (not for git):
+    current.json              the sweep that was run last
+    logs/<worker>.log         what a local worker printed
+    <trunk_id>/claim-<epoch>.json, beat-<epoch>.json, release-<epoch>.json
+    <trunk_id>/parts/         rows of an unfinished run, to look at
+    <trunk_id>/ckpt/          checkpoints
+
+`files` and `objects` are the two places where a store can be; `read`, `write` and
+`view` know its tables; `leases` and `attempts` who trains what; `states` and `doctor`
+tell people about it.
 """
 
-from harness.store.publish import publish, publish_once
 from harness.store.read import Store, open_store
-from harness.store.write import (
-    add_failure,
-    add_run,
-    add_sweep,
-    create_store,
-    refresh_runs,
-    sole_worker,
-)
+from harness.store.view import refresh_runs
+from harness.store.write import add_metrics, add_record, add_sweep, create_store
 
 __all__ = [
     "Store",
-    "add_failure",
-    "add_run",
+    "add_metrics",
+    "add_record",
     "add_sweep",
     "create_store",
     "open_store",
-    "publish",
-    "publish_once",
     "refresh_runs",
-    "sole_worker",
 ]

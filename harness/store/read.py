@@ -4,94 +4,159 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from harness.errors import StoreError
+from harness.store.files import Files, LocalFiles
+from harness.store.schema import FORMAT
 
-FORMAT_READ = 1
+MARKER = "_store.json"
+RUNS = "runs.parquet"
+ID = re.compile(r"[0-9a-f]{16}")
+"""Ids of runs, trunks and sweeps. They become file names: nothing else is let in."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Store:
-    """A results folder."""
+    """A results folder, on a disk or in an object store."""
 
-    root: Path
+    files: Files
 
     @property
-    def runs_path(self) -> Path:
-        return self.root / "runs.parquet"
+    def uri(self) -> str:
+        """The folder's path or the prefix's address, for people."""
+        return self.files.uri
 
-    def metrics_path(self, run_id: str) -> Path:
-        return self.root / "metrics" / f"{run_id}.parquet"
-
-    def record_path(self, run_id: str) -> Path:
-        return self.root / "records" / f"{run_id}.json"
+    @property
+    def folder(self) -> Path | None:
+        """Where it is on this machine's disks, if it is."""
+        return self.files.root if isinstance(self.files, LocalFiles) else None
 
     def finished(self) -> set[str]:
         """Ids of the finished runs: those whose record exists."""
-        return _stems(self.root / "records")
+        return set(self._stems("records"))
+
+    def is_finished(self, run_id: str) -> bool:
+        """Whether this run's record exists."""
+        return self.files.exists(record_name(run_id))
 
     def record(self, run_id: str) -> dict[str, Any]:
         """The whole record of a finished run. Raises `StoreError` if it is damaged."""
-        return read_json(self.record_path(run_id))
+        return self.json(record_name(run_id))
 
     def sweeps(self) -> list[dict[str, Any]]:
         """The sweeps written to this store, the one run last at the end."""
-        folder = self.root / "sweeps"
-        stems = sorted(_stems(folder))
-        found = [read_json(folder / f"{stem}.json") for stem in stems]
-        for sweep, stem in zip(found, stems, strict=True):
-            if not {"created", "sweep_id", "name", "points"} <= sweep.keys():
-                raise StoreError(f"{folder / stem}.json does not hold a sweep")
+        found = [self.sweep(stem) for stem in self._stems("sweeps")]
         current = self._current()
         return sorted(found, key=lambda s: (s["sweep_id"] == current, s["created"]))
 
+    def sweep(self, sweep_id: str) -> dict[str, Any]:
+        """One sweep as it was frozen. Raises `StoreError` if it is damaged."""
+        name = f"sweeps/{sweep_id}.json"
+        sweep = self.json(name)
+        if not is_sweep(sweep):
+            raise StoreError(f"{self.uri}/{name} does not hold a sweep")
+        return sweep
+
     def _current(self) -> str | None:
         """The sweep that was run last, if this is where it was run."""
-        path = self.root / "work" / "current.json"
-        return read_json(path).get("sweep_id") if path.exists() else None
-
-    def failed_attempts(self, run_id: str) -> int:
-        """How often this run has failed."""
-        return len(list((self.root / "failures").glob(f"{run_id}.*.json")))
+        name = "work/current.json"
+        return self.json(name).get("sweep_id") if self.files.exists(name) else None
 
     def failures(self) -> list[dict[str, Any]]:
         """One record per failed attempt, oldest first."""
-        folder = self.root / "failures"
-        found = [read_json(folder / f"{stem}.json") for stem in _stems(folder)]
-        return sorted(found, key=lambda failure: failure["time"])
+        found = [self.json(f"failures/{stem}.json") for stem in self._stems("failures")]
+        return sorted(found, key=lambda failure: str(failure.get("time")))
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A JSON object. Raises `StoreError` that names a missing or damaged file."""
+        try:
+            value = json.loads(self.files.read(name))
+        except (FileNotFoundError, ValueError, RecursionError) as error:
+            told = f"{self.uri}/{name} cannot be read: {error}"
+            raise StoreError(f"{told}; `harness doctor {self.uri}` says more") from None
+        if not isinstance(value, dict):
+            raise StoreError(f"{self.uri}/{name} does not hold a JSON object")
+        return value
+
+    def _stems(self, folder: str) -> list[str]:
+        names = self.files.names(folder)
+        return [n.removesuffix(".json") for n in names if n.endswith(".json")]
 
 
-def open_store(root: Path) -> Store:
-    """The store at `root`. Raises `StoreError` if there is none, or a newer format."""
-    marker = root / "_store.json"
-    if not marker.is_file():
-        raise StoreError(f"{root} is not a results folder (it has no _store.json)")
-    found = read_json(marker).get("format")
-    if not isinstance(found, int) or found > FORMAT_READ:
+def open_store(where: str | Path) -> Store:
+    """The store at a path or `s3://` address.
+
+    Raises `StoreError` if there is none, or one of a newer format.
+    """
+    store = Store(files_at(where))
+    if not store.files.exists(MARKER):
+        raise StoreError(f"{store.uri} is not a results folder (it has no {MARKER})")
+    found = store.json(MARKER).get("format")
+    if not isinstance(found, int) or found > FORMAT:
         raise StoreError(
-            f"{root} has store format {found}; this harness reads up to "
-            f"{FORMAT_READ}: upgrade it"
+            f"{store.uri} has store format {found}; this harness reads up to "
+            f"{FORMAT}: upgrade it"
         )
-    return Store(root)
+    return store
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises `StoreError` that names a missing or damaged file."""
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise StoreError(f"{path} does not hold a JSON object")
-    return value
+def files_at(where: str | Path) -> Files:
+    """The back end for a path or address."""
+    scheme, separator, _ = str(where).partition("://")
+    if not separator:
+        return LocalFiles(Path(where))
+    if scheme != "s3":
+        raise StoreError(f"{where}: results go to a folder or to s3://bucket/prefix")
+    # Imported only for those who use it: its client library is large.
+    from harness.store.objects import ObjectFiles
+
+    return ObjectFiles(str(where))
 
 
-def _stems(folder: Path) -> set[str]:
-    """Names of the published JSON files, without what is still being written."""
-    if not folder.is_dir():
-        return set()
-    names = (entry.name for entry in os.scandir(folder))
-    return {n[:-5] for n in names if n.endswith(".json") and not n.startswith(".")}
+def record_name(run_id: str) -> str:
+    """The file whose existence says that a run is done."""
+    return f"records/{run_id}.json"
+
+
+def metrics_name(run_id: str) -> str:
+    """The file of a finished run's long rows."""
+    return f"metrics/{run_id}.parquet"
+
+
+def points(sweep: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(run id, coordinates) of each point of a sweep."""
+    for point in sweep["points"]:
+        yield point["run_id"], point["coords"]
+
+
+def is_sweep(value: dict[str, Any]) -> bool:
+    """Whether a JSON object has all that a sweep must have."""
+    if not {"created", "sweep_id", "name", "points"} <= value.keys():
+        return False
+    texts = (value["created"], value["sweep_id"], value["name"])
+    return (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(value["points"], list)
+        and all(map(_is_point, value["points"]))
+    )
+
+
+def _is_point(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(_is_id(value.get(key)) for key in ("run_id", "trunk_id"))
+        and isinstance(value.get("price"), int | float)
+        and isinstance(value.get("spec"), dict)
+        and isinstance(value.get("coords"), dict)
+        and all(
+            isinstance(v, bool | int | float | str) for v in value["coords"].values()
+        )
+    )
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and ID.fullmatch(value) is not None

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness.errors import StoreError
+
 FORMAT = 1
 """Version of the layout; a reader refuses a greater one."""
 
@@ -83,6 +85,21 @@ def parquet_bytes(table: pa.Table, **metadata: str) -> bytes:
         write_page_checksum=True,
     )
     return sink.getvalue()
+
+
+def read_parquet(content: bytes, name: str) -> pa.Table:
+    """The table in `content`, its page checksums verified.
+
+    Raises `StoreError` that gives the file's `name` if it is damaged.
+    """
+    try:
+        return pq.read_table(
+            io.BytesIO(content), page_checksum_verification=True, use_threads=False
+        )
+    # Damage shows as any of arrow's errors, or as an operating-system error.
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StoreError(f"{name} is damaged: {reason}") from None
 
 
 def metrics_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -118,6 +118,8 @@ def test_status_and_plan_say_what_is_done(folder, harness):
     assert view["finished"] == 6 and view["flops_left"] == 0
     status = json.loads(harness("status", "results/tiny", "--json")[1])
     assert (status["done"], status["pending"], status["failures"]) == (6, 0, [])
+    assert status["workers"] == [] and set(status["runs"].values()) == {"done"}
+    assert harness("doctor", "results/tiny")[1] == "16 files, all sound\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=str)
@@ -182,9 +184,21 @@ SWEEP = Sweep(product(BASE, {"model.rank": [4, 2]}))
 """
     )
     code, out, err = harness("run", "broken", "--no-report")
-    assert code == 1 and "1 runs failed" in err and "too many" in out
+    assert code == 1 and "1 runs are not trained" in err and "too many" in out
     status = harness("status", "results/broken")[1]
-    assert "1 done" in status and "AssertionError: too many" in status
+    assert "2 runs: 1 done, 0 pending, 1 failed" in status
+    assert status.count("AssertionError: too many") == 2 and "Traceback" in status
+    # Tried once more after an error, and again when told to.
+    store = folder / "results" / "broken"
+    assert len(list((store / "failures").iterdir())) == 2
+    code, out, _ = harness("retry", "results/broken")
+    assert code == 0 and "1 runs will be tried again" in out
+    assert "1 pending" in harness("status", "results/broken")[1]
+    code, out, _ = harness("cancel", "results/broken")
+    assert code == 0 and "1 runs cancelled" in out
+    assert harness("run", "broken", "--no-report")[0] == 1
+    assert len(list((store / "failures").iterdir())) == 2
+    assert "1 cancelled" in harness("status", "results/broken")[1]
 
 
 EDITS = {

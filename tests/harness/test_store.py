@@ -1,6 +1,5 @@
 """The store: whole files, records written last, readable by anyone at any moment."""
 
-import json
 import os
 import threading
 
@@ -10,17 +9,16 @@ import pytest
 
 from harness.errors import StoreError
 from harness.store import (
-    add_failure,
-    add_run,
+    add_metrics,
+    add_record,
     add_sweep,
     create_store,
     open_store,
-    publish,
-    publish_once,
     refresh_runs,
-    sole_worker,
 )
+from harness.store.files import LocalFiles
 from harness.store.schema import METRICS, RUN_TYPES
+from harness.store.view import read_runs
 
 
 def metric(run_id, step, value):
@@ -41,12 +39,16 @@ def record(run_id, **row):
     return {"run_id": run_id, "status": "done", "row": {"run_id": run_id, **row}}
 
 
+def add_run(store, run_id, rows=None, **row):
+    stamp = add_metrics(store, run_id, rows or [metric(run_id, 1, 1.0)])
+    return add_record(store, record(run_id, **row) | {"metrics": stamp})
+
+
 def test_of_many_writers_one_publishes(tmp_path):
-    path = tmp_path / "record.json"
-    told = []
+    files, told = LocalFiles(tmp_path), []
 
     def write(k):
-        told.append((publish_once(path, f"{k}".encode()), k))
+        told.append((files.publish_once("record.json", f"{k}".encode()), k))
 
     threads = [threading.Thread(target=write, args=(k,)) for k in range(16)]
     for thread in threads:
@@ -55,37 +57,52 @@ def test_of_many_writers_one_publishes(tmp_path):
         thread.join()
     winners = [k for first, k in told if first]
     assert len(winners) == 1
-    assert path.read_text() == str(winners[0])
+    assert files.read("record.json") == str(winners[0]).encode()
     assert os.listdir(tmp_path) == ["record.json"]
 
 
 def test_a_failed_write_leaves_no_trace(tmp_path, monkeypatch):
-    publish(tmp_path / "view", b"old")
+    files = LocalFiles(tmp_path)
+    files.publish("view", b"old")
     monkeypatch.setattr(
         os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "full"))
     )
     with pytest.raises(StoreError, match=r"cannot write .*view: full"):
-        publish(tmp_path / "view", b"new")
+        files.publish("view", b"new")
     assert (tmp_path / "view").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["view"]
 
 
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", ".hidden", "a//b", ""])
+def test_names_cannot_leave_the_store(tmp_path, name):
+    with pytest.raises(StoreError, match="not the name of a file in a results folder"):
+        LocalFiles(tmp_path / "s").publish(name, b"")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_is_published_once(tmp_path):
     store = create_store(tmp_path / "s")
-    assert add_run(store, record("a", loss=1.0), [metric("a", 1, 1.0)])
-    assert not add_run(store, record("a", loss=2.0), [metric("a", 1, 1.0)])
-    assert store.finished() == {"a"}
+    assert add_run(store, "a", loss=1.0)
+    assert not add_run(store, "a", [metric("a", 1, 5.0)], loss=2.0)
+    assert store.finished() == {"a"} and store.is_finished("a")
     assert store.record("a")["row"]["loss"] == 1.0
+    assert pd.read_parquet(tmp_path / "s/metrics/a.parquet")["value"].tolist() == [1.0]
+
+
+def test_torn_metrics_of_an_attempt_that_died_are_put_aside(tmp_path):
+    store = create_store(tmp_path / "s")
+    store.files.publish("metrics/a.parquet", b"PAR1 torn")
+    add_run(store, "a", loss=1.0)
+    assert len(pd.read_parquet(tmp_path / "s/metrics/a.parquet")) == 1
+    assert [n[:29] for n in store.files.walk("quarantine")] == [
+        "quarantine/metrics/a.parquet."
+    ]
 
 
 def test_tables_are_read_with_one_glob_and_have_fixed_columns(tmp_path):
     store = create_store(tmp_path / "s")
     for k, name in enumerate("abc"):
-        add_run(
-            store,
-            record(name, loss=k + 0.5, **{"model.width": 8}),
-            [metric(name, k, k)],
-        )
+        add_run(store, name, [metric(name, k, k)], loss=k + 0.5, **{"model.width": 8})
     refresh_runs(store)
     files = sorted((tmp_path / "s" / "metrics").glob("*.parquet"))
     metrics = pd.concat([pd.read_parquet(f) for f in files])
@@ -100,8 +117,8 @@ def test_tables_are_read_with_one_glob_and_have_fixed_columns(tmp_path):
 
 def test_a_file_being_written_is_not_a_finished_run(tmp_path):
     store = create_store(tmp_path / "s")
-    add_run(store, record("a"), [metric("a", 1, 1.0)])
-    (store.root / "records" / ".b.json.0123.tmp").write_text("{")
+    add_run(store, "a")
+    (tmp_path / "s" / "records" / ".b.json.0123.tmp").write_text("{")
     assert store.finished() == {"a"}
 
 
@@ -117,13 +134,15 @@ def test_damaged_and_foreign_folders_are_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="is a file"):
         create_store(tmp_path / "file")
+    with pytest.raises(StoreError, match="a folder or to s3://"):
+        create_store("gs://bucket/x")
 
 
 def test_a_damaged_record_is_named_and_hides_no_other(tmp_path):
     store = create_store(tmp_path)
-    add_run(store, record("a"), [metric("a", 1, 1.0)])
-    add_run(store, record("b"), [metric("b", 1, 1.0)])
-    store.record_path("a").write_text('{"run_id":')
+    add_run(store, "a")
+    add_run(store, "b")
+    (tmp_path / "records" / "a.json").write_text('{"run_id":')
     with pytest.raises(StoreError, match=r"a\.json cannot be read"):
         store.record("a")
     with pytest.warns(UserWarning, match=r"left out of runs.parquet: .*a\.json"):
@@ -131,52 +150,39 @@ def test_a_damaged_record_is_named_and_hides_no_other(tmp_path):
     assert pd.read_parquet(tmp_path / "runs.parquet")["run_id"].tolist() == ["b"]
 
 
-def test_one_worker_at_a_time(tmp_path):
+def test_the_view_brought_up_to_date_is_the_view_made_anew(tmp_path):
+    """Whatever the order in which runs came, and with columns that come late."""
     store = create_store(tmp_path)
-    with (
-        sole_worker(store),
-        pytest.raises(StoreError, match=f"trained by .* {os.getpid()}"),
-        sole_worker(store),
+    point = {"run_id": "0" * 16, "trunk_id": "1" * 16, "price": 1.0, "spec": {}}
+    sweep = {"sweep_id": "2" * 16, "name": "x"}
+    add_sweep(store, sweep | {"points": [point | {"coords": {"lr": 0.5}}]})
+    for k, row in enumerate(
+        [{"x": 1}, {"x": 2.5, "new": "text"}, {"new": None, "flag": True}, {}]
     ):
-        pass
-    with sole_worker(store):
-        pass
-
-
-def test_every_failed_attempt_is_a_file(tmp_path):
-    store = create_store(tmp_path)
-    for _ in range(2):
-        try:
-            raise MemoryError("out of it")
-        except MemoryError as error:
-            add_failure(store, "a", error)
-    first, second = store.failures()
-    assert first["error"] == second["error"] == "MemoryError: out of it"
-    assert "test_store.py" in first["traceback"]
-    names = sorted(p.name for p in (tmp_path / "failures").iterdir())
-    assert names == ["a.000001.json", "a.000002.json"]
-    assert json.loads((tmp_path / "failures" / names[0]).read_text())["run_id"] == "a"
+        add_run(store, f"{3 - k:016x}", loss=float(k), **row)
+        refresh_runs(store)
+    piecewise = read_runs(store)
+    refresh_runs(store, anew=True)
+    assert piecewise.equals(read_runs(store))
+    assert piecewise.column("grid.lr").to_pylist() == [0.5, None, None, None]
+    # A run that has gone from records/ goes from the view as well.
+    (tmp_path / "records" / f"{2:016x}.json").unlink()
+    refresh_runs(store)
+    assert read_runs(store).num_rows == 3
 
 
 def test_columns_that_mix_kinds_become_text(tmp_path):
     store = create_store(tmp_path)
     for name, value in (("a", 1), ("b", "tail"), ("c", None)):
-        add_run(store, record(name, **{"grid.held_out": value}), [metric(name, 1, 1)])
+        add_run(store, name, **{"grid.held_out": value})
     refresh_runs(store)
-    column = pd.read_parquet(store.runs_path)["grid.held_out"]
+    column = pd.read_parquet(tmp_path / "runs.parquet")["grid.held_out"]
     assert column.tolist()[:2] == ["1", "tail"] and column.isna().tolist()[2]
 
 
 def test_the_sweep_run_last_is_the_current_one(tmp_path):
     store = create_store(tmp_path)
-    for sweep_id in ("first", "second", "first"):
+    ids = [f"{k:016x}" for k in (1, 2, 1)]
+    for sweep_id in ids:
         add_sweep(store, {"sweep_id": sweep_id, "name": "x", "points": []})
-    assert [sweep["sweep_id"] for sweep in store.sweeps()] == ["second", "first"]
-
-
-def test_torn_leftovers_go_when_a_worker_comes(tmp_path):
-    store = create_store(tmp_path)
-    (tmp_path / "metrics").mkdir()
-    (tmp_path / "metrics" / ".a.parquet.12.tmp").write_text("torn")
-    with sole_worker(store):
-        assert list((tmp_path / "metrics").iterdir()) == []
+    assert [sweep["sweep_id"] for sweep in store.sweeps()] == [ids[1], ids[0]]

@@ -10,8 +10,8 @@ from harness import OptimSpec, TeacherStudent, Text, Transformer, data, train
 from harness.data import dataset as dataset_module
 from harness.models import build
 from harness.plan import cohort_key
+from harness.record import metric_rows, run_record
 from harness.step import cross_entropy
-from harness.worker import metric_rows, run_record
 from tests.harness.strategies import mlp_run, planned, text_run
 
 PROGRAMS = {}
@@ -33,15 +33,19 @@ def train_all(*runs):
         first = cohort.runs[0].run
         program = program_for(first)
         for trunk in cohort.trunks:
-            for result in train.train_trunk(trunk, program, lambda _: None):
+            for result in train.train_trunk(trunk, program, train.Forgetful()):
                 results[result.planned.run_id] = result
     return results
 
 
 def rows_of(result):
-    return [
-        {k: v for k, v in row.items() if k != "wall_s"} for row in metric_rows(result)
-    ]
+    """Metric rows without the clock."""
+    rows = metric_rows(result.planned, result.history, annealed=result.annealed)
+    return [{k: v for k, v in row.items() if k != "wall_s"} for row in rows]
+
+
+def record_of(result):
+    return run_record(result, attempts=1, metrics={})
 
 
 @pytest.mark.parametrize("schedule", ["wsd", "cosine", "constant"])
@@ -135,7 +139,7 @@ def test_a_diverged_run_is_a_row_however_it_was_trained():
     runs = [dataclasses.replace(base, steps=steps) for steps in (40, 80)]
     for run_id, result in train_all(*runs).items():
         assert result.status == "diverged"
-        record = run_record(result, 1)
+        record = record_of(result)
         assert record["row"]["loss"] is None and not record["row"]["annealed"]
         assert record["row"]["diverged_step"] == result.history.diverged_step
         (alone,) = train_all(result.planned.run).values()
@@ -149,7 +153,7 @@ def test_only_the_end_of_a_decay_is_annealed():
     for schedule, expected in (("wsd", [True]), ("cosine", [True]), ("constant", [])):
         optim = OptimSpec(lr=1e-2, schedule=schedule)
         (result,) = train_all(text_run(optim=optim)).values()
-        rows = [row for row in metric_rows(result) if row["metric"] == "loss"]
+        rows = [row for row in rows_of(result) if row["metric"] == "loss"]
         flags = [row["annealed"] for row in rows if row["split"] == "eval"]
         assert [f for f in flags if f] == expected
         assert flags[-1] is bool(expected)
@@ -182,7 +186,7 @@ def test_bfloat16_trains_to_nearly_the_same_loss():
 def test_epochs_and_unique_tokens_are_recorded():
     corpus = Text(context=16, eval_sequences=8, unique_tokens=320)
     (result,) = train_all(text_run(data=corpus, steps=20)).values()
-    row = run_record(result, 1)["row"]
+    row = record_of(result)["row"]
     assert row["unique_tokens"] == 320 and row["tokens"] == 1280
     assert row["epochs"] == 4
 

@@ -1,0 +1,276 @@
+"""Commands about a results folder and those who work on it: work, status, retry,
+cancel, doctor."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.errors import Interrupted, SpecError
+
+if TYPE_CHECKING:
+    from harness.store import Store
+    from harness.store.states import Survey
+    from harness.worker import Listener
+
+WATCH_S = 2.0
+
+Folder = Annotated[
+    str, typer.Argument(metavar="DIR", help="A results folder, or s3://bucket/prefix.")
+]
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RUN]...", help="Run ids, or the first digits of them."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this module's commands to `app`."""
+    for command in (work, status, retry, cancel, doctor):
+        app.command()(command)
+
+
+def work(
+    folder: Folder,
+    sweep: Annotated[
+        str | None, typer.Option(help="Id of a sweep [default: the one run last].")
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(help="The experiment's file, if it defines a family of its own."),
+    ] = None,
+    checkpoint: Annotated[
+        float, typer.Option(help="Seconds of training between checkpoints.")
+    ] = 30.0,
+    beat: Annotated[
+        float, typer.Option(help="Seconds between this worker's signs of life.")
+    ] = 5.0,
+    stale: Annotated[
+        float,
+        typer.Option(help="Seconds of silence after which others may take over."),
+    ] = 90.0,
+    cores: Annotated[
+        str | None, typer.Option(help="CPU cores to use, such as 0,1.")
+    ] = None,
+    slot: Annotated[int, typer.Option(hidden=True)] = 0,
+    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Be one worker: train runs of a sweep, with as many others as there are."""
+    if cores and hasattr(os, "sched_setaffinity"):
+        _bind(cores)
+    from harness.cli.experiment import load
+    from harness.plan import plan_of_record
+    from harness.store import open_store
+    from harness.store.leases import Terms
+
+    store = open_store(folder)
+    terms = Terms(beat_s=beat, stale_s=stale)
+    if experiment:
+        load(experiment, [])
+    made = plan_of_record(_sweep(store, sweep))
+    # Only now: starting jax takes longer than everything above.
+    from harness.cli.stopping import STOPPER
+    from harness.worker import Options, work
+
+    options = Options(terms=terms, checkpoint_s=checkpoint, slot=slot)
+    try:
+        with STOPPER.at_safe_points():
+            work(store, made, _listener(parent), options)
+    except Interrupted:
+        raise Interrupted("interrupted; what was in training is checkpointed") from None
+
+
+def status(
+    folder: Folder,
+    as_json: Json = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every two seconds.")
+    ] = False,
+) -> None:
+    """Show how far a sweep is: runs by state, workers, failures, the time left."""
+    from harness.store import open_store
+    from harness.store.states import survey
+
+    store = open_store(folder)
+    if watch:
+        _watch(store)
+        return
+    found = survey(store)
+    typer.echo(json.dumps(_as_json(found), indent=1) if as_json else _text(found))
+
+
+def retry(folder: Folder, runs: Runs = None) -> None:
+    """Try failed and cancelled runs again: all of them, or those named."""
+    from harness.store import attempts, open_store
+
+    store = open_store(folder)
+    chosen = _choose(store, runs, "failed", "waiting", "cancelled")
+    for trunk_id in sorted({point["trunk_id"] for point in chosen.values()}):
+        attempts.order_retry(store, trunk_id)
+    for run_id in chosen:
+        attempts.take_back_cancel(store, run_id)
+    typer.echo(f"{len(chosen)} runs will be tried again; `harness run` trains them")
+
+
+def cancel(folder: Folder, runs: Runs = None) -> None:
+    """Train no more of the runs that are not finished: of all, or of those named."""
+    from harness.store import attempts, open_store
+
+    store = open_store(folder)
+    chosen = _choose(store, runs, "pending", "running", "stalled", "waiting", "failed")
+    for run_id in chosen:
+        attempts.order_cancel(store, run_id)
+    typer.echo(f"{len(chosen)} runs cancelled; `harness retry` takes that back")
+
+
+def doctor(
+    folder: Folder,
+    look_only: Annotated[
+        bool, typer.Option("--look-only", help="Say what is wrong, move nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Verify every file; put damaged ones aside, so that their runs train again."""
+    import dataclasses
+
+    from harness.store.doctor import examine
+    from harness.store.read import Store, files_at
+
+    store = Store(files_at(folder))
+    found = examine(store, mend=not look_only)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(found), indent=1))
+    else:
+        for ailment in found.ailments:
+            typer.echo(f"{ailment.file}: {ailment.wrong}; {ailment.done}")
+        typer.echo(found.summary)
+    if found.ailments:
+        raise typer.Exit(1)
+
+
+def _bind(cores: str) -> None:
+    try:
+        os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
+    except (ValueError, OSError) as error:
+        raise SpecError(f"--cores {cores} cannot be used: {error}") from None
+
+
+def _sweep(store: Store, sweep_id: str | None) -> dict[str, Any]:
+    from harness.store.read import ID
+
+    if sweep_id is not None:
+        if not ID.fullmatch(sweep_id):
+            raise SpecError(f"--sweep {sweep_id!r} is not a sweep id")
+        return store.sweep(sweep_id)
+    sweeps = store.sweeps()
+    if not sweeps:
+        raise SpecError(f"{store.uri} has no sweep yet; `harness run` writes one")
+    return sweeps[-1]
+
+
+def _listener(parent: int | None) -> Listener:
+    from harness.cli.labels import model_label, run_line
+    from harness.cli.stopping import STOPPER
+    from harness.worker import Listener
+
+    def say(text: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+
+    def stopping() -> bool:
+        # A launcher that is gone asks for nothing more, so its workers stop as well.
+        orphaned = parent is not None and os.getppid() != parent
+        return STOPPER.requested or orphaned
+
+    return Listener(
+        compiling=lambda run: say(f"compiling {model_label(run)}"),
+        finished=lambda planned, row: say(run_line(planned, row)),
+        failed=lambda trunk, error: say(f"failed  trunk {trunk.trunk_id}: {error}"),
+        warning=say,
+        stopping=stopping,
+    )
+
+
+def _choose(store: Store, runs: list[str] | None, *states: str) -> dict[str, Any]:
+    """Points of the sweep run last in one of these states, by id; all, or as named."""
+    from harness.store.states import survey
+
+    found = survey(store).runs
+    points = {point["run_id"]: point for point in store.sweeps()[-1]["points"]}
+    fitting = {run_id for run_id, state in found.items() if state in states}
+    if runs:
+        for start in runs:
+            if not start or not any(run_id.startswith(start) for run_id in fitting):
+                raise SpecError(f"no run {start!r} is {', '.join(states)}")
+        fitting = {i for i in fitting if i.startswith(tuple(runs))}
+    return {run_id: points[run_id] for run_id in sorted(fitting)}
+
+
+def _watch(store: Store) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    from harness.cli.stopping import STOPPER
+    from harness.store.states import survey
+
+    with Live(Text("looking …"), auto_refresh=False) as live, STOPPER.at_safe_points():
+        while not STOPPER.requested:
+            found = survey(store)
+            live.update(Text(_text(found)), refresh=True)
+            if not any(map(found.counts.get, ("running", "pending", "waiting"))):
+                return
+            time.sleep(WATCH_S)
+    raise Interrupted
+
+
+def _as_json(found: Survey) -> dict[str, Any]:
+    import dataclasses
+
+    return {
+        "name": found.name,
+        "total": len(found.runs),
+        **found.counts,
+        "elsewhere": found.elsewhere,
+        "tokens_per_second": found.tokens_per_second,
+        "flops_per_second": found.flops_per_second,
+        "flops_left": found.flops_left,
+        "seconds_left": found.seconds_left,
+        "workers": [dataclasses.asdict(holder) for holder in found.holders],
+        "failures": [dict(failure.record) for failure in found.failures],
+        "runs": dict(found.runs),
+    }
+
+
+def _text(found: Survey) -> str:
+    from harness.cli.labels import duration, si
+
+    counts = found.counts
+    shown = [f"{n} {s}" for s, n in counts.items() if n or s in ("done", "pending")]
+    lines = [f"{found.name}: {len(found.runs)} runs: {', '.join(shown)}"]
+    if found.elsewhere:
+        lines.append(f"{found.elsewhere} more finished runs are of other sweeps")
+    if found.seconds_left is not None:
+        lines.append(
+            f"{si(found.tokens_per_second)} tokens/s, {si(found.flops_per_second)} "
+            f"FLOP/s; about {duration(found.seconds_left)} left at this speed"
+        )
+    elif found.flops_left:
+        lines.append(f"{found.flops_left:.3g} FLOPs to do, and no worker is at it")
+    for h in found.holders:
+        state = "" if h.alive else "  SILENT, will be taken over"
+        at = f"step {h.step:,} of {h.steps:,}" if h.step and h.steps else "starting"
+        loss = f"  loss {h.loss:.4f}" if h.loss is not None else ""
+        lines.append(
+            f"worker {h.host} {h.pid}  run {h.run_id or '-'}  {at}{loss}  "
+            f"last heard of {h.silent_s:.0f} s ago{state}"
+        )
+    for failure in found.failures:
+        lines.append(f"trunk {failure.trunk_id} {failure.kind} {failure.time}")
+        lines.append(f"  {failure.error}")
+        trace = failure.record.get("traceback")
+        lines += [f"  | {line}" for line in str(trace or "").rstrip().splitlines()]
+    return "\n".join(lines)

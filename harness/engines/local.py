@@ -1,0 +1,230 @@
+"""Worker processes on this machine: one per device, or per group of CPU cores.
+
+A worker that dies takes nothing with it: another is started in its place, later and
+later while they make no progress, and the store knows what it was doing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import SpecError
+
+GPU_MEMORY = 0.9
+"""Share of a GPU's memory that its workers reserve together."""
+QUICK_DEATHS = 5
+"""Deaths of a worker, each soon after its start, after which none follows it."""
+SOON_S = 30.0
+LONGEST_PAUSE_S = 60.0
+GRACE_S = 60.0
+"""Seconds that workers have to checkpoint and let go when asked to stop."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Slot:
+    """A place for a worker."""
+
+    cores: tuple[int, ...] = ()
+    """CPU cores it is bound to; none for no binding."""
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def slots(workers: int | None, trunks: int) -> list[Slot]:
+    """Places for `workers` workers, by default one per GPU, else one per CPU core.
+
+    Workers of one core each train more together than one worker with all cores. How
+    many threads a worker has can change the last bits of its numbers, so it does not
+    depend on how much is left to do: of workers that would find nothing, fewer are
+    started, not larger ones.
+    """
+    if workers is not None and workers < 1:
+        raise SpecError(f"--workers is {workers}; it must be at least 1")
+    if gpus := visible_gpus():
+        return _gpu_slots(gpus, workers or len(gpus))[:trunks]
+    cores = _cores()
+    return _core_slots(cores, workers or len(cores))[:trunks]
+
+
+def _core_slots(cores: Sequence[int], count: int) -> list[Slot]:
+    if count > len(cores):
+        return [Slot(cores=(cores[k % len(cores)],)) for k in range(count)]
+    return [Slot(cores=tuple(cores[k::count])) for k in range(count)]
+
+
+def _gpu_slots(gpus: Sequence[str], count: int) -> list[Slot]:
+    each = -(-count // len(gpus))
+    # One worker is left to jax's own default; several must share.
+    share = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{GPU_MEMORY / each:.3f}"}
+    return [
+        Slot(
+            environment={"CUDA_VISIBLE_DEVICES": gpus[k % len(gpus)]}
+            | (share if each > 1 else {})
+        )
+        for k in range(count)
+    ]
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that jax would use here, without starting it."""
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
+    if os.environ.get("JAX_PLATFORMS", "").startswith("cpu") or not any(
+        importlib.util.find_spec(plugin) for plugin in plugins
+    ):
+        return []
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in named.split(",") if name.strip()]
+    try:
+        found = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    lines = [line for line in found.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(index) for index in range(len(lines))]
+
+
+def _cores() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+class LocalEngine:
+    """Runs `command` once per slot, and keeps it running until it ends by itself.
+
+    Each worker's output goes to its own file in `logs`. Exit code 0 means that nothing
+    is left to do, 2 a mistake that would meet every worker alike, 75 that it was asked
+    to stop; after anything else another worker is started.
+    """
+
+    def __init__(self, command: Sequence[str], places: Sequence[Slot], logs: Path):
+        logs.mkdir(parents=True, exist_ok=True)
+        self.workers = [
+            _Worker([*command, "--slot", str(index)], slot, logs / f"local-{index}.log")
+            for index, slot in enumerate(places)
+        ]
+
+    @property
+    def error(self) -> str | None:
+        """The last line of a worker that ended with a mistake of the user's."""
+        return next((w.last_line() for w in self.workers if w.code == 2), None)
+
+    def news(self) -> list[str]:
+        """What has happened to the workers since the last call, a line each."""
+        return [line for worker in self.workers for line in worker.take_news()]
+
+    def poll(self) -> bool:
+        """Starts what must be started; whether any worker runs or will run."""
+        if self.error:
+            self.stop()
+        # Each one is looked at, whatever the others say.
+        running = [worker.poll() for worker in self.workers]
+        return any(running)
+
+    def stop(self) -> None:
+        """Asks all workers to checkpoint and let go, and waits until they have."""
+        for worker in self.workers:
+            worker.ask_to_stop()
+        end = time.monotonic() + GRACE_S
+        for worker in self.workers:
+            worker.wait(max(0.1, end - time.monotonic()))
+
+
+class _Worker:
+    def __init__(self, command: Sequence[str], slot: Slot, log: Path) -> None:
+        self.command, self.slot, self.log = command, slot, log
+        self.code: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = self._next_start = 0.0
+        self._deaths = 0
+        self._ended = False
+        self._news: list[str] = []
+
+    def poll(self) -> bool:
+        if self._ended:
+            return False
+        if self._process is None:
+            if time.monotonic() >= self._next_start:
+                self._start()
+            return True
+        self.code = self._process.poll()
+        if self.code is not None:
+            self._process = None
+            self._after_death(self.code)
+        return not self._ended
+
+    def _start(self) -> None:
+        environment = {**os.environ, **self.slot.environment}
+        command = [*self.command]
+        if self.slot.cores and hasattr(os, "sched_setaffinity"):
+            command += ["--cores", ",".join(map(str, self.slot.cores))]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                # A Ctrl-C at the terminal is for the launcher, which passes it on.
+                start_new_session=True,
+            )
+        self._started = time.monotonic()
+
+    def _after_death(self, code: int) -> None:
+        if code in (0, 2, 75):
+            self._ended = True
+            return
+        self._deaths = self._deaths + 1 if self._age() < SOON_S else 1
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        last = self.last_line()
+        told = f"a worker ended ({how}{': ' + last if last else ''}), see {self.log}"
+        if self._deaths >= QUICK_DEATHS:
+            self._ended = True
+            self._news.append(f"{told}; {self._deaths} times in a row: no more of it")
+            return
+        pause = min(LONGEST_PAUSE_S, 2.0 ** (self._deaths - 1))
+        self._next_start = time.monotonic() + pause
+        self._news.append(f"{told}; another starts in {pause:.0f} s")
+
+    def _age(self) -> float:
+        return time.monotonic() - self._started
+
+    def take_news(self) -> list[str]:
+        news, self._news = self._news, []
+        return news
+
+    def last_line(self) -> str:
+        """Of its log, without what a terminal would not show."""
+        with contextlib.suppress(OSError):
+            lines = self.log.read_text(errors="replace").strip().splitlines()
+            return lines[-1].removeprefix("error: ") if lines else ""
+        return ""
+
+    def ask_to_stop(self) -> None:
+        self._ended = True
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+
+    def wait(self, seconds: float) -> None:
+        if self._process is None:
+            return
+        try:
+            self.code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self.code = self._process.wait()
+
+
+def worker_command(*arguments: str) -> list[str]:
+    """The command line of a worker, for `LocalEngine`."""
+    parent = str(os.getpid())
+    return [sys.executable, "-m", "harness", "work", *arguments, "--parent", parent]

@@ -1,0 +1,183 @@
+"""Failed attempts at a trunk, and what follows from them.
+
+Each failed attempt is one record, `failures/<trunk_id>.<number>.json`, never changed.
+`harness retry` and `harness cancel` leave marks of their own in `orders/`, so that
+nothing that happened is rewritten.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import socket
+import traceback
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.store import schema
+from harness.store.read import Store
+from harness.store.write import now
+
+FAILURE = re.compile(r"([0-9a-f]{16})\.(\d{6})\.json")
+
+LIMITS = {"killed": 5, "transient": 5, "error": 2}
+"""Attempts of each kind after which a trunk counts as failed.
+
+An error of the program will most likely come again; a process killed from outside, a
+full disk or a lost connection need not. Kills count only if they follow each other with
+no progress between them.
+"""
+
+WAIT_S = 5.0
+"""Seconds before a trunk is tried again after its first failure; doubles with each."""
+LONGEST_WAIT_S = 300.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A failed attempt, as its record tells it."""
+
+    trunk_id: str
+    kind: str
+    error: str
+    progress: str
+    """How far the trunk had come; equal for kills with nothing between them."""
+    time: str
+    name: str
+    record: Mapping[str, Any] = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outlook:
+    """What becomes of a trunk that has failed before."""
+
+    given_up: bool
+    wait_s: float
+    """Least age of the last failure at which to try again."""
+    last: Failure
+
+
+def kind_of(error: BaseException) -> str:
+    """ "transient" for errors of disks and networks, "error" for all others."""
+    return "transient" if isinstance(error, OSError) else "error"
+
+
+def add_failure(
+    store: Store,
+    trunk_id: str,
+    run_ids: Iterable[str],
+    *,
+    error: BaseException | None,
+    progress: str,
+) -> None:
+    """Records a failed attempt: its error in full, or that its process vanished."""
+    told = "its worker ended without a word (killed, or out of memory)"
+    if error:
+        told = f"{type(error).__name__}: {error}"
+    record = {
+        "trunk_id": trunk_id,
+        "run_ids": sorted(run_ids),
+        "kind": kind_of(error) if error else "killed",
+        "error": " ".join(told.split()),
+        "traceback": "".join(traceback.format_exception(error)) if error else None,
+        "progress": progress,
+        "host": socket.gethostname(),
+        "time": now(),
+    }
+    content, number = schema.json_bytes(record), 1 + _last(store, trunk_id)
+    while not store.files.publish_once(
+        f"failures/{trunk_id}.{number:06d}.json", content
+    ):
+        number += 1
+
+
+def failures(store: Store) -> dict[str, list[Failure]]:
+    """Failed attempts by trunk, oldest first, less those that a retry has forgiven."""
+    found: defaultdict[str, list[Failure]] = defaultdict(list)
+    forgiven = _orders(store, "retry")
+    for match in filter(None, map(FAILURE.fullmatch, store.files.names("failures"))):
+        trunk_id, number = match[1], int(match[2])
+        if number > forgiven.get(trunk_id, 0):
+            found[trunk_id].append(_failure(store, trunk_id, match[0]))
+    return dict(found)
+
+
+def count(store: Store, trunk_id: str) -> int:
+    """How many attempts at a trunk have failed, forgiven ones included."""
+    found = map(FAILURE.fullmatch, store.files.names("failures"))
+    return sum(1 for m in found if m and m[1] == trunk_id)
+
+
+def outlook(failed: list[Failure]) -> Outlook:
+    """Whether and when to try a trunk again after these failures."""
+    last = failed[-1]
+    same = [f for f in failed if f.kind == last.kind]
+    if last.kind == "killed":
+        same = [f for f in same if f.progress == last.progress]
+    wait = min(LONGEST_WAIT_S, WAIT_S * 2 ** (len(failed) - 1))
+    # Whoever found the worker gone has waited for that already.
+    wait = 0.0 if last.kind == "killed" else wait
+    return Outlook(len(same) >= LIMITS.get(last.kind, 2), wait, last)
+
+
+def order_retry(store: Store, trunk_id: str) -> None:
+    """Forgives a trunk's failures so far: it is tried again at once."""
+    content = schema.json_bytes({"until": _last(store, trunk_id), "time": now()})
+    store.files.publish(f"orders/{trunk_id}.retry.json", content)
+
+
+def order_cancel(store: Store, run_id: str) -> None:
+    """No worker will train this run, or go on training it."""
+    content = schema.json_bytes({"time": now()})
+    store.files.publish_once(f"orders/{run_id}.cancel.json", content)
+
+
+def take_back_cancel(store: Store, run_id: str) -> None:
+    """The run may be trained again."""
+    store.files.remove(f"orders/{run_id}.cancel.json")
+
+
+def cancelled(store: Store) -> set[str]:
+    """Ids of the runs that were cancelled."""
+    end = ".cancel.json"
+    return {n[: -len(end)] for n in store.files.names("orders") if n.endswith(end)}
+
+
+def _orders(store: Store, kind: str) -> dict[str, int]:
+    end = f".{kind}.json"
+    found = {}
+    for name in store.files.names("orders"):
+        if name.endswith(end):
+            until = _object(store, f"orders/{name}").get("until")
+            found[name[: -len(end)]] = until if isinstance(until, int) else 0
+    return found
+
+
+def _last(store: Store, trunk_id: str) -> int:
+    """Number of the trunk's newest failure, 0 if it has none."""
+    found = filter(None, map(FAILURE.fullmatch, store.files.names("failures")))
+    return max((int(m[2]) for m in found if m[1] == trunk_id), default=0)
+
+
+def _failure(store: Store, trunk_id: str, name: str) -> Failure:
+    record = _object(store, f"failures/{name}")
+    return Failure(
+        trunk_id=trunk_id,
+        kind=str(record.get("kind", "error")),
+        error=str(record.get("error", "a failure whose record is damaged")),
+        progress=str(record.get("progress")),
+        time=str(record.get("time")),
+        name=f"failures/{name}",
+        record=record,
+    )
+
+
+def _object(store: Store, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(store.files.read(name))
+    except (FileNotFoundError, ValueError, HarnessError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,257 @@
+"""Verifies every file of a store; what is damaged is put aside, nothing is deleted.
+
+A run whose record or metrics are damaged loses its record, so that it trains again. A
+damaged `runs.parquet` is made anew from the records.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+from harness.errors import HarnessError, StoreError
+from harness.spec import RunSpec
+from harness.store import leases, schema
+from harness.store.read import (
+    ID,
+    MARKER,
+    RUNS,
+    Store,
+    is_sweep,
+    metrics_name,
+    record_name,
+)
+from harness.store.view import refresh_runs
+from harness.store.write import quarantine
+
+JSON_NAME = re.compile(r"([0-9a-f]{16})\.json")
+METRICS_NAME = re.compile(r"([0-9a-f]{16})\.parquet")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ailment:
+    """A file that is not as it must be, and what was done about it."""
+
+    file: str
+    wrong: str
+    done: str
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Findings:
+    """What the doctor saw."""
+
+    files: int = 0
+    ailments: list[Ailment] = dataclasses.field(default_factory=list)
+    reopened: list[str] = dataclasses.field(default_factory=list)
+    """Runs that will be trained again."""
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        if not self.ailments:
+            return f"{self.files} files, all sound"
+        again = len(self.reopened)
+        return f"{self.files} files, {len(self.ailments)} not sound; " + (
+            f"{again} runs are open again: `harness run` trains them"
+            if again
+            else "no run is lost"
+        )
+
+
+def examine(store: Store, *, mend: bool) -> Findings:
+    """Reads every file; with `mend`, moves the damaged ones to `quarantine/`.
+
+    Raises `StoreError` if this is no store, or one of a newer format.
+    """
+    visit = _Visit(store, mend)
+    visit.marker()
+    visit.folder("sweeps", JSON_NAME, visit.sweep)
+    visit.folder("records", JSON_NAME, visit.record)
+    visit.folder("metrics", METRICS_NAME, visit.metrics)
+    visit.folder("failures", re.compile(r"[0-9a-f]{16}\.\d{6}\.json"), visit.json)
+    visit.folder("orders", re.compile(r"[0-9a-f]{16}\.\w+\.json"), visit.json)
+    visit.work()
+    visit.view()
+    return visit.found
+
+
+class _Visit:
+    def __init__(self, store: Store, mend: bool) -> None:
+        self.store, self.mend = store, mend
+        self.found = Findings()
+        self._records: dict[str, dict[str, Any]] = {}
+
+    def marker(self) -> None:
+        """Nothing is touched in a folder that is not known to be a store."""
+        inside = [
+            n for part in ("records", "sweeps") for n in self.store.files.names(part)
+        ]
+        if not inside and not self.store.files.exists(MARKER):
+            raise StoreError(f"{self.store.uri} is not a results folder")
+        self.found.files += 1
+        try:
+            version = self.store.json(MARKER).get("format")
+        except StoreError as error:
+            self._ill(MARKER, str(error), self._new_marker)
+            return
+        if not isinstance(version, int) or version > schema.FORMAT:
+            raise StoreError(
+                f"{self.store.uri} has store format {version}; this harness knows up "
+                f"to {schema.FORMAT}: upgrade it"
+            )
+
+    def folder(
+        self, folder: str, pattern: re.Pattern[str], check: Callable[[str], None]
+    ) -> None:
+        """Checks each file of a folder; one whose name does not belong is told."""
+        for base in self.store.files.names(folder):
+            self.found.files += 1
+            name = f"{folder}/{base}"
+            if pattern.fullmatch(base):
+                check(name)
+            else:
+                self._ill(name, "does not belong here", lambda: "left alone")
+
+    def sweep(self, name: str) -> None:
+        """A sweep holds what its name says, and specs that give the ids beside them."""
+        try:
+            sweep = self.store.json(name)
+            if not is_sweep(sweep) or f"sweeps/{sweep['sweep_id']}.json" != name:
+                raise StoreError("does not hold the sweep of its name")
+            for point in sweep["points"]:
+                _check_spec(point["spec"], point["run_id"])
+        except (StoreError, _Foreign) as error:
+            self._judge(name, error, lambda: self._aside(name))
+
+    def record(self, name: str) -> None:
+        """A record is of its run: the id made from its spec is its name."""
+        run_id = name[8:-5]
+        try:
+            record = self.store.json(name)
+            if (
+                not isinstance(record.get("row"), dict)
+                or record.get("run_id") != run_id
+            ):
+                raise StoreError("is not the record of its run")
+            if not self.store.files.exists(metrics_name(run_id)):
+                raise StoreError("has no metrics file")
+            self._records[run_id] = record
+            _check_spec(record.get("spec"), run_id)
+        except (StoreError, _Foreign) as error:
+            self._judge(name, error, lambda: self._reopen(run_id))
+
+    def metrics(self, name: str) -> None:
+        """Metrics are sound parquet of one run, with the checksum in its record."""
+        run_id = name[8:-8]
+        try:
+            content = self.store.files.read(name)
+            _check_metrics(content, run_id, name)
+            self._check_stamp(content, run_id)
+        except (StoreError, FileNotFoundError) as error:
+            self._ill(name, str(error), lambda: self._reopen(run_id))
+
+    def json(self, name: str) -> None:
+        """Any JSON object."""
+        try:
+            self.store.json(name)
+        except StoreError as error:
+            self._ill(name, str(error), lambda: self._aside(name))
+
+    def work(self) -> None:
+        """Beats and parts are whole; checkpoints are verified when they are read."""
+        for name in self.store.files.walk("work"):
+            base = name.rpartition("/")[2]
+            if leases.MARK.fullmatch(base) or base == "current.json":
+                self.found.files += 1
+                # A damaged claim still holds: its epoch is in its name.
+                if base.startswith("claim"):
+                    continue
+                self.json(name)
+            elif name.endswith(".parquet"):
+                self.found.files += 1
+                self.part(name)
+
+    def part(self, name: str) -> None:
+        """Rows of an unfinished run."""
+        try:
+            schema.read_parquet(self.store.files.read(name), name)
+        except (StoreError, FileNotFoundError) as error:
+            self._ill(name, str(error), lambda: self._aside(name))
+
+    def view(self) -> None:
+        """The view is readable and has a row for each record."""
+        self.found.files += 1
+        try:
+            table = schema.read_parquet(self.store.files.read(RUNS), RUNS)
+            rows = set(table.column("run_id").to_pylist())
+            if rows != self.store.finished():
+                raise StoreError("does not have the runs of records/")
+        except (StoreError, FileNotFoundError, KeyError) as error:
+            self._ill(RUNS, str(error), self._new_view)
+
+    def _check_stamp(self, content: bytes, run_id: str) -> None:
+        stamp = self._records.get(run_id, {}).get("metrics")
+        if stamp and stamp.get("sha256") != hashlib.sha256(content).hexdigest():
+            raise StoreError("does not have the checksum in its run's record")
+
+    def _judge(self, name: str, error: Exception, cure: Callable[[], str]) -> None:
+        if isinstance(error, _Foreign):
+            # Not damage: this installation does not know what made it.
+            self._ill(name, f"cannot be verified: {error}", lambda: "left alone")
+        else:
+            self._ill(name, str(error), cure)
+
+    def _ill(self, name: str, wrong: str, cure: Callable[[], str]) -> None:
+        done = cure() if self.mend else "left as it is"
+        self.found.ailments.append(Ailment(name, " ".join(wrong.split()), done))
+
+    def _aside(self, name: str) -> str:
+        if not self.store.files.exists(name):
+            return "gone"
+        return f"moved to {quarantine(self.store, name)}"
+
+    def _reopen(self, run_id: str) -> str:
+        """Puts record and metrics of a run aside; the record first, as it says done."""
+        moved = [self._aside(n) for n in (record_name(run_id), metrics_name(run_id))]
+        self._records.pop(run_id, None)
+        if run_id not in self.found.reopened:
+            self.found.reopened.append(run_id)
+        return f"run {run_id} is open again ({', '.join(moved)})"
+
+    def _new_marker(self) -> str:
+        content = schema.json_bytes({"format": schema.FORMAT})
+        moved = self._aside(MARKER)
+        self.store.files.publish_once(MARKER, content)
+        return f"{moved}, written anew"
+
+    def _new_view(self) -> str:
+        refresh_runs(self.store, anew=True)
+        return "made anew from the records"
+
+
+class _Foreign(Exception):  # noqa: N818 - no error of the store
+    """A spec of a family or version that is not known here."""
+
+
+def _check_spec(spec: Any, run_id: str) -> None:
+    try:
+        found = RunSpec.from_dict(spec).run_id
+    except HarnessError as error:
+        if isinstance(spec, dict) and ID.fullmatch(run_id):
+            raise _Foreign(error) from None
+        raise StoreError(f"holds no spec: {error}") from None
+    if found != run_id:
+        raise StoreError(f"holds the spec of run {found}")
+
+
+def _check_metrics(content: bytes, run_id: str, name: str) -> None:
+    table = schema.read_parquet(content, name)
+    if not table.schema.remove_metadata().equals(schema.METRICS):
+        raise StoreError("does not have the columns of a metrics file")
+    footer = (table.schema.metadata or {}).get(b"run_id", b"").decode()
+    if footer != run_id or set(table.column("run_id").to_pylist()) - {run_id}:
+        raise StoreError("holds rows of another run")

@@ -1,0 +1,24 @@
+"""A local copy of a store that lies elsewhere, for fits and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.store.files import LocalFiles
+from harness.store.read import MARKER, RUNS, Store
+
+TABLES = ("sweeps", "records", "metrics")
+
+
+def fetch(store: Store, folder: Path) -> None:
+    """Copies what is published; files that never change are copied once."""
+    here = LocalFiles(folder)
+    for part in TABLES:
+        had = set(here.names(part))
+        for name in store.files.names(part):
+            if name not in had:
+                here.publish_once(f"{part}/{name}", store.files.read(f"{part}/{name}"))
+    here.publish_once(MARKER, store.files.read(MARKER))
+    view = store.files.read(RUNS)
+    if not here.exists(RUNS) or here.read(RUNS) != view:
+        here.publish(RUNS, view)

@@ -1,0 +1,83 @@
+"""`runs.parquet`: one wide row per finished run, a view of the records.
+
+It is brought up to date incrementally: rows that the present view has are kept, only
+new records are read.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pyarrow as pa
+
+from harness.errors import StoreError
+from harness.store import schema
+from harness.store.read import RUNS, Store, points
+
+PLACE = ("sweep", "sweep_id")
+"""With `grid.…`, the columns that tell a run's place in a sweep, not the run."""
+
+
+def refresh_runs(store: Store, *, anew: bool = False) -> None:
+    """Brings `runs.parquet` up to date with the records and the sweeps.
+
+    `anew` reads every record again. A damaged record is left out, with a `UserWarning`
+    that names it.
+    """
+    finished = store.finished()
+    known = {} if anew else _known_rows(store, finished)
+    read = _records(store, finished - known.keys())
+    places = _places(store)
+    rows = [
+        row | places.get(run_id, {}) for run_id, row in sorted((known | read).items())
+    ]
+    content = schema.parquet_bytes(schema.runs_table(rows))
+    # An unchanged view keeps its time, so that what was made from it stays current.
+    if not store.files.exists(RUNS) or store.files.read(RUNS) != content:
+        store.files.publish(RUNS, content)
+
+
+def read_runs(store: Store) -> pa.Table | None:
+    """The view as it is; None if there is none.
+
+    Raises `StoreError` if it is damaged.
+    """
+    try:
+        return schema.read_parquet(store.files.read(RUNS), f"{store.uri}/{RUNS}")
+    except FileNotFoundError:
+        return None
+
+
+def _known_rows(store: Store, finished: set[str]) -> dict[str, dict[str, Any]]:
+    """Rows of the present view whose records are still there, without their places."""
+    try:
+        table = read_runs(store)
+    except StoreError:
+        # It is only a view: whatever happened to it, the records have everything.
+        return {}
+    if table is None or "run_id" not in table.column_names:
+        return {}
+    own = [c for c in table.column_names if c not in PLACE and c[:5] != "grid."]
+    rows = table.select(own).to_pylist()
+    return {row["run_id"]: row for row in rows if row["run_id"] in finished}
+
+
+def _records(store: Store, run_ids: set[str]) -> dict[str, dict[str, Any]]:
+    rows = {}
+    for run_id in run_ids:
+        try:
+            rows[run_id] = dict(store.record(run_id)["row"], run_id=run_id)
+        except (StoreError, KeyError, TypeError, ValueError) as error:
+            warnings.warn(f"left out of {RUNS}: {error}", stacklevel=3)
+    return rows
+
+
+def _places(store: Store) -> dict[str, dict[str, Any]]:
+    """Sweep and coordinates of each run, of the newest sweep that has it."""
+    places: dict[str, dict[str, Any]] = {}
+    for sweep in store.sweeps():
+        label = {"sweep": sweep["name"], "sweep_id": sweep["sweep_id"]}
+        for run_id, coords in points(sweep):
+            places[run_id] = label | {f"grid.{k}": v for k, v in coords.items()}
+    return places
