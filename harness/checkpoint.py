@@ -14,6 +14,7 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import json
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -69,7 +70,12 @@ class Checkpoints:
         return ", ".join(steps) or "none"
 
     def due(self) -> bool:
-        """Whether it is time for the next one, and the one before is written."""
+        """Whether it is time for the next one, and the one before is written.
+
+        Where every chunk shall be kept (0 seconds), training waits for the writing.
+        """
+        if not self._every_s:
+            return True
         idle = self._pending is None or self._pending.done()
         return idle and time.monotonic() - self._last_save >= self._every_s
 
@@ -204,6 +210,9 @@ class Checkpoints:
 def _checkpointer() -> Any:
     # Imported late: most runs end before a first checkpoint is due.
     import orbax.checkpoint as ocp
+
+    # It warns at each save of metadata that it is about to write.
+    logging.getLogger("absl").setLevel(logging.ERROR)
 
     return ocp.Checkpointer(ocp.StandardCheckpointHandler())
 

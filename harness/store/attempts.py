@@ -23,13 +23,15 @@ from harness.store.write import now
 
 FAILURE = re.compile(r"([0-9a-f]{16})\.(\d{6})\.json")
 
-LIMITS = {"killed": 5, "transient": 5, "error": 2}
+LIMITS = {"killed": 8, "transient": 5, "error": 2}
 """Attempts of each kind after which a trunk counts as failed.
 
-An error of the program will most likely come again; a process killed from outside, a
-full disk or a lost connection need not. Kills count only if they follow each other with
-no progress between them.
+An error of the program will most likely come again; a process killed from outside or a
+lost connection need not. Kills count only if they follow each other with no progress
+between them, so that a machine which is preempted every hour can train for weeks.
 """
+PATIENT_KILLS = 2
+"""So many kills with no progress between them are followed by no wait."""
 
 WAIT_S = 5.0
 """Seconds before a trunk is tried again after its first failure; doubles with each."""
@@ -87,7 +89,7 @@ def add_failure(
         "host": socket.gethostname(),
         "time": now(),
     }
-    content, number = schema.json_bytes(record), 1 + _last(store, trunk_id)
+    content, number = schema.sealed(record), 1 + _last(store, trunk_id)
     while not store.files.publish_once(
         f"failures/{trunk_id}.{number:06d}.json", content
     ):
@@ -117,21 +119,21 @@ def outlook(failed: list[Failure]) -> Outlook:
     same = [f for f in failed if f.kind == last.kind]
     if last.kind == "killed":
         same = [f for f in same if f.progress == last.progress]
-    wait = min(LONGEST_WAIT_S, WAIT_S * 2 ** (len(failed) - 1))
-    # Whoever found the worker gone has waited for that already.
-    wait = 0.0 if last.kind == "killed" else wait
+    wait = min(LONGEST_WAIT_S, WAIT_S * 2 ** (len(same) - 1))
+    if last.kind == "killed":
+        wait = WAIT_S * max(0, len(same) - PATIENT_KILLS)
     return Outlook(len(same) >= LIMITS.get(last.kind, 2), wait, last)
 
 
 def order_retry(store: Store, trunk_id: str) -> None:
     """Forgives a trunk's failures so far: it is tried again at once."""
-    content = schema.json_bytes({"until": _last(store, trunk_id), "time": now()})
+    content = schema.sealed({"until": _last(store, trunk_id), "time": now()})
     store.files.publish(f"orders/{trunk_id}.retry.json", content)
 
 
 def order_cancel(store: Store, run_id: str) -> None:
     """No worker will train this run, or go on training it."""
-    content = schema.json_bytes({"time": now()})
+    content = schema.sealed({"time": now()})
     store.files.publish_once(f"orders/{run_id}.cancel.json", content)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.errors import StoreError
 from harness.store.files import Files, LocalFiles
-from harness.store.schema import FORMAT
+from harness.store.schema import FORMAT, seal
 
 MARKER = "_store.json"
 RUNS = "runs.parquet"
@@ -80,6 +80,8 @@ class Store:
             raise StoreError(f"{told}; `harness doctor {self.uri}` says more") from None
         if not isinstance(value, dict):
             raise StoreError(f"{self.uri}/{name} does not hold a JSON object")
+        if "seal" in value and value["seal"] != seal(value):
+            raise StoreError(f"{self.uri}/{name} is damaged: its checksum is another")
         return value
 
     def _stems(self, folder: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -120,6 +121,18 @@ def json_bytes(value: Any, *, indent: int | None = 1) -> bytes:
     """JSON with sorted keys; non-finite numbers must have been made null before."""
     text = json.dumps(value, indent=indent, sort_keys=True, allow_nan=False)
     return text.encode() + b"\n"
+
+
+def sealed(value: Mapping[str, Any], *, indent: int | None = 1) -> bytes:
+    """A JSON object with its own checksum in it, under `seal`."""
+    return json_bytes({**value, "seal": seal(value)}, indent=indent)
+
+
+def seal(value: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON object's compact text, without the seal itself."""
+    plain = {key: inner for key, inner in value.items() if key != "seal"}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _array(name: str, values: Sequence[Any]) -> pa.Array:

@@ -36,7 +36,7 @@ def add_sweep(store: Store, sweep: Mapping[str, Any]) -> None:
     stamped = {**sweep, "created": now()}
     name = f"sweeps/{sweep['sweep_id']}.json"
     if not store.files.exists(name):
-        store.files.publish_once(name, schema.json_bytes(stamped, indent=None))
+        store.files.publish_once(name, schema.sealed(stamped, indent=None))
     current = {"sweep_id": sweep["sweep_id"]}
     store.files.publish("work/current.json", schema.json_bytes(current))
 
@@ -69,7 +69,7 @@ def add_record(store: Store, record: Mapping[str, Any]) -> bool:
     Returns False, and changes nothing, if the run was published before.
     """
     name = record_name(record["run_id"])
-    return store.files.publish_once(name, schema.json_bytes(record))
+    return store.files.publish_once(name, schema.sealed(record))
 
 
 def quarantine(store: Store, name: str) -> str:
