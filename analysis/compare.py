@@ -12,9 +12,10 @@ from analysis.fit import THOROUGH, Search
 from analysis.laws.base import Law, all_laws, get_law
 from analysis.problem import HOFFMANN, Objective
 from analysis.records import Fit
+from analysis.resampling import BY_ROW, Bootstrap
 from analysis.rollout import HeldOut, cutoffs, roll_out
 from analysis.table import Table
-from analysis.uncertainty import BY_ROW, Bootstrap, fit_with_intervals
+from analysis.uncertainty import fit_with_intervals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,24 +1,26 @@
 """The estimators of compute-optimal scaling side by side, under each convention.
 
-Approach 1: the lower envelope of all training curves. Approach 2: isoFLOP minima, by a
-parabola in ln n and by Akima interpolation. Approach 3: the parametric law (Hoffmann et
-al. 2022, sec. 3).
+Approach 1: the lower envelope of all training curves (`envelope`). Approach 2: isoFLOP
+minima, by a parabola in ln n and by Akima interpolation. Approach 3: the parametric law
+(Hoffmann et al. 2022, sec. 3).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.interpolate import Akima1DInterpolator
 
 from analysis.approaches import budgets, isoflop
+from analysis.envelope import envelope
 from analysis.errors import AnalysisError
+from analysis.records import Fit
+from analysis.resampling import BY_ROW, Bootstrap, percentiles
 from analysis.table import Table
-from analysis.uncertainty import BY_ROW, Bootstrap, fit_with_intervals
-
-BINS = 40  # compute bins of the envelope
+from analysis.uncertainty import fit_with_intervals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,8 @@ def side_by_side(
     *,
     budget: str | None = None,
     conventions: tuple[str, ...] | None = None,
+    curves: pd.DataFrame | None = None,
+    fits: Mapping[str, Fit] | None = None,
     bootstrap: Bootstrap = BY_ROW,
 ) -> tuple[Exponent, ...]:
     """Every estimator under every convention; what cannot be had says why.
@@ -58,13 +62,17 @@ def side_by_side(
         table: rows with roles n, d, c and loss.
         budget: column of the nominal compute budget, for isoFLOP curves.
         conventions: columns that count parameters; the table's own n when None.
-        bootstrap: of the intervals.
+        curves: long rows (run_id, step, flops, value) of the held-out loss, for the
+            envelope; None uses the ends of the runs.
+        fits: convention -> Chinchilla fit, where it has been made already.
+        bootstrap: of the intervals; its kind is that of the parametric law.
     """
+    known = fits or {}
     estimators: dict[str, Callable[[Table], Exponent]] = {
-        "1 envelope": lambda t: _envelope(t, bootstrap),
+        "1 envelope": lambda t: _envelope(t, curves, bootstrap),
         "2 isoFLOP, parabola": lambda t: _parabola(t, budget, bootstrap),
         "2 isoFLOP, Akima": lambda t: _akima(t, budget, bootstrap),
-        "3 parametric": lambda t: _parametric(t, bootstrap),
+        "3 parametric": lambda t: _parametric(t, known, bootstrap),
     }
     rows = []
     for column in conventions or (table.columns["n"],):
@@ -78,24 +86,34 @@ def side_by_side(
 
 
 def disagreements(rows: tuple[Exponent, ...]) -> tuple[str, ...]:
-    """Pairs of estimators or conventions that differ by more than both intervals."""
+    """Pairs of estimators or conventions whose intervals do not overlap.
+
+    Pairs that differ in both are left out: each step between them is named already.
+    """
     found = [r for r in rows if r.found and np.all(np.isfinite(r.interval))]
     notes = []
     for i, one in enumerate(found):
         for other in found[i + 1 :]:
-            apart = not _inside(one.value, other) and not _inside(other.value, one)
-            same = one.convention == other.convention or one.approach == other.approach
-            if apart and same:
+            alike = one.convention == other.convention or one.approach == other.approach
+            if alike and not overlap(one.interval, other.interval):
                 notes.append(
-                    f"{one.approach} with {one.convention} ({one.value:.3f}) and "
-                    f"{other.approach} with {other.convention} ({other.value:.3f}) "
-                    "differ by more than their intervals"
+                    f"{_shown(one)} and {_shown(other)} disagree: their intervals do "
+                    "not overlap"
                 )
     return tuple(notes)
 
 
-def _inside(value: float, row: Exponent) -> bool:
-    return row.interval[0] <= value <= row.interval[1]
+def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether two intervals share a point."""
+    return one[0] <= other[1] and other[0] <= one[1]
+
+
+def _shown(row: Exponent) -> str:
+    low, high = row.interval
+    return (
+        f"{row.approach} with {row.convention} ({row.value:.3f} "
+        f"[{low:.3f}, {high:.3f}])"
+    )
 
 
 def _none(approach: str, convention: str, why: str) -> Exponent:
@@ -109,11 +127,27 @@ def _none(approach: str, convention: str, why: str) -> Exponent:
     )
 
 
-def _parametric(table: Table, bootstrap: Bootstrap) -> Exponent:
-    fit = fit_with_intervals(table, "chinchilla", bootstrap)
+def _envelope(
+    table: Table, curves: pd.DataFrame | None, bootstrap: Bootstrap
+) -> Exponent:
+    found = envelope(table, curves, bootstrap)
+    return Exponent(
+        approach="1 envelope",
+        convention=table.columns["n"],
+        value=found.exponent,
+        interval=found.interval,
+        note=found.note,
+    )
+
+
+def _parametric(
+    table: Table, known: Mapping[str, Fit], bootstrap: Bootstrap
+) -> Exponent:
+    column = table.columns["n"]
+    fit = known.get(column) or fit_with_intervals(table, "chinchilla", bootstrap)
     return Exponent(
         approach="3 parametric",
-        convention=table.columns["n"],
+        convention=column,
         value=fit.derived["a"],
         interval=fit.intervals["a"],
         note="; ".join(fit.diagnostics.notes) or f"{len(table)} rows",
@@ -186,39 +220,6 @@ def _interpolated_minimum(u: np.ndarray, losses: np.ndarray) -> np.ndarray:
     return np.where(edge, np.nan, fine[best])
 
 
-def _envelope(table: Table, bootstrap: Bootstrap) -> Exponent:
-    """Sizes of the runs on the lower envelope of loss against compute, binned in ln C.
-
-    In each bin of compute the run with the least loss counts; the interval comes from
-    drawing bins. It needs many points per run (evaluations along the training curves).
-    """
-    n, c, loss = (np.asarray(table.values(k)) for k in ("n", "c", "loss"))
-    edges = np.geomspace(c.min(), c.max() * (1 + 1e-9), BINS + 1)
-    index = np.digitize(c, edges) - 1
-    bins = (np.flatnonzero(index == b) for b in np.unique(index))
-    winners = np.array([rows[loss[rows].argmin()] for rows in bins])
-    best = np.minimum.accumulate(loss[winners])
-    winners = winners[loss[winners] <= best]
-    inside = (n[winners] > n.min()) & (n[winners] < n.max())
-    winners = winners[inside]  # the extreme sizes win for want of rivals
-    if len(np.unique(n[winners])) < 3:
-        raise AnalysisError(
-            "the envelope passes through fewer than three sizes that have rivals on "
-            "both sides"
-        )
-    u, v = np.log(c[winners]), np.log(n[winners])
-    rng = np.random.default_rng(bootstrap.seed)
-    picks = rng.integers(0, len(u), size=(bootstrap.replicas, len(u)))
-    draws = np.array([np.polyfit(u[p], v[p], 1)[0] for p in picks if np.ptp(u[p]) > 0])
-    return Exponent(
-        approach="1 envelope",
-        convention=table.columns["n"],
-        value=float(np.polyfit(u, v, 1)[0]),
-        interval=_interval(draws, bootstrap.level),
-        note=f"{len(u)} compute bins, {len(np.unique(v))} sizes",
-    )
-
-
 def _slopes(u: np.ndarray, values: np.ndarray) -> np.ndarray:
     centred = u - u.mean()
     return np.asarray(values @ centred / (centred @ centred))
@@ -227,6 +228,5 @@ def _slopes(u: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _interval(draws: np.ndarray, level: float) -> tuple[float, float]:
     if not np.isfinite(draws).any():
         return float("nan"), float("nan")
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail])
+    low, high = percentiles(draws, (1 - level) / 2)
     return float(low), float(high)

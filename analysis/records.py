@@ -64,7 +64,8 @@ class Recipe:
         loss: "huber", "squares" or "absolute".
         delta: Huber threshold, in units of the residual.
         starts, seed, tolerance: of the solver.
-        bootstrap: kind, replicas, level and seed of the intervals; empty without.
+        bootstrap: kind, units, replicas, level and seed of the intervals, the share of
+            draws cut off on either side (tail), and a note; empty without.
         scale_range: role -> (least, greatest) value seen by the fit.
         flops_per_nd: median of c / (n d) over the rows: the k of C = k N D.
         versions: of the libraries that did the arithmetic.
@@ -173,9 +174,19 @@ def format_fit(fit: Fit) -> str:
         f" norm {d.gradient_norm:.2g}; condition number {d.condition_number:.3g}",
         "  columns: " + ", ".join(f"{k} = {v}" for k, v in r.columns.items()),
     ]
+    lines += [f"  intervals: {x}" for x in interval_lines(fit)]
     lines += [f"  {x}" for x in r.left_out]
     lines += [f"  WARNING {x}" for x in d.notes]
     return "\n".join(lines)
+
+
+def interval_lines(fit: Fit) -> list[str]:
+    """What the intervals rest on, and what to know about them; empty without any."""
+    how = fit.recipe.bootstrap
+    if not how:
+        return []
+    drawn = f"{how['replicas']} draws of {how['units']} {how['kind']}s"
+    return [x for x in (drawn, how.get("note", "")) if x]
 
 
 def dump_json(value: Any) -> str:

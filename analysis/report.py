@@ -12,8 +12,8 @@ from analysis import plots
 from analysis.page import Picture, page
 from analysis.plots.style import RC
 from analysis.records import dump_json
+from analysis.resampling import BY_ROW, Bootstrap
 from analysis.study import Study, study
-from analysis.uncertainty import BY_ROW, Bootstrap
 
 SVG_LIMIT = 300_000  # bytes; beyond it the page shows the PNG alone
 

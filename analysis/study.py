@@ -14,9 +14,10 @@ import pandas as pd
 from analysis.approaches import IsoFlop, isoflop
 from analysis.errors import AnalysisError
 from analysis.records import Fit
+from analysis.resampling import BY_ROW, Bootstrap
 from analysis.rollout import HeldOut, roll_out
 from analysis.table import CONVENTIONS, Table, read_metrics, read_runs, read_table
-from analysis.uncertainty import BY_ROW, Bootstrap, fit_with_intervals
+from analysis.uncertainty import fit_with_intervals
 
 BUDGET_COLUMN = "grid.compute"
 VAGUE = 0.3  # width of the interval of an exponent beyond which it says little

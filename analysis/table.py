@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -163,16 +163,35 @@ def read_runs(store: Path) -> pd.DataFrame:
     return frame
 
 
-def read_metrics(store: Path, metric: str, split: str) -> pd.DataFrame:
-    """One metric of all runs as long rows (run_id, step, tokens, flops, value, …)."""
-    paths = sorted((store / "metrics").glob("*.parquet"))
-    frames = []
-    for path in paths:
-        frame = _read_file(path)
-        frames.append(frame[(frame["metric"] == metric) & (frame["split"] == split)])
+class Curves(NamedTuple):
+    """Long rows of one metric, and one sentence for each file that is not in them."""
+
+    rows: pd.DataFrame
+    damaged: tuple[str, ...]
+
+
+def read_metrics(store: Path, metric: str, split: str) -> Curves:
+    """One metric of all runs as long rows (run_id, step, tokens, flops, value, …).
+
+    A damaged file hides only its own run; it is named in `damaged`.
+
+    Raises:
+        AnalysisError: the folder has no metrics, or no file of them can be read.
+    """
+    frames, damaged = [], []
+    for path in sorted((store / "metrics").glob("*.parquet")):
+        try:
+            frame = _read_file(path)
+            frames.append(
+                frame[(frame["metric"] == metric) & (frame["split"] == split)]
+            )
+        except (AnalysisError, KeyError) as error:
+            damaged.append(
+                f"metrics/{path.name} is damaged and left out of the curves: {error}"
+            )
     if not frames:
-        raise AnalysisError(f"{store} has no metrics/*.parquet")
-    return pd.concat(frames, ignore_index=True)
+        raise AnalysisError("; ".join(damaged) or f"{store} has no metrics/*.parquet")
+    return Curves(pd.concat(frames, ignore_index=True), tuple(damaged))
 
 
 def _read_file(path: Path) -> pd.DataFrame:

@@ -1,19 +1,17 @@
 """How sure a fit is: bootstrap draws, percentile intervals, predictions with bands.
 
-Which bootstrap: "row" when every row is its own run with its own noise; "run" when
-several rows come from one training run (their errors move together); "group" when rows
-share something else, such as an isoFLOP budget; "seed" when every configuration was
-run with two seeds or more: only the spread over seeds is then resampled.
+What is drawn, and which kind to use when, is in `resampling`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis import solver
 from analysis.errors import AnalysisError
@@ -30,40 +28,17 @@ from analysis.laws.base import Law, get_law
 from analysis.optimum import Allocation, allocate
 from analysis.problem import HOFFMANN, Objective, Problem
 from analysis.records import Fit
+from analysis.resampling import (
+    BY_ROW,
+    Bootstrap,
+    Units,
+    draw_weights,
+    interval_note,
+    percentiles,
+    tail_of,
+    units_of,
+)
 from analysis.table import Table
-
-Kind = Literal["row", "run", "group", "seed"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bootstrap:
-    """A bootstrap of whole units (Efron 1979; clusters: Davison & Hinkley 1997, §3.8).
-
-    Attributes:
-        kind: what is drawn with replacement: rows, whole runs, whole groups, or the
-            seeds within each configuration.
-        replicas: number of refits.
-        level: coverage of the percentile intervals.
-        seed: of the draws.
-    """
-
-    kind: Kind = "row"
-    replicas: int = 1000
-    level: float = 0.95
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("row", "run", "group", "seed"):
-            raise AnalysisError(
-                f"bootstrap by {self.kind!r} is none of row, run, group, seed"
-            )
-        if self.replicas < 2:
-            raise AnalysisError(f"bootstrap replicas {self.replicas} must be 2 or more")
-        if not 0 < self.level < 1:
-            raise AnalysisError(f"level {self.level} must be between 0 and 1")
-
-
-BY_ROW = Bootstrap()
 
 
 class Band(NamedTuple):
@@ -72,44 +47,6 @@ class Band(NamedTuple):
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
-
-
-def resampled_weights(
-    units: np.ndarray, replicas: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Multiplicity (replicas, rows) of each row when whole units are drawn."""
-    _, index = np.unique(units, return_inverse=True)
-    count = int(index.max()) + 1
-    if count < 2:
-        raise AnalysisError("a bootstrap needs at least 2 units, the table has 1")
-    drawn = rng.multinomial(count, np.full(count, 1 / count), size=replicas)
-    return drawn[:, index].astype(np.float64)
-
-
-def seed_weights(
-    configurations: np.ndarray, replicas: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Weights (replicas, rows) when seeds are drawn within each configuration.
-
-    Of m seeds m - 1 are drawn and weighted m / (m - 1), which makes the variance right
-    for few seeds (Rao & Wu 1988).
-
-    Raises:
-        AnalysisError: a configuration has one seed only.
-    """
-    _, index, counts = np.unique(
-        configurations, return_inverse=True, return_counts=True
-    )
-    if counts.min() < 2:
-        raise AnalysisError(
-            f"{int(np.sum(counts < 2))} configurations have one seed only: a bootstrap "
-            "over seeds needs two or more; use row"
-        )
-    weights = np.empty((replicas, len(index)))
-    for label, m in enumerate(counts):
-        drawn = rng.multinomial(m - 1, np.full(m, 1 / m), size=replicas)
-        weights[:, index == label] = drawn * m / (m - 1)
-    return weights
 
 
 def refit(
@@ -137,24 +74,15 @@ def refit(
 def bootstrap_draws(
     problem: Problem,
     optimum: Optimum,
-    units: np.ndarray,
+    units: Units,
     bootstrap: Bootstrap,
     search: Search = THOROUGH,
 ) -> dict[str, np.ndarray]:
     """Constants of every replica: name -> (replicas,), natural units."""
     rng = np.random.default_rng(bootstrap.seed)
-    draw = seed_weights if bootstrap.kind == "seed" else resampled_weights
-    drawn = draw(units, bootstrap.replicas, rng)
+    drawn = draw_weights(units, bootstrap.replicas, rng)
     solution = refit(problem, optimum, drawn * problem.weights, search)
     return constants_of(problem.law, solution.theta)
-
-
-def percentile_interval(draws: Any, level: float) -> tuple[float, float]:
-    """Equal-tailed percentile interval of draws that are finite."""
-    draws = np.asarray(draws, np.float64)
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def fit_with_intervals(
@@ -175,43 +103,44 @@ def fit_with_intervals(
     units = units_of(table, problem, bootstrap.kind)
     draws = bootstrap_draws(problem, optimum, units, bootstrap, search)
     every = draws | derived_values(problem.law, draws)
-    recipe = replace(
-        fitted.recipe,
-        bootstrap={
-            "kind": bootstrap.kind,
-            "units": len(np.unique(units)),
-            "replicas": bootstrap.replicas,
-            "level": bootstrap.level,
-            "seed": bootstrap.seed,
-        },
-    )
+    inside = inside_share(fitted.residuals, objective)
+    tail = tail_of(units, bootstrap.kind, bootstrap.level, inside)
+    how = {"kind": bootstrap.kind, "units": units.count, "tail": tail}
+    how |= {"replicas": bootstrap.replicas, "level": bootstrap.level}
+    how |= {"seed": bootstrap.seed, "note": interval_note(problem.rows, inside)}
+    recipe = replace(fitted.recipe, bootstrap=how)
     return replace(
         fitted,
-        intervals={
-            k: percentile_interval(v, bootstrap.level) for k, v in every.items()
-        },
+        intervals={k: interval(v, tail) for k, v in every.items()},
         recipe=recipe,
         replicas={k: tuple(float(f"{x:.8g}") for x in v) for k, v in draws.items()},
     )
 
 
-def units_of(table: Table, problem: Problem, kind: Kind) -> np.ndarray:
-    """Labels (rows,): of the units drawn, or of the configurations that have seeds."""
-    if kind == "row":
-        return np.arange(problem.rows)
-    if kind == "seed":
-        scales = np.stack([problem.columns[k] for k in problem.law.columns])
-        return np.unique(scales, axis=1, return_inverse=True)[1].ravel()
-    return table.values(kind)
+def inside_share(residuals: ArrayLike, objective: Objective) -> float:
+    """Share of the residuals that count by their square; 0 for absolute deviations."""
+    if objective.loss != "huber":
+        return float(objective.loss == "squares")
+    return float(np.mean(np.abs(residuals) <= objective.delta))
 
 
-def _band(value: Any, draws: Any, level: float) -> Band:
+def interval(draws: Any, tail: float) -> tuple[float, float]:
+    """Percentile interval of a scalar's draws; `tail` is cut off on either side."""
+    low, high = percentiles(draws, tail)
+    return float(low), float(high)
+
+
+def tail_of_fit(fit: Fit) -> float:
+    """Share of the draws that its intervals cut off on either side."""
+    how = fit.recipe.bootstrap
+    return float(how.get("tail", (1 - how.get("level", 0.95)) / 2))
+
+
+def _band(value: Any, draws: Any, tail: float) -> Band:
     if len(draws) == 0:
         nothing = np.full(np.shape(value), np.nan)
         return Band(np.asarray(value), nothing, nothing)
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(np.asarray(draws), [tail, 1 - tail], axis=0)
-    return Band(np.asarray(value), low, high)
+    return Band(np.asarray(value), *percentiles(draws, tail))
 
 
 def _replicas(fit: Fit, axes: int) -> dict[str, np.ndarray]:
@@ -246,7 +175,7 @@ def predict(fit: Fit, columns: Mapping[str, Any], *, new_run: bool = False) -> B
         )
     if new_run and len(draws):
         draws = _with_noise(fit, draws)
-    return _band(value, draws, fit.recipe.bootstrap.get("level", 0.95))
+    return _band(value, draws, tail_of_fit(fit))
 
 
 def _with_noise(fit: Fit, draws: np.ndarray) -> np.ndarray:
@@ -275,10 +204,10 @@ def optimum_at(fit: Fit, compute: np.ndarray | float) -> dict[str, Band]:
     if fit.replicas:
         replicas = _replicas(fit, compute.ndim)
         draws = allocate(law, replicas, compute, flops_per_nd=k)
-    level = fit.recipe.bootstrap.get("level", 0.95)
+    tail = tail_of_fit(fit)
     return {
-        "n": _band(best.n, draws.n, level),
-        "d": _band(best.d, draws.d, level),
-        "d_per_n": _band(best.d / best.n, draws.d / draws.n, level),
-        "loss": _band(best.loss, draws.loss, level),
+        "n": _band(best.n, draws.n, tail),
+        "d": _band(best.d, draws.d, tail),
+        "d_per_n": _band(best.d / best.n, draws.d / draws.n, tail),
+        "loss": _band(best.loss, draws.loss, tail),
     }

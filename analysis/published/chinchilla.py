@@ -16,8 +16,9 @@ from analysis.problem import HOFFMANN, Objective, Problem, prepare
 from analysis.published.base import Check, Outcome, equal, reproduction, shipped
 from analysis.published.frontiers import HOFFMANN_2022, KAPLAN_2020
 from analysis.records import Fit
+from analysis.resampling import Bootstrap
 from analysis.table import Table, read_table
-from analysis.uncertainty import Bootstrap, fit_with_intervals
+from analysis.uncertainty import fit_with_intervals
 
 PAPER = "Besiroglu et al. 2024 (2404.10102)"
 OUTLIERS = 5

@@ -12,7 +12,8 @@ import typer
 from analysis.errors import AnalysisError
 
 if TYPE_CHECKING:
-    from analysis.uncertainty import Band, Kind
+    from analysis.resampling import Kind
+    from analysis.uncertainty import Band
 
 Column = Annotated[
     str | None, typer.Option(help="Column, or expression over columns, of this role.")
@@ -84,8 +85,9 @@ def fit(
     """Fit a law to a table of runs, with bootstrap intervals."""
     from analysis.fit import Search, fit_law
     from analysis.problem import Objective
+    from analysis.resampling import Bootstrap
     from analysis.table import read_table
-    from analysis.uncertainty import Bootstrap, fit_with_intervals
+    from analysis.uncertainty import fit_with_intervals
 
     roles = {"n": n, "d": d, "c": c, "loss": loss, "x": x, "weight": weights}
     labels = {"group": group, "run": run}
@@ -180,7 +182,7 @@ def report(
 ) -> None:
     """Fit a results folder and write its report and fits.json."""
     from analysis.report import write_report
-    from analysis.uncertainty import Bootstrap
+    from analysis.resampling import Bootstrap
 
     path = write_report(store, bootstrap=Bootstrap(replicas=bootstrap))
     if as_json:
@@ -254,8 +256,8 @@ def compare(
 ) -> None:
     """Rank laws by how well they predict budgets beyond those they are fitted to."""
     from analysis.compare import compare as rank
+    from analysis.resampling import Bootstrap
     from analysis.table import read_table
-    from analysis.uncertainty import Bootstrap
 
     rows = read_table(table, where=where, n=n, d=d, c=c, loss=loss, x=x)
     standings = rank(rows, tuple(law or ()), bootstrap=Bootstrap(replicas=bootstrap))
@@ -287,8 +289,8 @@ def approaches(
     from dataclasses import asdict
 
     from analysis.estimators import disagreements, side_by_side
+    from analysis.resampling import Bootstrap
     from analysis.table import CONVENTIONS, read_table
-    from analysis.uncertainty import Bootstrap
 
     rows = read_table(table, where=where, n=n, d=d, c=c, loss=loss)
     if budget is None and "grid.compute" in rows.frame.columns:

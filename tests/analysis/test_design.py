@@ -13,8 +13,9 @@ from analysis.fit import fit_parts
 from analysis.laws import get_law
 from analysis.problem import Objective, prepare
 from analysis.profile import profile, profile_objective
+from analysis.resampling import Bootstrap
 from analysis.table import read_table
-from analysis.uncertainty import Bootstrap, fit_with_intervals, optimum_at
+from analysis.uncertainty import fit_with_intervals, optimum_at
 from tests.analysis import synthetic
 from tests.analysis.stores import write_store
 

@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from analysis import solver
 from analysis.errors import AnalysisError
-from analysis.fit import minimise
-from analysis.problem import Objective, prepare
-from analysis.uncertainty import (
-    Bootstrap,
-    fit_with_intervals,
-    optimum_at,
-    predict,
-    resampled_weights,
-)
+from analysis.resampling import Bootstrap, resampled_weights
+from analysis.uncertainty import fit_with_intervals, optimum_at, predict
 from tests.analysis import synthetic
 from tests.analysis.synthetic import TRUTH
-
-
-def test_row_intervals_cover_the_truth_about_95_percent_of_the_time() -> None:
-    """200 noisy tables, 200 replicas each: coverage of every constant in 90–98 %.
-
-    200 tables put two standard errors of 3 % on a coverage of 95 %.
-    """
-    tables, replicas, noise = 200, 200, 0.01
-    objective = Objective(loss="huber", delta=2 * noise)
-    problem = prepare(synthetic.table(sizes=6, budgets=6), "chinchilla", objective)
-    rng = np.random.default_rng(1)
-    y = problem.y * np.exp(noise * rng.standard_normal((tables, problem.rows)))
-    truth = solver.to_solver(problem.law, TRUTH)
-    full = minimise(replace(problem, y=y), np.tile(truth, (tables, 1))).theta
-    weights = resampled_weights(np.arange(problem.rows), tables * replicas, rng)
-    many = replace(problem, y=np.repeat(y, replicas, 0), weights=weights)
-    draws = minimise(many, np.repeat(full, replicas, 0)).theta
-    low, high = np.quantile(draws.reshape(tables, replicas, 5), [0.025, 0.975], axis=1)
-    coverage = np.mean((low <= truth) & (truth <= high), axis=0)
-    assert np.all(coverage >= 0.90), coverage
-    assert np.all(coverage <= 0.98), coverage
 
 
 def test_intervals_hold_constants_derived_values_and_predictions() -> None:

@@ -30,13 +30,9 @@ from analysis.published.chinchilla import (
     published_weights,
     runs,
 )
+from analysis.resampling import Bootstrap, resampled_weights
 from analysis.table import Table, table_from_frame
-from analysis.uncertainty import (
-    Bootstrap,
-    fit_with_intervals,
-    optimum_at,
-    resampled_weights,
-)
+from analysis.uncertainty import fit_with_intervals, optimum_at
 
 DELTA = 1e-3
 FIVE_LAWS = ("chinchilla", "tied", "kaplan", "overtrained", "additive:n,d")

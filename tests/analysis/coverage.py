@@ -1,0 +1,147 @@
+"""Simulated tables with a known truth: how often does an interval hold it?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis import solver
+from analysis.fit import minimise
+from analysis.laws import get_law
+from analysis.problem import Objective, Problem
+from analysis.resampling import Kind, Units, draw_weights, percentiles, tail_of
+from analysis.uncertainty import inside_share
+from tests.analysis import synthetic
+
+LAW = get_law("chinchilla")
+TRUTH = solver.to_solver(LAW, synthetic.TRUTH)
+NAMES = (*LAW.parameter_names, "a")
+SQUARES = Objective(loss="squares")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """Rows, how their errors hang together, and the bootstrap that is tried.
+
+    Attributes:
+        name: for a table.
+        n, d: (rows,) the design.
+        kind: of the bootstrap.
+        units: what it draws.
+        errors: generator -> (rows,) errors of ln loss.
+    """
+
+    name: str
+    n: np.ndarray
+    d: np.ndarray
+    kind: Kind
+    units: Units
+    errors: Callable[[np.random.Generator], np.ndarray]
+
+
+def independent(size: int, noise: float = 0.01) -> Design:
+    """A square grid whose rows are runs with noise of their own."""
+    n, d = synthetic.grid(size, size)
+    return Design(
+        name=f"{len(n)} independent rows, by row",
+        n=n,
+        d=d,
+        kind="row",
+        units=Units(labels=np.arange(len(n))),
+        errors=lambda r: noise * r.standard_normal(len(n)),
+    )
+
+
+def clustered(runs: int, points: int = 5) -> Design:
+    """Runs evaluated at several lengths; most of an error is that of the run."""
+    rng = np.random.default_rng(5)
+    n = np.exp(rng.uniform(np.log(1e7), np.log(1e10), runs)).repeat(points)
+    d = np.exp(rng.uniform(np.log(1e9), np.log(3e11), runs * points))
+    return Design(
+        name=f"{runs} runs of {points} rows, by run",
+        n=n,
+        d=d,
+        kind="run",
+        units=Units(labels=np.arange(runs).repeat(points)),
+        errors=shared(runs, points, 0.01, 0.003),
+    )
+
+
+def isoflop(groups: int, sizes: int = 8) -> Design:
+    """IsoFLOP curves over four decades; half of the variance is that of the curve."""
+    c = np.geomspace(1e18, 1e22, groups)
+    n = np.concatenate([np.sqrt(x / 120) * np.geomspace(0.15, 6, sizes) for x in c])
+    return Design(
+        name=f"{groups} isoFLOP curves of {sizes} rows, by group",
+        n=n,
+        d=c.repeat(sizes) / (6 * n),
+        kind="group",
+        units=Units(labels=np.arange(groups).repeat(sizes)),
+        errors=shared(groups, sizes, 0.005, 0.005),
+    )
+
+
+def seeds(size: int, repeats: int) -> Design:
+    """A square grid of configurations, each with its seeds."""
+    n, d = (x.repeat(repeats) for x in synthetic.grid(size, size))
+    return Design(
+        name=f"{size**2} configurations of {repeats} seeds, by seed",
+        n=n,
+        d=d,
+        kind="seed",
+        units=Units(
+            labels=np.arange(len(n)), strata=np.arange(size**2).repeat(repeats)
+        ),
+        errors=lambda r: 0.01 * r.standard_normal(len(n)),
+    )
+
+
+def shared(
+    units: int, rows: int, between: float, within: float
+) -> Callable[[np.random.Generator], np.ndarray]:
+    """Errors with a part common to the rows of a unit."""
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        own = within * rng.standard_normal(units * rows)
+        return np.asarray(between * rng.standard_normal(units).repeat(rows) + own)
+
+    return draw
+
+
+def coverage(
+    design: Design,
+    *,
+    tables: int,
+    replicas: int,
+    objective: Objective = SQUARES,
+    seed: int = 0,
+) -> np.ndarray:
+    """Share of tables whose 95 % interval holds the truth, per entry of `NAMES`."""
+    rng = np.random.default_rng(seed)
+    exact = synthetic.chinchilla_loss(design.n, design.d)
+    y = exact * np.exp(np.stack([design.errors(rng) for _ in range(tables)]))
+    problem = Problem(
+        law=LAW,
+        columns={"n": design.n, "d": design.d},
+        y=y,
+        weights=np.ones(len(design.n)),
+        objective=objective,
+    )
+    best = minimise(problem, np.tile(TRUTH, (tables, 1)), near=True).theta
+    weights = draw_weights(design.units, tables * replicas, rng)
+    many = replace(problem, y=np.repeat(y, replicas, 0), weights=weights)
+    draws = minimise(many, np.repeat(best, replicas, 0), near=True).theta
+    draws = _with_a(draws).reshape(tables, replicas, -1)
+    inside = inside_share(np.log(y / exact), objective)
+    tail = tail_of(design.units, design.kind, 0.95, inside)
+    low, high = percentiles(np.moveaxis(draws, 1, 0), tail)
+    truth = _with_a(TRUTH)
+    return np.asarray(np.mean((low <= truth) & (high >= truth), axis=0))
+
+
+def _with_a(theta: np.ndarray) -> np.ndarray:
+    """Append a = beta / (alpha + beta)."""
+    alpha, beta = theta[..., 3], theta[..., 4]
+    return np.concatenate([theta, (beta / (alpha + beta))[..., None]], axis=-1)
