@@ -66,7 +66,17 @@ def side_by_side(
             envelope; None uses the ends of the runs.
         fits: convention -> Chinchilla fit, where it has been made already.
         bootstrap: of the intervals; its kind is that of the parametric law.
+
+    Raises:
+        AnalysisError: a column is missing or does not vary, or no estimator works.
     """
+    for role in ("n", "d", "c", "loss"):
+        values = table.values(role)
+        if np.ptp(values) <= 1e-9 * values[0]:
+            raise AnalysisError(
+                f"column {table.columns[role]!r} ({role}) is {values[0]:g} in every "
+                "row: an exponent of N* needs runs in which it varies"
+            )
     known = fits or {}
     estimators: dict[str, Callable[[Table], Exponent]] = {
         "1 envelope": lambda t: _envelope(t, curves, bootstrap),
@@ -82,6 +92,9 @@ def side_by_side(
                 rows.append(estimate(counted))
             except AnalysisError as error:
                 rows.append(_none(name, column, str(error)))
+    if not any(r.found for r in rows):
+        reasons = dict.fromkeys(r.note for r in rows)
+        raise AnalysisError("no estimator finds an exponent: " + "; ".join(reasons))
     return tuple(rows)
 
 

@@ -72,10 +72,12 @@ def minimise(
     search: Search = THOROUGH,
     *,
     near: bool = False,
+    held: np.ndarray | None = None,
 ) -> solver.Solution:
     """Solve from every start (lanes, p), by the objective's own loss.
 
-    `near` says that the starts are close to their optima: steps begin undamped.
+    `near` says that the starts are close to their optima: steps begin undamped. `held`
+    (p,) marks constants that stay at their start.
 
     Least absolute deviations are reached through Huber losses with shrinking δ, each
     started at the optimum of the one before; their objective is sum w_i |r_i|.
@@ -94,6 +96,7 @@ def minimise(
             tolerance=search.tolerance,
             max_iterations=search.max_iterations,
             damping=1e-3 if near else 10.0,
+            held=held,
         )
 
     if o.loss != "absolute":

@@ -124,7 +124,7 @@ def _step(
     fixed = ((theta <= low) & (point.gradient > 0)) | (
         (theta >= high) & (point.gradient < 0)
     )
-    free = ~fixed
+    free = ~fixed & (low < high)
     g = jnp.where(free, point.gradient, 0.0)
     both = free[:, None] & free[None, :]
     diagonal = jnp.diag(point.majoriser)

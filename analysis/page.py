@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.laws import get_law
-from analysis.records import FLAG_MEANING, Fit
+from analysis.records import FLAG_MEANING, Fit, interval_lines
+from analysis.resampling import WHEN
 from analysis.study import Study
 from analysis.uncertainty import optimum_at
 
@@ -39,6 +40,8 @@ h2{font-size:1.15rem;margin-top:2rem;border-bottom:1px solid #ccc}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}
 th,td{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #e4e4e4}
 th:first-child,td:first-child{text-align:left}
+td{white-space:nowrap}
+td.prose{text-align:left;white-space:normal}
 .scroll{overflow-x:auto;max-height:28rem}
 .warning{background:#fff6e0;border-left:4px solid #b36b00;padding:.3rem .8rem;
  margin:.3rem 0}
@@ -67,6 +70,8 @@ def page(found: Study, pictures: Sequence[Picture]) -> str:
         _section("Warnings", "".join(map(_warning, found.warnings))),
         _section("Fitted laws", "".join(map(fit_table, _printed_fits(found)))),
         _section("Exponents by counting convention", _conventions(found)),
+        _section("The exponent by every estimator", _exponents(found)),
+        _section("How the intervals were made", _intervals(found)),
         _section("Prediction beyond the fitted budgets", _held_out(found)),
         _section("Compute-optimal models", _optimal(found)),
         _section("Figures", "".join(map(_figure, pictures))),
@@ -116,11 +121,16 @@ def html_table(head: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
     """An escaped HTML table."""
 
     def line(cells: Iterable[Any], tag: str) -> str:
-        inner = "".join(f"<{tag}>{escape(_cell(c))}</{tag}>" for c in cells)
+        inner = "".join(f"<{tag}{_kind(c)}>{escape(_cell(c))}</{tag}>" for c in cells)
         return f"<tr>{inner}</tr>"
 
     body = "".join(line(r, "td") for r in rows)
     return f'<div class="scroll"><table>{line(head, "th")}{body}</table></div>'
+
+
+def _kind(value: Any) -> str:
+    """Prose is set to the left and may break over lines."""
+    return ' class="prose"' if isinstance(value, str) and len(value) > 36 else ""
 
 
 def _cell(value: Any) -> str:
@@ -183,24 +193,50 @@ def _conventions(found: Study) -> str:
 def _held_out(found: Study) -> str:
     if not found.held_out:
         return ""
-    rows = [
-        (h.cutoff, h.rows_fitted, h.rows_predicted, f"{h.reach:.3g}×",
-         f"{100 * h.rms_log_error:.2f} %", f"{100 * h.mean_log_error:+.2f} %")
-        for h in found.held_out
-    ]  # fmt: skip
-    head = (
-        "fitted up to C",
-        "rows",
-        "rows predicted",
-        "reach",
-        "rms error",
-        "mean error",
-    )
+    names = list(found.held_out)
+    rows = []
+    for first, *others in zip(*found.held_out.values(), strict=True):
+        errors = [f"{100 * h.rms_log_error:.2f} %" for h in (first, *others)]
+        mean = f"{100 * first.mean_log_error:+.2f} %"
+        counts = (first.rows_fitted, first.rows_predicted, f"{first.reach:.3g}×")
+        rows.append((first.cutoff, *counts, *errors, mean))
+    head = ["fitted up to C", "rows", "rows predicted", "reach"]
+    head += [f"rms error, {x}" for x in names] + [f"mean error, {names[0]}"]
     note = (
-        '<p class="note">The law is fitted to the runs up to a budget and predicts the '
-        "loss of those above it; errors are of ln loss.</p>"
+        '<p class="note">Each law is fitted to the runs up to a budget and predicts '
+        "the loss of those above it; errors are of ln loss.</p>"
     )
     return html_table(head, rows) + note
+
+
+def _exponents(found: Study) -> str:
+    rows = [
+        (
+            e.approach,
+            e.convention,
+            e.value,
+            f"[{e.interval[0]:.3f}, {e.interval[1]:.3f}]" if e.found else "–",
+            e.note,
+        )
+        for e in found.exponents
+    ]
+    head = ("approach", "parameters counted as", "exponent of N*", "interval", "note")
+    return html_table(head, rows) if rows else ""
+
+
+def _intervals(found: Study) -> str:
+    """Which bootstrap was used, and which suits what."""
+    if not found.all_fits:
+        return ""
+    used = found.all_fits[0]
+    advice = found.advice
+    lines = [
+        f"By {used.recipe.bootstrap['kind']}. Advised: by {advice.kind}, because "
+        f"{advice.why}.",
+        *interval_lines(used),
+    ]
+    shown = "".join(f"<li>{escape(x)}</li>" for x in lines)
+    return f"<ul>{shown}</ul>" + html_table(("bootstrap by", "when"), WHEN.items())
 
 
 def _optimal(found: Study) -> str:

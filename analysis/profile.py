@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import chi2
@@ -13,7 +10,6 @@ from scipy.stats import chi2
 from analysis import solver
 from analysis.errors import AnalysisError
 from analysis.fit import THOROUGH, Optimum, Search, minimise
-from analysis.laws.base import Law
 from analysis.problem import Problem
 
 POINTS = 81
@@ -40,25 +36,6 @@ class Profile:
     interval: tuple[float, float]
 
 
-@lru_cache(maxsize=128)
-def held(law: Law, name: str) -> Law:
-    """The same law with one constant read from the column `held <name>` instead."""
-    column = f"held {name}"
-
-    def predict(p: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
-        return law.predict({**p, name: x[column]}, x)
-
-    return replace(
-        law,
-        name=f"{law.name}, {name} held",
-        predict=predict,
-        parameters=tuple(p for p in law.parameters if p.name != name),
-        columns=(*law.columns, column),
-        derived=(),
-        refine_starts=None,
-    )
-
-
 def profile_objective(
     problem: Problem,
     optimum: Optimum,
@@ -78,15 +55,12 @@ def profile_objective(
         raise AnalysisError(
             f"{problem.law.name} has no constant {name!r}; it has {', '.join(names)}"
         )
-    rest = np.delete(optimum.local, names.index(name), axis=1)
-    starts = np.repeat(rest, len(values), axis=0)
-    repeated = np.tile(values, len(rest))
-    shape = (len(repeated), problem.rows)
-    columns = dict(problem.columns)
-    columns[f"held {name}"] = np.broadcast_to(repeated[:, None], shape)
-    lanes = replace(problem, law=held(problem.law, name), columns=columns)
-    found = minimise(lanes, starts, search).objective
-    return np.asarray(found.reshape(len(rest), -1).min(axis=0))
+    at = names.index(name)
+    log = problem.law.parameters[at].scale == "log"
+    starts = np.repeat(optimum.local, len(values), axis=0)
+    starts[:, at] = np.tile(np.log(values) if log else values, len(optimum.local))
+    found = minimise(problem, starts, search, held=np.arange(len(names)) == at)
+    return np.asarray(found.objective.reshape(len(optimum.local), -1).min(axis=0))
 
 
 def dispersion(problem: Problem, residuals: np.ndarray) -> float:

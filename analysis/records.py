@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -132,8 +133,14 @@ class Fit:
             ) from None
 
     def save(self, path: str | Path) -> None:
-        """Write the record as JSON."""
-        Path(path).write_text(dump_json(self.to_json()) + "\n")
+        """Write the record as JSON, whole or not at all.
+
+        Raises `AnalysisError` when the file cannot be written.
+        """
+        try:
+            write_text(Path(path), dump_json(self.to_json()) + "\n")
+        except OSError as error:
+            raise AnalysisError(f"cannot write the fit {path}: {error}") from None
 
     @classmethod
     def load(cls, path: str | Path) -> Fit:
@@ -193,6 +200,13 @@ def dump_json(value: Any) -> str:
     """Indented JSON with every list of plain values on one line."""
     text = json.dumps(value, indent=1, allow_nan=False)
     return re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m.group()), text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file whole, so that a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def _plain(value: Any) -> Any:

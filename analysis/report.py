@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,22 +11,25 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.page import Picture, page
 from analysis.plots.style import RC
-from analysis.records import dump_json
-from analysis.resampling import BY_ROW, Bootstrap
+from analysis.published.frontiers import HOFFMANN_2022, KAPLAN_2020
+from analysis.records import dump_json, write_text
+from analysis.resampling import Bootstrap
 from analysis.study import Study, study
 
+PUBLISHED = (HOFFMANN_2022, KAPLAN_2020)
+CHINCHILLA_PAIRS = (("A", "alpha"), ("B", "beta"), ("E", "alpha"), ("alpha", "beta"))
 SVG_LIMIT = 300_000  # bytes; beyond it the page shows the PNG alone
 
 
 def write_report(
-    store: str | Path, *, doc: str | None = None, bootstrap: Bootstrap = BY_ROW
+    store: str | Path, *, doc: str | None = None, bootstrap: Bootstrap | None = None
 ) -> Path:
     """Fit a store and write `fits.json` and `report/` into it.
 
     Args:
         store: the results folder.
         doc: the question that the sweep asks; read from `sweeps/` when None.
-        bootstrap: of the intervals.
+        bootstrap: of the intervals; the kind that suits the rows when None.
 
     Returns:
         The path of `report/index.html`, which opens without a server.
@@ -48,53 +51,88 @@ def write_report(
     return folder / "index.html"
 
 
-def figures(found: Study) -> list[tuple[str, str, Figure]]:
+Drawn = tuple[str, str, Figure]
+
+
+def figures(found: Study) -> list[Drawn]:
     """(file name, caption, figure) of every figure that the rows allow."""
-    fit, table = found.main_fit, found.table
-    made = [
-        (
-            "loss_compute",
-            "Held-out loss against training compute. The line is the lowest loss that "
-            "the fitted law allows at each budget, dotted beyond the largest run.",
-            plots.loss_against_compute(table, fit, found.metrics),
-        )
-    ]
-    if found.isoflop is not None:
-        made.append(
-            (
-                "isoflop",
-                "Loss against model size along each compute budget, with parabolas in "
-                "ln N and their minima.",
-                plots.isoflop_curves(found.isoflop),
-            )
-        )
-    if fit is not None:
-        made.append(
-            (
-                "law",
-                "The fitted law: contours of loss with the runs, the law at single "
-                "sizes, and the residuals.",
-                plots.law_surface(fit, table),
-            )
-        )
-        c = fit.recipe.scale_range["c"]
-        made.append(
-            (
-                "optimal",
-                "Compute-optimal parameters and tokens, up to ten times the largest "
-                "budget.",
-                plots.optimal_allocation(c, fit, found.isoflop),
-            )
-        )
+    return [*_measured(found), *_fitted(found), *_optimal(found), *_uncertain(found)]
+
+
+def _measured(found: Study) -> Iterator[Drawn]:
+    yield (
+        "loss_compute",
+        "Held-out loss against training compute. The line is the lowest loss that "
+        "the fitted law allows at each budget, dotted beyond the largest run.",
+        plots.loss_against_compute(found.table, found.main_fit, found.metrics),
+    )
     if found.metrics is not None:
-        made.append(
-            (
-                "training",
-                "Held-out loss during training.",
-                plots.training_curves(found.metrics, table),
-            )
+        yield (
+            "training",
+            "Held-out loss during training.",
+            plots.training_curves(found.metrics, found.table),
         )
-    return made
+    if found.isoflop is not None:
+        yield (
+            "isoflop",
+            "Loss against model size along each compute budget, with parabolas in "
+            "ln N and their minima.",
+            plots.isoflop_curves(found.isoflop),
+        )
+
+
+def _fitted(found: Study) -> Iterator[Drawn]:
+    if found.main_fit is not None:
+        yield (
+            "law",
+            "The fitted law: contours of loss with the runs, the law at single "
+            "sizes, and the residuals.",
+            plots.law_surface(found.main_fit, found.table),
+        )
+    if found.held_out:
+        yield (
+            "rollout",
+            "Prediction beyond the fitted budgets: each law is fitted to the runs up "
+            "to a cutoff and predicts those above it.",
+            plots.rollout_errors(found.held_out),
+        )
+
+
+def _optimal(found: Study) -> Iterator[Drawn]:
+    fit = found.main_fit
+    if fit is not None:
+        yield (
+            "optimal",
+            "Compute-optimal parameters and tokens, up to ten times the largest "
+            "budget, beside two published laws (of other data and other counts).",
+            plots.optimal_allocation(
+                fit.recipe.scale_range["c"], fit, found.isoflop, PUBLISHED
+            ),
+        )
+    if any(e.found for e in found.exponents):
+        yield (
+            "exponents",
+            "The exponent of N* against C by every estimator under every way to "
+            "count parameters. Grey: exponents of the literature.",
+            plots.exponent_comparison(found.exponents),
+        )
+
+
+def _uncertain(found: Study) -> Iterator[Drawn]:
+    if found.profiles:
+        yield (
+            "profiles",
+            "Profile likelihoods: the rise of the objective when one constant is held "
+            "and the others are fitted again. The interval ends at the dashed line.",
+            plots.profiles(found.profiles),
+        )
+    if found.main_fit is not None:
+        yield (
+            "bootstrap",
+            "Bootstrap draws of pairs of constants: where a cloud is a ridge, only a "
+            "combination of the two is known.",
+            plots.bootstrap_pairs(found.main_fit, CHINCHILLA_PAIRS),
+        )
 
 
 def save_figure(figure: Figure, folder: Path, name: str, caption: str) -> Picture:
@@ -106,10 +144,3 @@ def save_figure(figure: Figure, folder: Path, name: str, caption: str) -> Pictur
     small = (folder / f"{name}.svg").stat().st_size <= SVG_LIMIT
     shown = f"{name}.svg" if small else f"{name}.png"
     return Picture(shown=shown, png=f"{name}.png", svg=f"{name}.svg", caption=caption)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file whole, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

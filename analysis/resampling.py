@@ -1,16 +1,8 @@
 """What a bootstrap draws: rows, runs, trunks, groups or seeds, and which one to use.
 
-- "seed": every configuration was run with two seeds or more. Seeds are drawn within
-  each configuration; whatever the law misses stays out of the intervals.
-- "trunk": runs that differ in length alone share weights, data order and most of their
-  steps, so their errors move together. Whole trunks are drawn.
-- "run": several rows come from one training run. Whole runs are drawn.
-- "group": rows share something else, such as an isoFLOP budget measured on one machine.
-- "row": every row is its own run with its own noise.
-
-Drawing rows that are correlated gives intervals that are far too narrow; drawing fewer
-than about ten units gives none that can be trusted (Cameron, Gelbach & Miller 2008).
-`advise` says which kind suits a table.
+`WHEN` says which kind suits what, `advise` which one a table. Drawing rows that are
+correlated gives intervals that are far too narrow; drawing fewer than about ten units
+gives none that can be trusted (Cameron, Gelbach & Miller 2008).
 """
 
 from __future__ import annotations
@@ -28,6 +20,15 @@ from analysis.table import Table
 
 Kind = Literal["row", "run", "trunk", "group", "seed"]
 KINDS = ("row", "run", "trunk", "group", "seed")
+WHEN = {
+    "seed": "every configuration was run with two seeds or more: seeds are drawn "
+    "within each, and what the law misses stays out of the intervals",
+    "trunk": "runs that differ in length alone share weights, data order and most of "
+    "their steps: their errors move together, and whole trunks are drawn",
+    "run": "several rows come from one training run: whole runs are drawn",
+    "group": "rows share something else, such as an isoFLOP budget",
+    "row": "every row is a run of its own, with noise of its own",
+}
 MOST_INSIDE = 0.9  # share of residuals within δ that is as good as least squares
 MANY_ROWS = 200
 ENOUGH = 10  # units of equal size below which a bootstrap of whole units is refused

@@ -67,7 +67,7 @@ def bounds(law: Law) -> tuple[np.ndarray, np.ndarray]:
 def _compiled(law: Law, log: bool, columns_batched: bool, y_batched: bool) -> Any:
     axes = (0, 0, 0 if columns_batched else None, 0 if y_batched else None)
     one = partial(minimise, law, log)
-    return jax.jit(jax.vmap(one, in_axes=(*axes, None, None, None, None, None)))
+    return jax.jit(jax.vmap(one, in_axes=(*axes, None, None, 0, 0, None)))
 
 
 @lru_cache(maxsize=256)
@@ -124,6 +124,7 @@ def solve(
     tolerance: float = 1e-12,
     max_iterations: int = 300,
     damping: float = 10.0,
+    held: np.ndarray | None = None,
     threads: int | None = None,
 ) -> Solution:
     """Minimise the objective from every start; all lanes in one compiled program.
@@ -140,10 +141,13 @@ def solve(
             bring) is below this fraction of its objective.
         max_iterations: steps after which a lane stops unconverged.
         damping: λ of the first step, times ten; small when the start is near.
+        held: (p,) constants that stay at their start; None holds none.
         threads: blocks solved at once; default: one per core.
     """
     starts = np.atleast_2d(np.asarray(starts, np.float64))
-    low, high = bounds(law)
+    low, high = (np.broadcast_to(b, starts.shape) for b in bounds(law))
+    if held is not None:
+        low, high = (np.where(held, starts, b) for b in (low, high))
     rows = bucket(y.shape[-1])
     cols = {k: pad_rows(np.asarray(columns[k], np.float64), rows) for k in law.columns}
     batched = any(v.ndim == 2 for v in cols.values())
@@ -162,8 +166,8 @@ def solve(
                 y[index] if y.ndim == 2 else y,
                 np.float64(delta),
                 np.float64(tolerance),
-                low,
-                high,
+                low[index],
+                high[index],
                 np.int64(limit),
             )
             return jax.tree.map(np.asarray, new)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
-from analysis.approaches import IsoFlop, isoflop
+from analysis.approaches import BUDGET_TOLERANCE, IsoFlop, isoflop
 from analysis.errors import AnalysisError
+from analysis.estimators import Exponent, disagreements, side_by_side
+from analysis.fit import fit_parts
+from analysis.laws import get_law
+from analysis.profile import Profile, profile
 from analysis.records import Fit
-from analysis.resampling import BY_ROW, Bootstrap
-from analysis.rollout import HeldOut, roll_out
+from analysis.remarks import convention_warnings, vague_warnings
+from analysis.resampling import Advice, Bootstrap, advise
+from analysis.rollout import HeldOut, cutoffs, roll_out
 from analysis.table import CONVENTIONS, Table, read_metrics, read_runs, read_table
 from analysis.uncertainty import fit_with_intervals
 
 BUDGET_COLUMN = "grid.compute"
-VAGUE = 0.3  # width of the interval of an exponent beyond which it says little
+RIVALS = ("chinchilla", "tied", "kaplan")  # laws whose predictions are compared
 T = TypeVar("T")
 
 
@@ -34,11 +39,14 @@ class Study:
         runs: all finished runs, diverged ones included.
         table: the rows that fits use.
         metrics: long rows of the held-out loss, or None when there are none.
+        advice: which bootstrap suits the rows, and why.
         fits: convention -> Chinchilla fit; empty when the rows do not allow one.
         curves: power laws of the frontier in c.
         frontier: the rows that `curves` are fitted to.
-        held_out: prediction errors beyond compute cutoffs.
+        held_out: law -> prediction errors beyond compute cutoffs.
+        profiles: of the constants of the main fit.
         isoflop: parabolas and their minima, or None.
+        exponents: of N*, by estimator and convention.
         warnings: one sentence each.
     """
 
@@ -47,11 +55,14 @@ class Study:
     runs: pd.DataFrame
     table: Table
     metrics: pd.DataFrame | None
+    advice: Advice
     fits: dict[str, Fit]
     curves: tuple[Fit, ...]
     frontier: Table
-    held_out: tuple[HeldOut, ...]
+    held_out: dict[str, tuple[HeldOut, ...]]
+    profiles: tuple[Profile, ...]
     isoflop: IsoFlop | None
+    exponents: tuple[Exponent, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -66,11 +77,16 @@ class Study:
 
 
 def study(
-    store: str | Path, *, doc: str | None = None, bootstrap: Bootstrap = BY_ROW
+    store: str | Path, *, doc: str | None = None, bootstrap: Bootstrap | None = None
 ) -> Study:
     """Read a store and fit everything that its rows allow.
 
     What the rows do not allow becomes a warning that says why, never a crash.
+
+    Args:
+        store: the results folder.
+        doc: the question that the sweep asks; read from `sweeps/` when None.
+        bootstrap: of the intervals; the kind that suits the rows when None.
 
     Raises:
         AnalysisError: the folder holds no finished run.
@@ -78,25 +94,38 @@ def study(
     path = Path(store)
     table = read_table(path, duplicates="keep")
     warnings = [str(x) for x in table.left_out]
-    fits = _fits(table, bootstrap, warnings)
+    advice = advise(table)
+    if advice.caution:
+        warnings.append(advice.caution)
+    chosen = bootstrap or Bootstrap(kind=advice.kind)
+    fits = _fits(table, chosen, warnings)
     front = frontier(table)
-    curves = _curves(front, bootstrap, warnings)
-    held = _try(lambda: roll_out(table), "held-out error", warnings) if fits else None
+    curves = _curves(front, replace(chosen, kind="row"), warnings)
+    held = _try(lambda: _held_out(table), "held-out error", warnings) if fits else None
     iso = _try(lambda: _isoflop(table), "isoFLOP curves", warnings)
     warnings += [f"isoFLOP: {x}" for x in (iso.notes if iso else ())]
-    warnings += convention_warnings(fits) + vague_warnings(fits)
     metrics = _try(lambda: read_metrics(path, "loss", "eval"), "curves", warnings)
+    warnings += metrics.damaged if metrics else ()
+    rows = metrics.rows if metrics else None
+    exponents = (
+        _try(lambda: _exponents(table, rows, fits, chosen), "exponents", warnings) or ()
+    )
+    warnings += [*convention_warnings(fits), *disagreements(exponents)]
+    warnings += vague_warnings(fits)
     return Study(
         name=path.resolve().name,
         doc=read_doc(path) if doc is None else doc,
         runs=read_runs(path),
         table=table,
-        metrics=metrics,
+        metrics=rows,
+        advice=advice,
         fits=fits,
         curves=curves,
         frontier=front,
-        held_out=held or (),
+        held_out=held or {},
+        profiles=_profiles(table, warnings) if fits else (),
         isoflop=iso,
+        exponents=exponents,
         warnings=tuple(dict.fromkeys(warnings)),
     )
 
@@ -128,14 +157,16 @@ def _fits(table: Table, bootstrap: Bootstrap, warnings: list[str]) -> dict[str, 
 
 
 def frontier(table: Table) -> Table:
-    """The runs that no run of equal or lower compute beats."""
+    """The runs that no run of about equal or lower compute beats.
+
+    Budgets that differ by less than 10 % are one nominal budget.
+    """
     c, loss = table.values("c"), table.values("loss")
-    order = np.lexsort((loss, c))
-    best = np.minimum.accumulate(loss[order])
-    keep = np.zeros(len(table), bool)
-    first = np.concatenate([[True], best[1:] < best[:-1]])
-    keep[order] = first
-    return table.keep(keep, "a run of equal or lower compute has a lower loss")
+    rivals = c[None, :] <= c[:, None] * (1 + BUDGET_TOLERANCE)
+    best = np.where(rivals, loss[None, :], np.inf).min(axis=1)
+    return table.keep(
+        loss <= best, "a run of about equal or lower compute has a lower loss"
+    )
 
 
 def _curves(front: Table, bootstrap: Bootstrap, warnings: list[str]) -> tuple[Fit, ...]:
@@ -154,41 +185,51 @@ def _curves(front: Table, bootstrap: Bootstrap, warnings: list[str]) -> tuple[Fi
 
 
 def _isoflop(table: Table) -> IsoFlop:
-    nominal = BUDGET_COLUMN in table.frame.columns
-    nominal = nominal and bool(table.frame[BUDGET_COLUMN].notna().all())
-    return isoflop(table, budget=BUDGET_COLUMN if nominal else None)
+    nominal = BUDGET_COLUMN if _has_nominal_budget(table) else None
+    return isoflop(table, budget=nominal)
 
 
-def convention_warnings(fits: dict[str, Fit]) -> list[str]:
-    """Say where the exponent a = β/(α+β) depends on how parameters are counted.
+def _held_out(table: Table) -> dict[str, tuple[HeldOut, ...]]:
+    """Errors of the main law and its rivals beyond the same cutoffs."""
+    at = cutoffs(table, get_law("chinchilla"))
+    return {name: roll_out(table, name, at=at or None) for name in RIVALS}
 
-    Two conventions differ when each value lies outside the other's interval.
-    """
+
+def _profiles(table: Table, warnings: list[str]) -> tuple[Profile, ...]:
+    parts = fit_parts(table, "chinchilla")
     found = []
-    names = list(fits)
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            a, b = fits[one].derived["a"], fits[other].derived["a"]
-            ia, ib = fits[one].intervals["a"], fits[other].intervals["a"]
-            if not (ia[0] <= b <= ia[1]) and not (ib[0] <= a <= ib[1]):
-                found.append(
-                    f"the exponent of N* depends on the convention: {a:.3f} with "
-                    f"{one}, {b:.3f} with {other}, more than their intervals"
-                )
-    return found
+    for name in parts.problem.law.parameter_names:
+
+        def one(constant: str = name) -> Profile:
+            return profile(parts.problem, parts.optimum, constant)
+
+        result = _try(one, f"profile of {name}", warnings)
+        if result is not None:
+            found.append(result)
+    return tuple(found)
 
 
-def vague_warnings(fits: dict[str, Fit]) -> list[str]:
-    """Say where the intervals are too wide for a conclusion."""
-    found = []
-    for name, fit in fits.items():
-        low, high = fit.intervals["a"]
-        if high - low > VAGUE:
-            found.append(
-                f"with {name} the exponent of N* is known only to lie between "
-                f"{low:.2f} and {high:.2f}: add runs before using it"
-            )
-    return found
+def _exponents(
+    table: Table,
+    metrics: pd.DataFrame | None,
+    fits: dict[str, Fit],
+    bootstrap: Bootstrap,
+) -> tuple[Exponent, ...]:
+    nominal = BUDGET_COLUMN if _has_nominal_budget(table) else None
+    known = tuple(k for k in CONVENTIONS if k in table.frame.columns)
+    return side_by_side(
+        table,
+        budget=nominal,
+        conventions=known or None,
+        curves=metrics,
+        fits=fits,
+        bootstrap=bootstrap,
+    )
+
+
+def _has_nominal_budget(table: Table) -> bool:
+    frame = table.frame
+    return BUDGET_COLUMN in frame.columns and bool(frame[BUDGET_COLUMN].notna().all())
 
 
 def read_doc(store: Path) -> str:

@@ -250,7 +250,7 @@ def _deduplicated(table: Table, duplicates: str) -> Table:
         return table.keep(~repeated, "a copy of an earlier row")
     raise AnalysisError(
         f"{_rows(repeated)} of {table.source} repeat earlier rows in every column; "
-        "remove them, or pass duplicates 'drop' or 'keep'"
+        "remove them, or say --duplicates drop or --duplicates keep"
     )
 
 
@@ -272,7 +272,7 @@ def _checked_role(table: Table, role: str) -> Table:
         example = series[text].iloc[0]
         raise AnalysisError(
             f"column {name!r} ({role}) has text in {_rows(text)}, e.g. {example!r}; "
-            "it must hold numbers"
+            "it must hold numbers: correct it, or name another column"
         )
     values = numbers.to_numpy()
     lost = ~np.isfinite(values)
@@ -282,13 +282,13 @@ def _checked_role(table: Table, role: str) -> Table:
     elif lost.any():
         raise AnalysisError(
             f"column {name!r} ({role}) is empty or infinite in {_rows(lost)}; "
-            f"fill it or leave the rows out with a filter"
+            "fill it, or leave the rows out with --where"
         )
     bad = values < 0 if role == "weight" else values <= 0
     if bad.any():
         raise AnalysisError(
             f"column {name!r} ({role}) is zero or negative in {_rows(bad)}; a scaling "
-            f"law needs positive values: correct them or leave the rows out"
+            "law needs positive values: correct them, or leave them out with --where"
         )
     if len(values) == 0:
         raise AnalysisError(f"no row of {table.source} has a finite {name!r}")

@@ -105,7 +105,7 @@ def fit_with_intervals(
     every = draws | derived_values(problem.law, draws)
     inside = inside_share(fitted.residuals, objective)
     tail = tail_of(units, bootstrap.kind, bootstrap.level, inside)
-    how = {"kind": bootstrap.kind, "units": units.count, "tail": tail}
+    how: dict[str, Any] = {"kind": bootstrap.kind, "units": units.count, "tail": tail}
     how |= {"replicas": bootstrap.replicas, "level": bootstrap.level}
     how |= {"seed": bootstrap.seed, "note": interval_note(problem.rows, inside)}
     recipe = replace(fitted.recipe, bootstrap=how)

@@ -1,12 +1,15 @@
 """Figures, one function each: data in, a matplotlib Figure out, no files touched.
 
 `runs` draws what was measured, `laws` a fit against its rows, `optimal` N* and D*;
-`style` holds the look that they share.
+`intervals` how sure it is, `exponents` the estimators side by side; `style` holds the
+look that they share.
 """
 
+from analysis.plots.exponents import exponent_comparison
 from analysis.plots.intervals import (
     bootstrap_pairs,
     profile_curve,
+    profiles,
     rollout_errors,
 )
 from analysis.plots.laws import law_in_one_variable, law_surface
@@ -15,12 +18,14 @@ from analysis.plots.runs import loss_against_compute, training_curves
 
 __all__ = [
     "bootstrap_pairs",
+    "exponent_comparison",
     "isoflop_curves",
     "law_in_one_variable",
     "law_surface",
     "loss_against_compute",
     "optimal_allocation",
     "profile_curve",
+    "profiles",
     "rollout_errors",
     "training_curves",
 ]

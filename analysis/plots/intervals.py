@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain, pairwise
+from typing import Literal
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots.style import AXIS, INK, LAW, MARKERS, SECOND, panels, styled, thin
+from analysis.errors import AnalysisError
+from analysis.plots.style import (
+    AXIS,
+    GREY,
+    INK,
+    LAW,
+    MARKERS,
+    SECOND,
+    log_axis,
+    panels,
+    styled,
+    thin,
+)
+from analysis.profile import Profile
 from analysis.records import Fit
 from analysis.rollout import HeldOut
+
+AXES: tuple[Literal["x", "y"], ...] = ("x", "y")
 
 
 @styled
@@ -41,32 +59,78 @@ def profile_curve(
 
 
 @styled
-def bootstrap_pairs(fit: Fit) -> Figure:
-    """Scatter of the bootstrap draws of each constant against the next one.
+def profiles(found: Sequence[Profile]) -> Figure:
+    """One panel per constant: the rise of the objective when it is held.
 
-    Raises ValueError when the fit has no replicas.
+    The solid stretch is the interval; values in natural units (E in nats).
     """
-    if not fit.replicas:
-        raise ValueError("the fit has no bootstrap replicas")
-    names = list(fit.replicas)
-    figure, axes = panels(len(names) - 1, width=3.0, height=2.9)
-    for ax, one, other in zip(axes, names[:-1], names[1:], strict=True):
-        x, y = np.array(fit.replicas[one]), np.array(fit.replicas[other])
-        pick = thin(len(x), 400)
-        ax.plot(x[pick], y[pick], ".", color=SECOND, ms=2.5, alpha=0.5)
-        ax.plot(
-            fit.constants[one], fit.constants[other], "+", color=INK, ms=10, mew=1.6
-        )
-        for axis, values in (("x", x), ("y", y)):
-            if values.min() > 0 and values.max() / values.min() > 10:
-                ax.set(**{f"{axis}scale": "log"})
-        ax.set(xlabel=one, ylabel=other)
-    axes[0].set_title(f"{len(x)} bootstrap draws; +: fit")
+    figure, axes = panels(len(found), width=3.3, height=2.7, columns=3)
+    for ax, one in zip(axes, found, strict=True):
+        _profile(ax, one)
+    for ax in axes[::3]:
+        ax.set_ylabel("rise of the objective (%)")
     return figure
 
 
+def _profile(ax: Axes, one: Profile) -> None:
+    least = float(one.objective.min())
+    rise = 100 * (one.objective / least - 1)
+    level = 100 * (one.threshold / least - 1)
+    inside = rise <= 1.001 * level
+    ax.plot(one.values, rise, color=GREY, lw=1.0, ls=":")
+    ax.plot(one.values[inside], rise[inside], color=LAW, lw=2.0)
+    ax.axhline(level, color=INK, lw=0.8, ls="--")
+    ax.set_ylim(-0.05 * level, 3 * level)
+    shown = one.values[rise <= 3 * level]
+    ax.set_xlim(shown.min(), shown.max())
+    if shown.min() > 0 and shown.max() / shown.min() > 10:
+        log_axis(ax, "x", shown)
+    low, high = (f"{x:.3g}" if np.isfinite(x) else "∞" for x in one.interval)
+    low = "−∞" if low == "∞" else low
+    unit = " (nats)" if one.name == "E" else ""
+    ax.set(xlabel=f"{one.name}{unit}", title=f"{one.name}: {low} to {high}")
+
+
 @styled
-def rollout_errors(held_out: dict[str, Sequence[HeldOut]]) -> Figure:
+def bootstrap_pairs(
+    fit: Fit, pairs: Sequence[tuple[str, str]] | None = None, most: int = 250
+) -> Figure:
+    """Scatter of the bootstrap draws of pairs of constants, in natural units.
+
+    Args:
+        fit: with replicas.
+        pairs: names of constants; each with the next one when None.
+        most: draws shown in a panel.
+
+    Raises:
+        AnalysisError: the fit has no replicas.
+    """
+    if not fit.replicas:
+        raise AnalysisError("the fit has no bootstrap replicas: nothing to scatter")
+    names = list(fit.replicas)
+    pairs = pairs or tuple(pairwise(names))
+    figure, axes = panels(len(pairs), width=2.9, height=2.8)
+    for ax, (one, other) in zip(axes, pairs, strict=True):
+        x, y = np.array(fit.replicas[one]), np.array(fit.replicas[other])
+        pick = thin(len(x), most)
+        ax.plot(x[pick], y[pick], ".", color=SECOND, ms=3, alpha=0.5, mew=0)
+        at = fit.constants[one], fit.constants[other]
+        ax.plot(*at, "+", color=INK, ms=12, mew=1.8)
+        for axis, values in zip(AXES, (x, y), strict=True):
+            if values.min() > 0 and values.max() / values.min() > 10:
+                log_axis(ax, axis, values)
+        ax.set(xlabel=_named(one), ylabel=_named(other))
+    how = fit.recipe.bootstrap
+    axes[0].set_title(f"{len(x)} draws of {how['units']} {how['kind']}s; +: fit")
+    return figure
+
+
+def _named(constant: str) -> str:
+    return f"{constant} (nats)" if constant == "E" else constant
+
+
+@styled
+def rollout_errors(held_out: Mapping[str, Sequence[HeldOut]]) -> Figure:
     """Prediction error above a compute cutoff against that cutoff, one line per law.
 
     Args:
@@ -78,8 +142,11 @@ def rollout_errors(held_out: dict[str, Sequence[HeldOut]]) -> Figure:
         colour, marker = colours[i % len(colours)], MARKERS[i % len(MARKERS)]
         cut = [h.cutoff for h in found]
         error = [100 * h.rms_log_error for h in found]
-        ax.plot(cut, error, label=name, color=colour, marker=marker)
-    ax.set(xscale="log", yscale="log", xlabel=f"fitted up to {AXIS['c']}")
+        style = ("-", "--", "-.", ":")[i % 4]
+        ax.plot(cut, error, style, label=name, color=colour, marker=marker)
+    log_axis(ax, "x", np.array([h.cutoff for h in chain(*held_out.values())]))
+    ax.set_xlabel(f"fitted up to {AXIS['c']}")
+    ax.set_ylim(bottom=0)
     ax.set_ylabel("rms error of ln loss above the cutoff (%)")
     ax.set_title("Prediction beyond the fitted budgets")
     ax.legend()

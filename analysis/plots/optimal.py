@@ -14,6 +14,7 @@ from analysis.approaches import IsoFlop, Parabola
 from analysis.plots.style import (
     AXIS,
     BAND,
+    GREY,
     INK,
     LAW,
     SECOND,
@@ -86,7 +87,7 @@ def optimal_allocation(
         isoflop: parabola minima.
         published: frontiers of other papers, for comparison.
     """
-    figure, axes = panels(2, width=4.8)
+    figure, axes = panels(2, width=4.8, height=4.3)
     low, high = compute_range
     compute = np.geomspace(low, 10 * high, 60)
     measured = compute <= high
@@ -103,9 +104,18 @@ def optimal_allocation(
             ax.plot(compute, values, style, color=INK, lw=0.9, label=entry.name)
         ax.set(xscale="log", yscale="log")
         ax.set(xlabel=AXIS["c"], ylabel=f"optimal {AXIS[role]}")
-        ax.axvline(high, color="#777777", lw=0.6, ls="--")
-        ax.legend(loc="upper left")
+        ax.axvline(high, color=GREY, lw=0.6, ls="--")
+    if isoflop is not None:
+        _exponent_titles(axes, isoflop)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
+
+
+def _exponent_titles(axes: Sequence[Axes], isoflop: IsoFlop) -> None:
+    for ax, line in zip(axes, (isoflop.n_star, isoflop.d_star), strict=True):
+        if line is not None:
+            ax.set_title(f"isoFLOP minima: exponent {line.exponent:.2f}")
 
 
 def _law(
@@ -127,5 +137,5 @@ def _minima(axes: Sequence[Axes], isoflop: IsoFlop, compute: np.ndarray) -> None
     for ax, (values, line) in zip(axes, series, strict=True):
         ax.plot(at, values, "*", ms=9, mfc="white", mec=SECOND, label="isoFLOP minima")
         if line is not None:
-            label = f"isoFLOP: exponent {line.exponent:.2f}"
+            label = "power law through them"
             ax.plot(compute, line.at(compute), color=SECOND, lw=1, ls="--", label=label)

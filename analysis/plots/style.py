@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    NullFormatter,
+    StrMethodFormatter,
+)
 
 INK = "#111111"
 LAW = "#C44E00"  # the fitted law: vermilion, dark enough to print
@@ -66,12 +71,16 @@ def styled(function: F) -> F:
 
 
 def panels(
-    columns: int = 1, *, width: float = 5.6, height: float = 3.9
+    count: int = 1, *, width: float = 5.6, height: float = 3.9, columns: int = 4
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with panels side by side; sizes in inches, width per panel."""
-    figure = Figure(figsize=(width * columns, height))
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    return figure, list(axes)
+    """A figure with panels, filled row by row; sizes in inches of one panel."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width * columns, height * rows))
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in axes[count:]:
+        spare.set_axis_off()
+    return figure, axes[:count]
 
 
 class Shades:
@@ -101,6 +110,21 @@ class Shades:
         bar = figure.colorbar(mappable, ax=ax, pad=0.02, aspect=30)
         bar.set_label(label)
         bar.outline.set_linewidth(0.4)
+
+
+def log_axis(ax: Axes, which: Literal["x", "y"], values: np.ndarray) -> None:
+    """A logarithmic axis; over less than two decades with plain numbers at 1, 2, 5."""
+    ax.set(**{f"{which}scale": "log"})
+    if values.max() / values.min() < 100:
+        axis = ax.xaxis if which == "x" else ax.yaxis
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda v, _: power_of_ten_or_plain(v)))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def power_of_ten_or_plain(value: float) -> str:
+    """0.5, 20 or 2×10¹¹: whichever is short."""
+    return f"{value:g}" if 1e-3 <= value < 1e4 else power_of_ten(value)
 
 
 def log_loss_axis(ax: Axes) -> None:

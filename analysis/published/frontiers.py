@@ -6,7 +6,7 @@ import numpy as np
 
 from analysis.plots.optimal import PublishedFrontier
 
-PF_DAY = 8.64e19  # FLOPs
+PF_DAY = 1e15 * 24 * 3600  # FLOPs
 
 
 def _hoffmann_n(c: np.ndarray) -> np.ndarray:
@@ -17,8 +17,16 @@ def _hoffmann_n(c: np.ndarray) -> np.ndarray:
 
 
 def _kaplan_n(c: np.ndarray) -> np.ndarray:
-    """N* = 1.3e9 C^0.73, C in PF-days, non-embedding parameters (sec. 6, app. A)."""
+    """N_opt = 1.3e9 C^0.73, C in PF-days, N without embeddings (app. A, table 6).
+
+    Their C is C_min, the compute at a small batch; other counts are taken as they are.
+    """
     return np.asarray(1.3e9 * (c / PF_DAY) ** 0.73)
+
+
+def _kaplan_d(c: np.ndarray) -> np.ndarray:
+    """D_opt = 2e10 C^0.27 tokens, one epoch, C in PF-days (app. A, table 6)."""
+    return np.asarray(2e10 * (c / PF_DAY) ** 0.27)
 
 
 HOFFMANN_2022 = PublishedFrontier(
@@ -28,7 +36,7 @@ HOFFMANN_2022 = PublishedFrontier(
 )
 
 KAPLAN_2020 = PublishedFrontier(
-    name="Kaplan et al. 2020",
+    name="Kaplan et al. 2020, table 6",
     n_star=_kaplan_n,
-    d_star=lambda c: c / (6 * _kaplan_n(c)),
+    d_star=_kaplan_d,
 )

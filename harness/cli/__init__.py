@@ -12,7 +12,7 @@ import sys
 import typer
 
 from analysis.errors import AnalysisError
-from harness.cli import fits, sweeps, workers
+from harness.cli import fits, studies, sweeps, workers
 from harness.cli.stopping import INTERRUPTED, STOPPER
 from harness.errors import HarnessError, Interrupted
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 sweeps.register(app)
 workers.register(app)
 fits.register(app)
+studies.register(app)
 
 
 def main() -> None:

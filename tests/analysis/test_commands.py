@@ -14,12 +14,14 @@ from analysis.records import Fit
 from tests.analysis import synthetic
 
 fits = pytest.importorskip("harness.cli.fits")
+studies = pytest.importorskip("harness.cli.studies")
 
 
 @pytest.fixture(scope="module")
 def app() -> typer.Typer:
     app = typer.Typer()
     fits.register(app)
+    studies.register(app)
     return app
 
 

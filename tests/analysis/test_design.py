@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.compare import compare, suitable_laws
 from analysis.design import Candidate, Target, suggest, target_gradient
+from analysis.envelope import envelope, usable_points
 from analysis.errors import AnalysisError
-from analysis.estimators import disagreements, side_by_side
+from analysis.estimators import Exponent, disagreements, side_by_side
 from analysis.fit import fit_parts
 from analysis.laws import get_law
 from analysis.problem import Objective, prepare
 from analysis.profile import profile, profile_objective
 from analysis.resampling import Bootstrap
-from analysis.table import read_table
+from analysis.table import read_metrics, read_table, table_from_frame
 from analysis.uncertainty import fit_with_intervals, optimum_at
 from tests.analysis import synthetic
 from tests.analysis.stores import write_store
@@ -73,6 +77,69 @@ def test_estimators_side_by_side_find_the_exponent(tmp_path) -> None:
             assert row.value == pytest.approx(truth, abs=0.06)
     notes = disagreements(rows)
     assert any("n_matmul" in x and "n_total" in x for x in notes)
+    assert all("do not overlap" in x for x in notes)
+
+
+def exponent(approach: str, convention: str, low: float, high: float) -> Exponent:
+    return Exponent(
+        approach=approach,
+        convention=convention,
+        value=(low + high) / 2,
+        interval=(low, high),
+        note="",
+    )
+
+
+def test_estimators_disagree_when_their_intervals_do_not_overlap() -> None:
+    one = exponent("3 parametric", "n_matmul", 0.40, 0.50)
+    touching = exponent("1 envelope", "n_matmul", 0.49, 0.80)
+    apart = exponent("2 isoFLOP, Akima", "n_matmul", 0.51, 0.60)
+    elsewhere = exponent("2 isoFLOP, Akima", "n_total", 0.10, 0.20)
+    assert disagreements((one, touching)) == ()  # either value is outside the other's
+    (note,) = disagreements((one, apart))
+    assert "0.450 [0.400, 0.500]" in note
+    assert disagreements((one, elsewhere)) == ()  # they differ in both
+
+
+def test_the_envelope_of_training_curves_has_the_exponent_of_the_law() -> None:
+    """Exact curves of Hoffmann's law, compared before any cooldown: a = 0.452."""
+    n = np.geomspace(1e6, 1e10, 17)
+    runs = pd.DataFrame({"n": n, "d": 5e12 / n**0.5, "run": np.arange(17)})
+    runs["c"] = 6 * runs["n"] * runs["d"]
+    runs["loss"] = synthetic.chinchilla_loss(runs["n"], runs["d"])
+    share = np.geomspace(1e-4, 1, 200)
+    curves = pd.concat(
+        pd.DataFrame(
+            {
+                "run_id": r.run,
+                "step": np.arange(200),
+                "flops": r.c * share,
+                "value": synthetic.chinchilla_loss(r.n, r.d * share),
+            }
+        )
+        for r in runs.itertuples()
+    )
+    roles = {k: k for k in ("n", "d", "c", "loss", "run")}
+    table = table_from_frame(runs, **roles)
+    found = envelope(table, curves, FEW)
+    assert found.exponent == pytest.approx(0.28 / 0.62, abs=0.03)
+    assert found.interval[0] < 0.28 / 0.62 < found.interval[1]
+    assert "not annealed" in found.note
+    assert "ends of runs only" in envelope(table, None, FEW).note
+
+
+def test_points_after_the_start_of_a_cooldown_are_not_compared(tmp_path) -> None:
+    store = write_store(tmp_path / "toy", budgets=3, sizes=4)
+    table = read_table(store)
+    frame = table.frame.assign(**{"optim.schedule": "wsd", "optim.cooldown": 0.2})
+    table = replace(table, frame=frame)
+    curves = read_metrics(store, "loss", "eval").rows
+    points, note = usable_points(table, curves)
+    steps = dict(zip(frame["run_id"], frame["steps"], strict=True))
+    last = points.groupby("run_id")["step"].max()
+    assert all(step <= 0.8 * steps[run] for run, step in last.items())
+    assert 0 < len(points) < len(curves)
+    assert "before their cooldown" in note
 
 
 def test_the_gradient_of_a_target_predicts_its_change() -> None:

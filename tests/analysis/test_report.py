@@ -33,6 +33,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_report_holds_page_figures_and_fits(reported: Path) -> None:
     names = ("loss_compute", "isoflop", "law", "optimal", "training")
+    names += ("rollout", "exponents", "profiles", "bootstrap")
     for name in names:
         png, svg = (reported / "report" / f"{name}.{k}" for k in ("png", "svg"))
         assert png.stat().st_size > 10_000
@@ -93,7 +94,7 @@ def test_a_store_whose_runs_all_diverged_says_so(tmp_path: Path) -> None:
 
 def test_each_figure_is_a_figure_with_units(reported: Path) -> None:
     table = read_table(reported)
-    metrics = read_metrics(reported, "loss", "eval")
+    metrics = read_metrics(reported, "loss", "eval").rows
     fit = fit_with_intervals(table, bootstrap=FEW)
     curves = isoflop(table, budget="grid.compute")
     made = [
@@ -107,6 +108,24 @@ def test_each_figure_is_a_figure_with_units(reported: Path) -> None:
         assert isinstance(figure, Figure)
         labels = " ".join(a.get_xlabel() + a.get_ylabel() for a in figure.axes)
         assert "tokens" in labels or "FLOPs" in labels or "parameters" in labels
+
+
+def test_one_damaged_metrics_file_hides_its_own_curve_only(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "toy", budgets=3, sizes=4)
+    whole = read_metrics(store, "loss", "eval")
+    first, second, *_ = sorted((store / "metrics").glob("*.parquet"))
+    first.write_bytes(b"")
+    second.write_bytes(second.read_bytes()[:200])
+    rest = read_metrics(store, "loss", "eval")
+    assert whole.damaged == ()
+    lost = set(whole.rows["run_id"]) - set(rest.rows["run_id"])
+    assert lost == {first.stem, second.stem}
+    assert [x.split()[0] for x in rest.damaged] == [
+        f"metrics/{p.name}" for p in (first, second)
+    ]
+    page = write_report(store, bootstrap=FEW).read_text()
+    assert f"metrics/{first.name} is damaged" in page
+    assert 'src="training.svg"' in page
 
 
 def test_rolling_out_the_true_law_predicts_within_the_noise() -> None:

@@ -1,0 +1,205 @@
+"""Commands that judge and plan: report, compare, approaches, suggest, reproduce."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli.options import AsJson, Column, Duplicates, TableFile, Where
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to the command line."""
+    for command in (report, compare, approaches, suggest, reproduce):
+        app.command()(command)
+
+
+def report(
+    store: Annotated[Path, typer.Argument(help="Results folder.")],
+    bootstrap: Annotated[int, typer.Option(help="Replicas of the intervals.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a results folder and write its report and fits.json."""
+    from analysis.report import write_report
+    from analysis.resampling import Bootstrap, advise
+    from analysis.table import read_table
+
+    rows = read_table(store, duplicates="keep")
+    how = Bootstrap(kind=advise(rows).kind, replicas=bootstrap)
+    path = write_report(store, bootstrap=how)
+    if as_json:
+        files = {"report": str(path), "fits": str(store / "fits.json")}
+        typer.echo(json.dumps(files, indent=1))
+    else:
+        typer.echo(f"report: {path}")
+
+
+def compare(
+    table: TableFile,
+    law: Annotated[
+        list[str] | None, typer.Option(help="A law; all suitable ones when left out.")
+    ] = None,
+    n: Column = None,
+    d: Column = None,
+    c: Column = None,
+    loss: Column = None,
+    x: Column = None,
+    where: Where = None,
+    duplicates: Duplicates = "error",
+    bootstrap: Annotated[int, typer.Option(help="Replicas of the intervals.")] = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Rank laws by how well they predict budgets beyond those they are fitted to."""
+    from analysis.compare import compare as rank
+    from analysis.resampling import Bootstrap
+    from analysis.table import read_table
+
+    rows = read_table(
+        table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss, x=x
+    )
+    standings = rank(rows, tuple(law or ()), bootstrap=Bootstrap(replicas=bootstrap))
+    if as_json:
+        typer.echo(json.dumps([s.to_json() for s in standings], indent=1))
+        return
+    for s in standings:
+        error = f"{100 * s.error:.3g} %" if math.isfinite(s.error) else "none"
+        typer.echo(f"{s.law:18} rms error beyond the cutoffs {error}   {s.why_not}")
+
+
+def approaches(
+    table: TableFile,
+    n: Column = None,
+    d: Column = None,
+    c: Column = None,
+    loss: Column = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Column of the nominal compute budget.")
+    ] = None,
+    convention: Annotated[
+        list[str] | None, typer.Option(help="A column that counts parameters.")
+    ] = None,
+    where: Where = None,
+    duplicates: Duplicates = "error",
+    bootstrap: Annotated[int, typer.Option(help="Replicas of the intervals.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Exponent of N* against C by each estimator under each counting convention."""
+    from dataclasses import asdict
+
+    from analysis.estimators import disagreements, side_by_side
+    from analysis.resampling import Bootstrap, advise
+    from analysis.table import CONVENTIONS, read_metrics, read_table
+
+    rows = read_table(
+        table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
+    )
+    if budget is None and "grid.compute" in rows.frame.columns:
+        budget = "grid.compute"
+    known = tuple(k for k in CONVENTIONS if table.is_dir() and k in rows.frame.columns)
+    curves = None
+    if table.is_dir() and (table / "metrics").is_dir():
+        read = read_metrics(table, "loss", "eval")
+        curves = read.rows
+        for sentence in read.damaged:
+            typer.echo(f"WARNING {sentence}", err=True)
+    found = side_by_side(
+        rows,
+        budget=budget,
+        conventions=tuple(convention or ()) or known or None,
+        curves=curves,
+        bootstrap=Bootstrap(kind=advise(rows).kind, replicas=bootstrap),
+    )
+    notes = disagreements(found)
+    if as_json:
+        plain = [{k: _plain(v) for k, v in asdict(e).items()} for e in found]
+        typer.echo(json.dumps({"exponents": plain, "notes": notes}, indent=1))
+        return
+    for e in found:
+        low, high = e.interval
+        value = f"{e.value:.3f} [{low:.3f}, {high:.3f}]" if e.found else "none"
+        typer.echo(f"{e.approach:20} {e.convention:12} {value:24} {e.note}")
+    for note in notes:
+        typer.echo(f"WARNING {note}")
+
+
+def _plain(value: Any) -> Any:
+    """JSON values; numbers that are not known become null."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def suggest(
+    table: TableFile,
+    budget: Annotated[float, typer.Option(help="FLOPs to spend on new runs.")],
+    target: Annotated[str, typer.Option(help="loss, n_star or a.")] = "loss",
+    at: Annotated[
+        float | None, typer.Option(help="C of the target; 10 times the largest budget.")
+    ] = None,
+    law: Annotated[str, typer.Option(help="A law in n and d.")] = "chinchilla",
+    runs: Annotated[int, typer.Option(help="Greatest number of new runs.")] = 40,
+    n: Column = None,
+    d: Column = None,
+    c: Column = None,
+    loss: Column = None,
+    where: Where = None,
+    duplicates: Duplicates = "error",
+    as_json: AsJson = False,
+) -> None:
+    """Which runs to add, to know the target best for the compute spent."""
+    from dataclasses import asdict
+
+    from analysis.design import Target
+    from analysis.design import suggest as choose
+    from analysis.table import read_table
+
+    rows = read_table(
+        table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
+    )
+    compute = 10 * float(rows.values("c").max()) if at is None else at
+    goal = Target(kind=target, compute=compute)  # type: ignore[arg-type]
+    found = choose(rows, budget=budget, target=goal, law=law, most_runs=runs)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=1))
+        return
+    typer.echo(f"{'parameters':>12} {'tokens':>12} {'FLOPs':>12}")
+    for run in found.runs:
+        typer.echo(f"{run.n:12.4g} {run.d:12.4g} {run.price:12.4g}")
+    typer.echo(
+        f"spends {found.spent:.3g} FLOPs; standard error of {target} at C = "
+        f"{compute:.3g}: {found.error_before:.3g} now, {found.error_after:.3g} after"
+    )
+    for note in found.notes:
+        typer.echo(f"WARNING {note}")
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="A reproduction, or all.")] = "all",
+    report: Annotated[
+        Path | None, typer.Option(help="Write the figures into this folder.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring published numbers out again; exit code 1 when one is missed."""
+    from analysis.published import all_reproductions, get_reproduction
+    from analysis.published.show import attempt, write_figures
+
+    chosen = all_reproductions() if name == "all" else (get_reproduction(name),)
+    found = []
+    for one in chosen:
+        attempted = attempt(one)
+        found.append(attempted)
+        if not as_json:
+            typer.echo(str(attempted))
+        if report is not None:
+            write_figures(attempted, report)
+    if as_json:
+        typer.echo(json.dumps([a.to_json() for a in found], indent=1))
+    if any(a.missed for a in found):
+        raise typer.Exit(1)
