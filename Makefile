@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test format clean
+.PHONY: demo test format clean bench-fit bench-coverage
 demo: $(READY)
 	$(BIN)/harness run quickstart --out results/demo
 
@@ -13,6 +13,16 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
+
+# Figures are only worth recording on a machine that does nothing else.
+RECORD := tests/benchmarks/results
+bench-fit: $(READY)
+	$(BIN)/python -m tests.benchmarks.fit speed > $(RECORD)/fit-speed.txt
+	$(BIN)/python -m tests.benchmarks.fit vision > $(RECORD)/fit-vision.txt
+	$(BIN)/python -m tests.benchmarks.fit suggest > $(RECORD)/fit-suggest.txt
+
+bench-coverage: $(READY)
+	$(BIN)/python -m tests.benchmarks.coverage > $(RECORD)/coverage.txt
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

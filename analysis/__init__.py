@@ -23,7 +23,8 @@ A results folder needs no column names; other conventions are columns of it::
 
 `harness laws` or `all_laws()` lists the forms; `get_law("additive:n,d,width")` makes
 one over any columns, `register(Law(…))` adds one's own, `fix(law, alpha=0.34)` holds
-constants. Bootstraps go by row, run, group or seed: `Bootstrap(kind="run")`.
+constants. Bootstraps go by row, run, trunk, group or seed: `Bootstrap(kind="run")`;
+`advise(table)` says which one suits, and why.
 
 Predict and allocate::
 

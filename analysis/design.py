@@ -107,6 +107,9 @@ def candidate_grid(
 ) -> tuple[Candidate, ...]:
     """Sizes and token counts up to four times the table's, that the budget can pay.
 
+    Tokens per parameter stay in the table's range, and no run is cheaper than its
+    cheapest: far outside, a gain would rest on the law's form alone.
+
     Args:
         table: the runs made so far.
         budget: FLOPs to spend.
@@ -118,7 +121,13 @@ def candidate_grid(
     tokens = np.geomspace(d.min(), 4 * d.max(), points)
     grid = ((float(a), float(b)) for a in sizes for b in tokens)
     runs = (Candidate(n=a, d=b, price=flops_per_nd * a * b) for a, b in grid)
-    return tuple(r for r in runs if r.price <= budget)
+    ratio, cheapest = d / n, flops_per_nd * float((n * d).min())
+    least, most = 0.99 * ratio.min(), 1.01 * ratio.max()
+    return tuple(
+        r
+        for r in runs
+        if 0.99 * cheapest <= r.price <= budget and least <= r.d / r.n <= most
+    )
 
 
 def suggest(

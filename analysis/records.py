@@ -181,7 +181,7 @@ def format_fit(fit: Fit) -> str:
         f" norm {d.gradient_norm:.2g}; condition number {d.condition_number:.3g}",
         "  columns: " + ", ".join(f"{k} = {v}" for k, v in r.columns.items()),
     ]
-    lines += [f"  intervals: {x}" for x in interval_lines(fit)]
+    lines += [f"  {x}" for x in interval_lines(fit)]
     lines += [f"  {x}" for x in r.left_out]
     lines += [f"  WARNING {x}" for x in d.notes]
     return "\n".join(lines)
@@ -192,8 +192,8 @@ def interval_lines(fit: Fit) -> list[str]:
     how = fit.recipe.bootstrap
     if not how:
         return []
-    drawn = f"{how['replicas']} draws of {how['units']} {how['kind']}s"
-    return [x for x in (drawn, how.get("note", "")) if x]
+    drawn = f"intervals from {how['replicas']} draws of {how['units']} {how['kind']}s"
+    return [x for x in (drawn, how.get("note")) if x]
 
 
 def dump_json(value: Any) -> str:

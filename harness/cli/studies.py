@@ -153,6 +153,7 @@ def suggest(
     as_json: AsJson = False,
 ) -> None:
     """Which runs to add, to know the target best for the compute spent."""
+    from collections import Counter
     from dataclasses import asdict
 
     from analysis.design import Target
@@ -168,9 +169,10 @@ def suggest(
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=1))
         return
-    typer.echo(f"{'parameters':>12} {'tokens':>12} {'FLOPs':>12}")
-    for run in found.runs:
-        typer.echo(f"{run.n:12.4g} {run.d:12.4g} {run.price:12.4g}")
+    typer.echo(f"{'runs':>4} {'parameters':>12} {'tokens':>12} {'FLOPs each':>12}")
+    times = Counter(found.runs)
+    for run in sorted(times, key=lambda r: r.price):
+        typer.echo(f"{times[run]:4} {run.n:12.4g} {run.d:12.4g} {run.price:12.4g}")
     typer.echo(
         f"spends {found.spent:.3g} FLOPs; standard error of {target} at C = "
         f"{compute:.3g}: {found.error_before:.3g} now, {found.error_after:.3g} after"

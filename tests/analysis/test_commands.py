@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -118,3 +121,61 @@ def test_compare_ranks_the_named_laws(app: typer.Typer, csv: Path) -> None:
     found = json.loads(CliRunner().invoke(app, [*arguments, *laws]).output)
     assert [s["law"] for s in found] == ["chinchilla", "tied"]
     assert found[0]["error"] < found[1]["error"]
+
+
+BAD = {
+    "missing": (lambda f: f.drop(columns="loss"), "no column is named for 'loss'"),
+    "negative": (lambda f: f.assign(n=f["n"].where(f.index != 3, -5.0)), "in row 4"),
+    "twice": (lambda f: pd.concat([f, f.head(2)]), "--duplicates drop"),
+    "few": (lambda f: f.iloc[::21], "4 usable rows|no estimator"),
+    "equal": (lambda f: f.assign(d=1e9), "'d' .* is 1e\\+09 in every row"),
+    "text": (
+        lambda f: f.astype(object).replace({"loss": {f["loss"][2]: "?"}}),
+        "row 3",
+    ),
+    "empty": (lambda f: f.head(0), "has no rows"),
+}
+COMMANDS = {
+    "fit": ("--json", "out.json"),
+    "compare": (),
+    "approaches": (),
+    "suggest": ("--budget", "1e22"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_table_ends_every_command_in_one_line(
+    app: typer.Typer, tmp_path: Path, monkeypatch, command: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spoil, message = BAD[name]
+    spoil(synthetic.frame(noise=0.005)).to_csv("t.csv", index=False)
+    done = CliRunner().invoke(app, [command, "t.csv", *COMMANDS[command]])
+    assert isinstance(done.exception, AnalysisError), done.output
+    assert re.search(message, str(done.exception))
+    assert "\n" not in str(done.exception)
+    assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_a_record_is_not_begun_where_it_cannot_be_written(
+    app: typer.Typer, csv: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "none" / "fit.json"
+    command = ["fit", str(csv), "--n", "N", "--d", "D", "--json", str(target)]
+    done = CliRunner().invoke(app, command)
+    assert "there is no folder" in str(done.exception)
+
+
+def test_the_bootstrap_is_named_and_can_be_chosen(
+    app: typer.Typer, tmp_path: Path
+) -> None:
+    """Three seeds of each configuration: they are drawn, unless rows are asked for."""
+    frame = pd.concat([synthetic.frame(0.005, s, sizes=4, budgets=4) for s in range(3)])
+    frame.assign(s=np.repeat(range(3), 16)).to_csv(tmp_path / "t.csv", index=False)
+    base = ["fit", str(tmp_path / "t.csv"), "--column", "seed=s", "--bootstrap", "20"]
+    output = CliRunner().invoke(app, base).output
+    assert "draws of 48 seeds" in output
+    output = CliRunner().invoke(app, [*base, "--by", "row"]).output
+    assert "draws of 48 rows" in output
+    assert "advised is --by seed" in output

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.resampling import Bootstrap, resampled_weights
+from analysis.resampling import (
+    Bootstrap,
+    advise,
+    effective_units,
+    percentiles,
+    resampled_weights,
+)
+from analysis.table import table_from_frame
 from analysis.uncertainty import fit_with_intervals, optimum_at, predict
 from tests.analysis import synthetic
 from tests.analysis.synthetic import TRUTH
@@ -62,3 +70,46 @@ def test_bad_bootstraps_are_refused() -> None:
         Bootstrap(kind="column")
     with pytest.raises(AnalysisError, match="at least 2 units"):
         resampled_weights(np.zeros(5), 10, np.random.default_rng(0))
+
+
+def spec_frame(sizes: int, lengths: int, seeds: int = 1) -> pd.DataFrame:
+    """Runs of a results folder: sizes by lengths by seeds."""
+    rows = [
+        {"n": 10.0**i, "d": 10.0**j, "loss": 2.0, "model.width": i, "steps": j}
+        | {"optim.lr": 1e-3, "seed_init": s, "seed_order": s, "seed_data": 0}
+        for i in range(sizes)
+        for j in range(lengths)
+        for s in range(seeds)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind", "caution"),
+    [
+        (spec_frame(12, 3), "trunk", ""),
+        (spec_frame(5, 4), "row", "5 trunks"),
+        (spec_frame(12, 1), "row", ""),
+        (spec_frame(4, 3, seeds=3), "seed", ""),
+    ],
+)
+def test_the_advised_bootstrap_follows_what_the_rows_share(
+    frame: pd.DataFrame, kind: str, caution: str
+) -> None:
+    table = table_from_frame(frame, n="n", d="d", loss="loss", duplicates="keep")
+    advice = advise(table)
+    assert advice.kind == kind
+    assert caution in advice.caution
+    assert bool(advice.caution) == bool(caution)
+
+
+def test_unequal_trunks_count_for_fewer() -> None:
+    """Kish: one unit of 9 rows and nine of 1 are worth 18² / (81 + 9) = 3.6."""
+    labels = np.array([0] * 9 + list(range(1, 10)))
+    assert effective_units(labels) == pytest.approx(3.6)
+
+
+def test_percentiles_of_few_draws_reach_as_far_as_they_should() -> None:
+    """Of 39 draws the ends of a 95 % interval are the least and the greatest."""
+    low, high = percentiles(np.arange(39.0), 0.025)
+    assert (low, high) == (0.0, 38.0)

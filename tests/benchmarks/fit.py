@@ -1,21 +1,22 @@
-"""How fast fits are, beside scipy on the same 240 rows; run it on a quiet machine.
+"""How fast and how good fits are, beside scipy on the same 240 rows.
 
-    python tests/benchmarks/fit.py [--suggest]
+    make bench-fit      # every part, into tests/benchmarks/results/fit-*.txt
+    python -m tests.benchmarks.fit speed|vision|suggest
 
-Prints seconds and ratios. scipy's bootstraps are timed on a part of the replicas and
-scaled up; each refit starts at the published constants of Hoffmann et al. 2022.
+Run it on a quiet machine. scipy's bootstraps are timed on a part of the replicas and
+scaled up; each refit starts at the published constants of Hoffmann et al. 2022. Ratios
+come from one run.
+
+Chosen over optimistix 0.1.0 by `tests/benchmarks/results/optimistix.txt`.
 """
 
 from __future__ import annotations
 
-import os
-import platform
 import resource
 import sys
 import time
 from collections.abc import Callable
 
-import jax
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
@@ -24,6 +25,7 @@ from analysis.design import Target, suggest
 from analysis.fit import Search, find_optimum, minimise
 from analysis.laws import get_law
 from analysis.problem import HOFFMANN, Objective, prepare
+from analysis.published.base import get_reproduction
 from analysis.published.chinchilla import (
     HOFFMANN_CONSTANTS,
     bootstrap_constants,
@@ -33,6 +35,7 @@ from analysis.published.chinchilla import (
 from analysis.resampling import Bootstrap, resampled_weights
 from analysis.table import Table, table_from_frame
 from analysis.uncertainty import fit_with_intervals, optimum_at
+from tests.benchmarks.machine import machine
 
 DELTA = 1e-3
 FIVE_LAWS = ("chinchilla", "tied", "kaplan", "overtrained", "additive:n,d")
@@ -108,8 +111,12 @@ def fits() -> None:
         f"scipy BFGS, analytic gradient: {analytic:.0f} s, {analytic / ours:.0f} times"
     )
     print(f"scipy BFGS, differences: {numerical:.0f} s, {numerical / ours:.0f} times")
-    for name in FIVE_LAWS:
-        print(f"10,000 bootstraps of {name}: {many(table, name):.1f} s with compiling")
+    for one in get_reproduction("besiroglu2024-se").run().checks[:5]:
+        print(f"  {one.quantity}: published {one.expected:g}, {one.obtained:.5g}")
+    seconds = {name: many(table, name) for name in FIVE_LAWS}
+    for name, each in seconds.items():
+        print(f"10,000 bootstraps of {name}: {each:.1f} s with compiling")
+    print(f"all five: {sum(seconds.values()):.0f} s")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak memory {peak:.2f} GiB")
 
@@ -126,6 +133,16 @@ def many(table: Table, law: str, replicas: int = 10_000) -> float:
         minimise(problem.with_weights(drawn), starts, near=True)
 
     return once(run)
+
+
+def vision() -> None:
+    """72 learning curves: median extrapolation errors, and the time of all laws."""
+    started = time.perf_counter()
+    checks = get_reproduction("alabdulmohsin2022").run().checks[1:]
+    spent = time.perf_counter() - started
+    for one in checks:
+        print(f"{one.quantity}: {one.obtained:.4f} (reference {one.expected:.3f})")
+    print(f"{spent:.0f} s with compiling, 72 curves")
 
 
 def suggestions(simulations: int = 50, noise: float = 0.005) -> None:
@@ -191,10 +208,8 @@ def width(frame: pd.DataFrame, target: Target, objective: Objective) -> float:
     return float(band.high - band.low)
 
 
+PARTS = {"speed": fits, "vision": vision, "suggest": suggestions}
+
 if __name__ == "__main__":
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-          f"jax {jax.__version__} on {jax.default_backend()}")  # fmt: skip
-    if "--suggest" in sys.argv:
-        suggestions()
-    else:
-        fits()
+    print(machine())
+    PARTS[sys.argv[1]]()
