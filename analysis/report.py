@@ -123,7 +123,8 @@ def _uncertain(found: Study) -> Iterator[Drawn]:
         yield (
             "profiles",
             "Profile likelihoods: the rise of the objective when one constant is held "
-            "and the others are fitted again. The interval ends at the dashed line.",
+            "and the others are fitted again. The interval ends at the dashed line. It "
+            "takes rows as independent: too narrow where they share a trunk.",
             plots.profiles(found.profiles),
         )
     if found.main_fit is not None:

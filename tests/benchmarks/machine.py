@@ -11,7 +11,7 @@ import jax
 
 
 def machine() -> str:
-    """Processor, cores, jax and its device, Python, date."""
+    """Processor, cores, jax and its device, Python, load average before, date."""
     info = Path("/proc/cpuinfo")
     names = [
         line.split(":", 1)[1].strip()
@@ -21,6 +21,7 @@ def machine() -> str:
     name = names[0] if names else platform.processor() or platform.machine()
     return (
         f"{name}, {os.cpu_count()} cores; jax {jax.__version__} on "
-        f"{jax.default_backend()}, Python {platform.python_version()}; "
+        f"{jax.default_backend()}, Python {platform.python_version()}; load "
+        f"{os.getloadavg()[0]:.1f}; "
         f"{datetime.date.today():%Y-%m-%d}"
     )
