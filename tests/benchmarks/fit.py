@@ -7,7 +7,10 @@ Run it on a quiet machine. scipy's bootstraps are timed on a part of the replica
 scaled up; each refit starts at the published constants of Hoffmann et al. 2022. Ratios
 come from one run.
 
-Chosen over optimistix 0.1.0 by `tests/benchmarks/results/optimistix.txt`.
+Beside optimistix 0.1.0 (22 November 2026, 2 AMD EPYC cores, a busy machine, jax 0.10.2,
+vmapped, compiled): 512 bootstrap refits of the 240 rows took 0.15 s here, 3.1 s by its
+BFGS and 8.2 s by its Levenberg-Marquardt, with equal optima; from 512 spread starts
+each of them, its Dogleg and ours reached the optimum from all. So it is no dependency.
 """
 
 from __future__ import annotations
