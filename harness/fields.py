@@ -174,7 +174,7 @@ def _tagged(base: type[C], value: Any) -> type[C]:
         for sub in (base, *_subclasses(base))
         if hasattr(sub, base.tag)
     }
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         hint = _suggest(str(value), known) or f"; known are {', '.join(sorted(known))}"
         raise SpecError(f"no {base.tag} {value!r}{hint}")
     return known[value]

@@ -24,7 +24,7 @@ from harness.store.read import (
     metrics_name,
     record_name,
 )
-from harness.store.view import refresh_runs
+from harness.store.view import refresh_runs, view_of
 from harness.store.write import quarantine
 
 JSON_NAME = re.compile(r"([0-9a-f]{16})\.json")
@@ -98,11 +98,13 @@ class _Visit:
         except StoreError as error:
             self._ill(MARKER, str(error), self._new_marker)
             return
-        if not isinstance(version, int) or version > schema.FORMAT:
+        if isinstance(version, int) and version > schema.FORMAT:
             raise StoreError(
                 f"{self.store.uri} has store format {version}; this harness knows up "
                 f"to {schema.FORMAT}: upgrade it"
             )
+        if version != schema.FORMAT:
+            self._ill(MARKER, f"holds no format but {version!r}", self._new_marker)
 
     def folder(
         self, folder: str, pattern: re.Pattern[str], check: Callable[[str], None]
@@ -196,14 +198,16 @@ class _Visit:
             self._ill(name, str(error), lambda: self._aside(name))
 
     def view(self) -> None:
-        """The view is readable and has a row for each record."""
+        """The view says what the records say, less those that are damaged."""
         self.found.files += 1
+        if self.found.reopened and self.mend:
+            self._new_view()
+            return
         try:
             table = schema.read_parquet(self.store.files.read(RUNS), RUNS)
-            rows = set(table.column("run_id").to_pylist())
-            if rows != self.store.finished():
-                raise StoreError("does not have the runs of records/")
-        except (StoreError, FileNotFoundError, KeyError) as error:
+            if not self.found.ailments and not table.equals(view_of(self.store)):
+                raise StoreError("does not say what the records say")
+        except (StoreError, FileNotFoundError) as error:
             self._ill(RUNS, str(error), self._new_view)
 
     def _check_stamp(self, content: bytes, run_id: str) -> None:

@@ -132,10 +132,12 @@ class ObjectFiles:
     def _told(self, verb: str, name: str) -> Iterator[None]:
         try:
             yield
-        except (FileNotFoundError, StoreError):
+        except StoreError:
             raise
         # botocore's errors have no common base with the operating system's.
         except Exception as error:
+            if verb == "read" and isinstance(error, FileNotFoundError):
+                raise
             reason = " ".join(str(error).split()) or type(error).__name__
             where = f"{self.uri}/{name}"
             raise StoreError(f"cannot {verb} {where}: {reason}") from error

@@ -98,7 +98,7 @@ def open_store(where: str | Path) -> Store:
     if not store.files.exists(MARKER):
         raise StoreError(f"{store.uri} is not a results folder (it has no {MARKER})")
     found = store.json(MARKER).get("format")
-    if not isinstance(found, int) or found > FORMAT:
+    if not isinstance(found, int) or not 1 <= found <= FORMAT:
         raise StoreError(
             f"{store.uri} has store format {found}; this harness reads up to "
             f"{FORMAT}: upgrade it"

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from harness.errors import StoreError
 from harness.store import schema
-from harness.store.read import RUNS, Store, points
+from harness.store.read import RUNS, Store, points, record_name
 
 PLACE = ("sweep", "sweep_id")
 """With `grid.…`, the columns that tell a run's place in a sweep, not the run."""
@@ -25,17 +25,21 @@ def refresh_runs(store: Store, *, anew: bool = False) -> None:
     `anew` reads every record again. A damaged record is left out, with a `UserWarning`
     that names it.
     """
+    content = schema.parquet_bytes(view_of(store, anew=anew))
+    # An unchanged view keeps its time, so that what was made from it stays current.
+    if not store.files.exists(RUNS) or store.files.read(RUNS) != content:
+        store.files.publish(RUNS, content)
+
+
+def view_of(store: Store, *, anew: bool = True) -> pa.Table:
+    """What `runs.parquet` must hold."""
     finished = store.finished()
     known = {} if anew else _known_rows(store, finished)
     read = _records(store, finished - known.keys())
     places = _places(store)
-    rows = [
-        row | places.get(run_id, {}) for run_id, row in sorted((known | read).items())
-    ]
-    content = schema.parquet_bytes(schema.runs_table(rows))
-    # An unchanged view keeps its time, so that what was made from it stays current.
-    if not store.files.exists(RUNS) or store.files.read(RUNS) != content:
-        store.files.publish(RUNS, content)
+    return schema.runs_table(
+        [row | places.get(run_id, {}) for run_id, row in sorted((known | read).items())]
+    )
 
 
 def read_runs(store: Store) -> pa.Table | None:
@@ -67,10 +71,29 @@ def _records(store: Store, run_ids: set[str]) -> dict[str, dict[str, Any]]:
     rows = {}
     for run_id in run_ids:
         try:
-            rows[run_id] = dict(store.record(run_id)["row"], run_id=run_id)
-        except (StoreError, KeyError, TypeError, ValueError) as error:
+            rows[run_id] = _row(store, run_id)
+        except StoreError as error:
             warnings.warn(f"left out of {RUNS}: {error}", stacklevel=3)
     return rows
+
+
+def _row(store: Store, run_id: str) -> dict[str, Any]:
+    """A run's row, checked: what a hand has changed in it must not stop the view."""
+    row = store.record(run_id).get("row")
+    if not isinstance(row, dict):
+        raise StoreError(f"{store.uri}/{record_name(run_id)} holds no row")
+    for key, value in row.items():
+        wanted = schema.RUN_TYPES.get(key)
+        try:
+            fits = wanted is None or pa.array([value], type=wanted) is not None
+        except (pa.ArrowException, TypeError, OverflowError):
+            fits = False
+        scalar = value is None or isinstance(value, bool | int | float | str)
+        if not (fits and scalar) or (isinstance(value, int) and abs(value) >= 2**63):
+            raise StoreError(
+                f"{store.uri}/{record_name(run_id)} has {key} {str(value)[:40]!r}"
+            )
+    return row | {"run_id": run_id}
 
 
 def _places(store: Store) -> dict[str, dict[str, Any]]:
