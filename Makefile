@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test format clean bench-fit bench-coverage
+.PHONY: demo test format clean bench-fit bench-coverage bench-overhead
 demo: $(READY)
 	$(BIN)/harness run quickstart --out results/demo
 
@@ -20,6 +20,9 @@ bench-fit: $(READY)
 	$(BIN)/python -m tests.benchmarks.fit speed > $(RECORD)/fit-speed.txt
 	$(BIN)/python -m tests.benchmarks.fit vision > $(RECORD)/fit-vision.txt
 	$(BIN)/python -m tests.benchmarks.fit suggest > $(RECORD)/fit-suggest.txt
+
+bench-overhead: $(READY)
+	$(BIN)/python -m tests.benchmarks.overhead > $(RECORD)/overhead.txt
 
 bench-coverage: $(READY)
 	$(BIN)/python -m tests.benchmarks.coverage > $(RECORD)/coverage.txt

@@ -255,6 +255,8 @@ class Attempt:
         try:
             with self.lease.beating(self._beat):
                 self._train()
+                # One may still be being written, into the folder that goes now.
+                self.checkpoints.wait()
             self.lease.dissolve()
         except LeaseLost:
             self.listener.warning(f"trunk {self.trunk.trunk_id} went to another worker")

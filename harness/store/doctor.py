@@ -72,8 +72,8 @@ def examine(store: Store, *, mend: bool) -> Findings:
     visit.folder("sweeps", JSON_NAME, visit.sweep)
     visit.folder("records", JSON_NAME, visit.record)
     visit.folder("metrics", METRICS_NAME, visit.metrics)
-    visit.folder("failures", re.compile(r"[0-9a-f]{16}\.\d{6}\.json"), visit.order)
-    visit.folder("orders", re.compile(r"[0-9a-f]{16}\.\w+\.json"), visit.order)
+    visit.folder("failures", re.compile(r"[0-9a-f]{16}\.\d{6}\.json"), visit.json)
+    visit.folder("orders", re.compile(r"[0-9a-f]{16}\.\w+\.json"), visit.json)
     visit.work()
     visit.view()
     return visit.found
@@ -121,7 +121,7 @@ class _Visit:
     def sweep(self, name: str) -> None:
         """A sweep holds what its name says, and specs that give the ids beside them."""
         try:
-            sweep = self._sealed(name)
+            sweep = self.store.json(name)
             if not is_sweep(sweep) or f"sweeps/{sweep['sweep_id']}.json" != name:
                 raise StoreError("does not hold the sweep of its name")
             for point in sweep["points"]:
@@ -133,7 +133,7 @@ class _Visit:
         """A record is of its run: the id made from its spec is its name."""
         run_id = name[8:-5]
         try:
-            record = self._sealed(name)
+            record = self.store.json(name)
             if (
                 not isinstance(record.get("row"), dict)
                 or record.get("run_id") != run_id
@@ -156,21 +156,8 @@ class _Visit:
         except (StoreError, FileNotFoundError) as error:
             self._ill(name, str(error), lambda: self._reopen(run_id))
 
-    def order(self, name: str) -> None:
-        """A failure or an order: a sealed JSON object."""
-        try:
-            self._sealed(name)
-        except StoreError as error:
-            self._ill(name, str(error), lambda: self._aside(name))
-
-    def _sealed(self, name: str) -> dict[str, Any]:
-        value = self.store.json(name)
-        if "seal" not in value:
-            raise StoreError("has no checksum in it")
-        return value
-
     def json(self, name: str) -> None:
-        """Any JSON object."""
+        """Any JSON object; reading it verifies its seal, if it has one."""
         try:
             self.store.json(name)
         except StoreError as error:

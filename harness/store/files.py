@@ -106,7 +106,9 @@ class LocalFiles:
             return path.read_bytes()
 
     def exists(self, name: str) -> bool:
-        return self.path(name).exists()
+        path = self.path(name)
+        with _told("read", path):
+            return path.exists()
 
     def names(self, folder: str) -> list[str]:
         path = self.path(folder)
@@ -126,10 +128,12 @@ class LocalFiles:
         return sorted(found)
 
     def age(self, name: str) -> float | None:
-        try:
-            return self._now() - self.path(name).stat().st_mtime
-        except FileNotFoundError:
-            return None
+        path = self.path(name)
+        with _told("read", path):
+            try:
+                return self._now() - path.stat().st_mtime
+            except FileNotFoundError:
+                return None
 
     def publish(self, name: str, content: bytes, *, durable: bool = True) -> None:
         path = self.path(name)

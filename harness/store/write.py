@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from harness.store.read import (
 
 def create_store(where: str | Path) -> Store:
     """Opens the store at `where`, making it if there is none."""
-    if "://" not in str(where) and Path(where).exists() and not Path(where).is_dir():
+    if os.path.exists(where) and not os.path.isdir(where):
         raise StoreError(f"{where} is a file, not a folder for results")
     files = files_at(where)
     if not files.exists(MARKER):

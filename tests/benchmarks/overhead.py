@@ -1,0 +1,96 @@
+"""What safety costs: a thousand trivial runs, and checkpoints of a one-minute run.
+
+    make bench-overhead      # into tests/benchmarks/results/overhead.txt
+
+Run it on a quiet machine. The share of checkpoints is of CPU time and of the time in
+which training stood still, since wall time varies by more than is to be measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+from harness import MLP, OptimSpec, RunSpec, TeacherStudent, Text, Transformer
+from harness.checkpoint import Checkpoints
+from harness.plan import Plan, plan
+from harness.store import create_store
+from harness.sweep import Point
+from harness.worker import Listener, Options, work
+from tests.benchmarks.machine import machine
+
+
+def trivial_runs(count: int) -> Plan:
+    """Perceptrons of 705 parameters, ten steps each, that differ in their seed."""
+    base = RunSpec(
+        model=MLP(width=16),
+        data=TeacherStudent(inputs=25, unique_examples=1024, eval_examples=64),
+        optim=OptimSpec(lr=1e-2),
+        batch=32,
+        steps=10,
+    )
+    runs = [dataclasses.replace(base, seed_init=seed) for seed in range(count)]
+    return plan([Point(run=run) for run in runs])
+
+
+def minute_run(steps: int) -> Plan:
+    """A transformer of 74k parameters."""
+    run = RunSpec(
+        model=Transformer(width=64, depth=1, heads=4),
+        data=Text(context=64),
+        optim=OptimSpec(lr=3e-3, warmup=10),
+        batch=16,
+        steps=steps,
+    )
+    return plan([Point(run=run)])
+
+
+def trained(made: Plan, **options: float) -> tuple[float, float, list[float]]:
+    """Wall and CPU seconds of a worker, and when each run was finished."""
+    ends: list[float] = []
+    listener = Listener(finished=lambda *_: ends.append(time.perf_counter()))
+    with tempfile.TemporaryDirectory() as folder:
+        store = create_store(Path(folder) / "store")
+        wall, cpu = time.perf_counter(), time.process_time()
+        work(store, made, listener, Options(**options))  # type: ignore[arg-type]
+        ends = [end - wall for end in ends]
+        return time.perf_counter() - wall, time.process_time() - cpu, ends
+
+
+def standing_still() -> list[float]:
+    """Seconds that each save held training up; filled while a worker runs."""
+    found: list[float] = []
+    plain = Checkpoints.save
+
+    def timed(self: Checkpoints, moment: object) -> None:
+        began = time.perf_counter()
+        plain(self, moment)  # type: ignore[arg-type]
+        found.append(time.perf_counter() - began)
+
+    Checkpoints.save = timed  # type: ignore[method-assign, assignment]
+    return found
+
+
+def main() -> None:
+    """Prints the figures."""
+    print(machine())
+    made = trivial_runs(1000)
+    params = made.runs[0].counts.n_total
+    wall, cpu, ends = trained(made)
+    print(f"1000 runs of {params} parameters, 10 steps: {wall:.1f} s, CPU {cpu:.1f} s")
+    print(f"  the last 500 of them: {1000 * (ends[-1] - ends[499]) / 500:.1f} ms a run")
+    wall, _, _ = trained(minute_run(200))
+    steps = round(200 * 60 / max(wall - 5, 1))
+    made, held = minute_run(steps), standing_still()
+    plain_wall, plain_cpu, _ = trained(made, checkpoint_s=1e9)
+    kept_wall, kept_cpu, _ = trained(made)
+    print(f"one run of {steps} steps: {plain_wall:.1f} s, CPU {plain_cpu:.1f} s")
+    print(f"  with {len(held)} checkpoints: {kept_wall:.1f} s, CPU {kept_cpu:.1f} s")
+    print(f"  training stood still for {sum(held):.3f} s, {sum(held) / kept_wall:.2%}")
+    print(f"  CPU time {kept_cpu / plain_cpu - 1:+.2%}")
+
+
+if __name__ == "__main__":
+    main()
