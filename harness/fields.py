@@ -47,8 +47,20 @@ def unknown_field(owner: str, name: str, known: Iterable[str]) -> SpecError:
     return SpecError(f"{owner} has no field {name!r}{hint}")
 
 
+def added(default: Any) -> Any:
+    """A field added to a spec that already names finished runs.
+
+    It is left out of the identity while it has its default. A default must mean what
+    the harness did before the field existed, so those runs are still the same runs:
+    with the field in their identity, every one of them would be trained again.
+    """
+    return dataclasses.field(default=default, metadata={"added": True})
+
+
 @dataclass_transform(
-    frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,)
+    frozen_default=True,
+    kw_only_default=True,
+    field_specifiers=(dataclasses.field, added),
 )
 def spec(cls: type[C]) -> type[C]:
     """Class decorator: a frozen, keyword-only, slotted dataclass that explains itself.
@@ -107,11 +119,15 @@ class Spec:
         """The fields that can change the numbers (paths and labels cannot)."""
         return self._dict(identity_only=True)
 
+    def identity_fields(self) -> list[str]:
+        """Names of the fields that are part of the identity."""
+        fields = self.__dataclass_fields__.items()
+        return [n for n, f in fields if _in_identity(f, getattr(self, n))]
+
     def _dict(self, *, identity_only: bool) -> dict[str, Any]:
         out: dict[str, Any] = {self.tag: getattr(self, self.tag)} if self.tag else {}
-        for name, f in self.__dataclass_fields__.items():
-            if identity_only and not f.metadata.get("identity", True):
-                continue
+        names = self.identity_fields() if identity_only else self.__dataclass_fields__
+        for name in names:
             value = getattr(self, name)
             nested = isinstance(value, Spec)
             out[name] = value._dict(identity_only=identity_only) if nested else value
@@ -131,6 +147,12 @@ class Spec:
             if isinstance(hint, type) and issubclass(hint, Spec):
                 left[name] = hint.from_dict(value)
         return kind(**left)
+
+
+def _in_identity(field: dataclasses.Field[Any], value: Any) -> bool:
+    if field.metadata.get("added"):
+        return bool(value != field.default)
+    return bool(field.metadata.get("identity", True))
 
 
 def _check_tag(cls: type[Spec]) -> None:
@@ -162,10 +184,12 @@ def _checks(cls: Any) -> list[tuple[str, Any, frozenset[Any]]]:
     """(field, its hint, exact types that need no further look) for each field."""
     safe: frozenset[Any] = frozenset({int, str, bool, type(None)})
     hints = _hints(cls)
-    return [
-        (name, hints[name], safe & frozenset(get_args(hints[name]) or (hints[name],)))
-        for name in cls.__dataclass_fields__
-    ]
+
+    def exact(hint: Any) -> frozenset[Any]:
+        # The arguments of a tuple are the types of its elements, not of the field.
+        return safe & frozenset(() if _is_tuple(hint) else get_args(hint) or (hint,))
+
+    return [(name, hints[name], exact(hints[name])) for name in cls.__dataclass_fields__]
 
 
 def _tagged(base: type[C], value: Any) -> type[C]:
@@ -197,6 +221,10 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
             return None
         (hint,) = (arg for arg in get_args(hint) if arg is not type(None))
         return _coerce(value, hint, where)
+    if _is_tuple(hint):
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise SpecError(f"{where} is {value!r}; it must be a list of whole numbers")
+        return tuple(_coerce(item, get_args(hint)[0], where) for item in value)
     if origin is Literal:
         if value not in get_args(hint):
             choices = ", ".join(map(str, get_args(hint)))
@@ -207,6 +235,11 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
             raise SpecError(f"{where} is {value!r}; it must be a {hint.__name__}")
         return value
     return number(value, hint, where)
+
+
+def _is_tuple(hint: Any) -> bool:
+    """Whether `hint` is `tuple[X, ...]`, the one kind of list that a field can be."""
+    return get_origin(hint) is tuple
 
 
 def number(value: Any, kind: type, where: str) -> int | float:

@@ -211,7 +211,7 @@ def cohort_key(run: RunSpec) -> tuple[object, ...]:
         run.data.shape,
         run.data.program_key(),
         run.batch,
-        run.optim.optimizer,
+        run.optim.program_key(),
         run.precision,
     )
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from harness.errors import SpecError
-from harness.fields import Spec, at_least, canonical_json, digest, number, spec
+from harness.fields import Spec, added, at_least, canonical_json, digest, number, spec
 
 if TYPE_CHECKING:
     from harness.count import ForwardFlops, Params
@@ -27,20 +27,33 @@ SEEDS = 2**32
 class TaskShape:
     """What a data set shows to a model.
 
-    `kind` "tokens": inputs are T = `length` token ids below `inputs`, and the model
-    predicts the next token at each position. `kind` "vectors": one vector of `inputs`
-    reals in, `outputs` reals out, `length` 1.
+    `kind` of the inputs, B examples at a time: "tokens" (B, T) ids below `inputs`;
+    "vectors" (B, I) reals; "images" (B, height, width, channels) in [0, 1];
+    "sequences" (B, T, I) reals. `target`: the "next_token" at each position (B, T), a
+    "class" (B,), or (B, O) "real" numbers.
     """
 
-    kind: Literal["tokens", "vectors"]
+    kind: Literal["tokens", "vectors", "images", "sequences"]
     length: int
+    """T: tokens or time steps of an example; 1 for vectors and images."""
     inputs: int
+    """Vocabulary, vector size, channels (images), features of a time step."""
     outputs: int
+    """Classes, or real outputs."""
+    target: Literal["next_token", "class", "real"] = "real"
+    size: tuple[int, int] = (1, 1)
+    """Height and width of an image."""
 
 
 @functools.cache
 def _text_shape(context: int, vocab: int) -> TaskShape:
-    return TaskShape(kind="tokens", length=context, inputs=vocab, outputs=vocab)
+    return TaskShape(
+        kind="tokens",
+        length=context,
+        inputs=vocab,
+        outputs=vocab,
+        target="next_token",
+    )
 
 
 class ModelSpec(Spec):
@@ -52,6 +65,16 @@ class ModelSpec(Spec):
     implementation: ClassVar[str]
     """`package.module:Class` of the Flax module, imported only when training starts."""
     summary: ClassVar[str] = ""
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether training draws random numbers: the module then takes a `key` too."""
+        return getattr(self, "dropout", 0.0) > 0
+
+    @property
+    def adam_only(self) -> bool:
+        """Whether the parametrisation is derived for Adam's updates (muP here is)."""
+        return getattr(self, "mup_base", 0) > 0
 
     def check(self, task: TaskShape) -> None:
         """Raise `SpecError` if this model cannot be trained on `task`."""
@@ -202,7 +225,10 @@ class OptimSpec(Spec):
     arXiv:2405.18392) down to `final` · lr. "cosine": warm-up, then half a cosine to
     `final` · lr. "constant": warm-up, then constant (never annealed).
     `weight_decay` is decoupled and acts on matrices only; `clip` is the global gradient
-    norm, 0 for none.
+    norm, 0 for none. Training minimises loss + l1 · Σ|w| + l2 · Σw² over the weights w
+    of all matrices; `label_smoothing` ε mixes the target distribution with ε of the
+    uniform one (Szegedy et al. 2016). Recorded losses leave both penalties out, and
+    held-out losses the smoothing.
     """
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -217,14 +243,18 @@ class OptimSpec(Spec):
     eps: float = 1e-8
     momentum: float = 0.0
     clip: float = 1.0
+    l1: float = added(0.0)
+    l2: float = added(0.0)
+    label_smoothing: float = added(0.0)
 
     def validate(self) -> None:
         at_least(self, 0, "lr", "warmup", "weight_decay", "momentum", "clip", "final")
+        at_least(self, 0, "l1", "l2")
         if not 0 < self.cooldown <= 1:
             raise SpecError(f"OptimSpec.cooldown {self.cooldown} is not in (0, 1]")
         if self.eps <= 0:
             raise SpecError(f"OptimSpec.eps {self.eps} is not positive")
-        for name in ("beta1", "beta2", "momentum"):
+        for name in ("beta1", "beta2", "momentum", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise SpecError(
                     f"OptimSpec.{name} {getattr(self, name)} is not in [0, 1)"
@@ -238,6 +268,11 @@ class OptimSpec(Spec):
             value = getattr(self, name)
             if value != self.__dataclass_fields__[name].default:
                 raise SpecError(f"{name} {value} has no effect with {choice}")
+
+    def program_key(self) -> tuple[object, ...]:
+        """What of it fixes the operations of the compiled step; the rest is traced."""
+        extras = (self.l1, self.l2, self.label_smoothing)
+        return (self.optimizer, *[value > 0 for value in extras])
 
     def decay_start(self, steps: int) -> int:
         """First step of the decay: there a run leaves the trunk that it shares."""
@@ -255,6 +290,9 @@ class RunSpec(Spec):
     """One training run: `steps` updates on batches of `batch` examples.
 
     `steps` 0 means that no budget is set yet; a sweep sets one and refuses none.
+    `patience` k stops a run early, at the k-th held-out evaluation in a row that does
+    not improve on the best loss before; 0 never stops. Evaluations lie on a geometric
+    grid of steps, so k of them span a fixed factor in steps: 2^(k / evals_per_octave).
     """
 
     model: ModelSpec
@@ -267,14 +305,25 @@ class RunSpec(Spec):
     seed_init: int = 0
     seed_order: int = 0
     seed_data: int = 0
+    patience: int = added(0)
 
     def validate(self) -> None:
         at_least(self, 1, "batch", "evals_per_octave")
-        at_least(self, 0, "steps", "seed_init", "seed_order", "seed_data")
+        at_least(self, 0, "steps", "seed_init", "seed_order", "seed_data", "patience")
         for name in ("seed_init", "seed_order", "seed_data"):
             if (seed := getattr(self, name)) >= SEEDS:
                 raise SpecError(f"RunSpec.{name} is {seed}; seeds lie below 2^32")
         self.model.check(self.data.shape)
+        self._check_company()
+
+    def _check_company(self) -> None:
+        if self.model.adam_only and self.optim.optimizer != "adamw":
+            raise SpecError(
+                f"mup_base scales Adam's updates; it needs optimizer 'adamw', not "
+                f"{self.optim.optimizer!r}"
+            )
+        if self.optim.label_smoothing and self.data.shape.target == "real":
+            raise SpecError("label_smoothing has no effect on real targets")
 
     def check_budget(self) -> None:
         """Raise `SpecError` if no budget is set, or the warm-up does not fit."""
@@ -288,12 +337,13 @@ class RunSpec(Spec):
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens (text) or examples (vectors) in one batch."""
-        return self.batch * self.data.shape.length
+        """Tokens (text) or examples (all other targets) in one batch."""
+        shape = self.data.shape
+        return self.batch * (shape.length if shape.target == "next_token" else 1)
 
     @property
     def tokens(self) -> int:
-        """D: training tokens (text) or examples (vectors), repeats included."""
+        """D: training tokens (text) or examples, repeats included."""
         return self.steps * self.tokens_per_step
 
     def with_tokens(self, tokens: float) -> RunSpec:
@@ -316,8 +366,12 @@ class RunSpec(Spec):
         """The run's id, and that of its trunk: equal for runs of different length."""
         if not self.data.resolved:
             raise SpecError("a run has no id before its data have been read")
-        fields = {name: _identity_json(getattr(self, name)) for name in _RUN_FIELDS}
+        kept = sorted(self.identity_fields())
+        fields = {name: _identity_json(getattr(self, name)) for name in kept}
         run_id = digest(_object(fields))
+        if self.patience:
+            # It may stop before the trunk of a longer run does: it is trained alone.
+            return run_id, run_id
         fields["steps"] = "null"
         return run_id, digest(_object(fields))
 
@@ -330,9 +384,6 @@ class RunSpec(Spec):
             else:
                 out[name] = value
         return out
-
-
-_RUN_FIELDS = sorted(RunSpec.__dataclass_fields__)
 
 
 @functools.lru_cache(maxsize=4096, typed=True)

@@ -36,6 +36,8 @@ class Dataset:
     locate: Callable[[NDArray[np.int64]], NDArray[np.int64]]
     gather: Callable[[Arrays, Any], tuple[Any, Any]]
     subset: Callable[[Arrays, NDArray[np.int64]], tuple[Arrays, NDArray[np.int64]]]
+    augment: Callable[[Any, Any, Any], tuple[Any, Any]] | None = None
+    """`augment(key, inputs, targets)` varies a training batch: pure JAX."""
 
     @property
     def fits_device(self) -> bool:
