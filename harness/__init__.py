@@ -8,7 +8,7 @@ rest. The fits live in the package `analysis`, which works on any table.
 """
 
 from harness import recipe
-from harness.families import MLP, Transformer
+from harness.families import CNN, MLP, RNN, LinearRNN, ResNet, Transformer, ViT
 from harness.spec import OptimSpec, RunSpec, TeacherStudent, Text
 from harness.sweep import (
     Sweep,
@@ -22,13 +22,18 @@ from harness.sweep import (
 )
 
 __all__ = [
+    "CNN",
     "MLP",
+    "RNN",
+    "LinearRNN",
     "OptimSpec",
+    "ResNet",
     "RunSpec",
     "Sweep",
     "TeacherStudent",
     "Text",
     "Transformer",
+    "ViT",
     "chain",
     "isoflop",
     "ladder",

@@ -1,8 +1,9 @@
 """Parameters and FLOPs in closed form, every convention a named field.
 
 A multiply-add is 2 FLOPs. Lookups, norms, activations, softmax and the optimiser count
-0, and nothing is recomputed. Training costs three forward passes, less the gradient
-with respect to real-valued raw input, which nobody computes.
+0, and nothing is recomputed. Of a mixture of experts, what one token uses is counted in
+`n_matmul` and in FLOPs, everything in `n_total`. Training costs three forward passes,
+less the gradient with respect to real-valued raw input, which nobody computes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Params:
     """Norm gains and biases of the body."""
     head_matrix: int
     """Weights that the head multiplies with, tied or not."""
+    inactive: int = 0
+    """Body weights of the experts that a token does not pass through."""
 
     @property
     def body(self) -> int:
@@ -37,8 +40,19 @@ class Params:
         return self.embed + self.head + self.body
 
     @property
-    def matmul(self) -> int:
+    def matmul_total(self) -> int:
+        """Weights used in matrix products by some token."""
         return self.body_matrices + self.head_matrix
+
+    @property
+    def matmul(self) -> int:
+        """Weights used in matrix products by one token."""
+        return self.matmul_total - self.inactive
+
+    @property
+    def active(self) -> int:
+        """All parameters but the experts that a token does not pass through."""
+        return self.total - self.inactive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +87,8 @@ class Counts:
     n_total: int
     n_matmul: int
     n_nonembed: int
+    n_active: int
+    n_matmul_total: int
     flops_train: int
     flops_train_causal: int
     flops_6nd_total: int
@@ -99,6 +115,8 @@ def count(run: RunSpec) -> Counts:
         n_total=n.total,
         n_matmul=n.matmul,
         n_nonembed=n.body,
+        n_active=n.active,
+        n_matmul_total=n.matmul_total,
         flops_train=examples * forward.train(),
         flops_train_causal=examples * forward.train_causal(),
         flops_6nd_total=six_d * n.total,

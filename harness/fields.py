@@ -189,7 +189,9 @@ def _checks(cls: Any) -> list[tuple[str, Any, frozenset[Any]]]:
         # The arguments of a tuple are the types of its elements, not of the field.
         return safe & frozenset(() if _is_tuple(hint) else get_args(hint) or (hint,))
 
-    return [(name, hints[name], exact(hints[name])) for name in cls.__dataclass_fields__]
+    return [
+        (name, hints[name], exact(hints[name])) for name in cls.__dataclass_fields__
+    ]
 
 
 def _tagged(base: type[C], value: Any) -> type[C]:

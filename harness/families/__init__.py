@@ -4,11 +4,27 @@ A family is a `ModelSpec`: fields, `check`, `params`, `forward_flops`, and the n
 the Flax module that computes it (`harness/models/`). One line below makes it known.
 """
 
+from harness.families.cnn import CNN
+from harness.families.linear_rnn import LinearRNN
 from harness.families.mlp import MLP
+from harness.families.resnet import ResNet
+from harness.families.rnn import RNN
 from harness.families.transformer import Transformer
+from harness.families.vit import ViT
 from harness.spec import ModelSpec
 
-FAMILIES: dict[str, type[ModelSpec]] = {f.family: f for f in (MLP, Transformer)}
+FAMILIES: dict[str, type[ModelSpec]] = {
+    f.family: f for f in (MLP, CNN, ResNet, RNN, LinearRNN, Transformer, ViT)
+}
 """The families that ship; one defined elsewhere is known once it is imported."""
 
-__all__ = ["FAMILIES", "MLP", "Transformer"]
+__all__ = [
+    "CNN",
+    "FAMILIES",
+    "MLP",
+    "RNN",
+    "LinearRNN",
+    "ResNet",
+    "Transformer",
+    "ViT",
+]

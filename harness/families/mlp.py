@@ -1,40 +1,51 @@
-"""Multi-layer perceptron on vectors: shape and cost."""
+"""Multi-layer perceptron: shape and cost."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from harness.count import ForwardFlops, Params
-from harness.errors import SpecError
-from harness.fields import at_least, spec
+from harness.families.common import Activation, Init, check_options, check_reads
+from harness.fields import added, at_least, spec
 from harness.spec import ModelSpec, TaskShape
 
 
 @spec
 class MLP(ModelSpec):
-    """`depth` hidden layers of `width` units, then a linear read-out."""
+    """`depth` hidden layers of `width` units, then a linear read-out.
+
+    Images and sequences are read as one vector. `dropout` follows each hidden layer.
+    Default weights: He's for activations that cut the negative half, LeCun's else.
+    """
 
     family = "mlp"
     implementation = "harness.models.mlp:MLP"
-    summary = "perceptron on vectors: width, depth, activation, bias"
+    summary = "perceptron on vectors or images: width, depth, activation, dropout, muP"
 
     width: int
     depth: int = 2
-    activation: Literal["relu", "gelu", "tanh"] = "relu"
+    activation: Activation = "relu"
     bias: bool = True
+    dropout: float = added(0.0)
+    init: Init = added("default")
+    sigma: float = added(0.0)
+    mup_base: int = added(0)
 
     def validate(self) -> None:
         at_least(self, 1, "width", "depth")
+        check_options(self)
 
     def check(self, task: TaskShape) -> None:
-        if task.kind != "vectors":
-            raise SpecError(f"mlp reads vectors, not {task.kind}; use a token family")
+        kinds = ("vectors", "images", "sequences")
+        check_reads(self.family, task, kinds, "a token family")
 
     def layer_widths(self, task: TaskShape) -> list[int]:
         """w0 … wk: input, hidden layers, output."""
-        return [task.inputs, *[self.width] * self.depth, task.outputs]
+        inputs = task.inputs * task.length * math.prod(task.size)
+        return [inputs, *[self.width] * self.depth, task.outputs]
 
     def params(self, task: TaskShape) -> Params:
         *hidden, head = [i * o for i, o in pairwise(self.layer_widths(task))]

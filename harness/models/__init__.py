@@ -3,11 +3,12 @@
 Shape letters used in names throughout:
 
     B batch · T sequence · N = B·T rows · D width · F hidden · H heads · K head size
-    G key/value heads · V vocabulary or classes · L layers · I, O inputs and outputs
-    S steps in a chunk · E evaluation examples
+    G key/value heads, gates of a cell · V vocabulary or classes · L layers
+    I, O inputs and outputs · X, Y height and width of an image · C channels
+    S steps in a chunk · E evaluation examples; in a mixture, experts
 
-The rest of the harness sees a model only as `init(key) -> params` and
-`apply(params, inputs) -> outputs`, where `params` is a nested dict of arrays.
+The rest of the harness sees a model only as the three functions of `Model`, where
+`params` is a nested dict of arrays.
 """
 
 from __future__ import annotations
@@ -15,30 +16,53 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from harness.errors import SpecError
+from harness.models.layers import Monitor, Penalty
 from harness.spec import ModelSpec, TaskShape
 
 PyTree = Any
 
 
+class Outputs(NamedTuple):
+    """What a forward pass returns."""
+
+    values: jax.Array
+    """Logits or real outputs."""
+    penalty: jax.Array | None
+    """Auxiliary loss, added to the training loss; None without one."""
+    monitors: dict[str, jax.Array]
+    """Measurements of the pass itself, one number an example (B,), by metric name."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """A family member as two pure functions."""
+    """A family member as pure functions.
+
+    Without a key a model is evaluated; with one, its dropout is drawn from it.
+    """
 
     init: Callable[[jax.Array], PyTree]
-    apply: Callable[[PyTree, jax.Array], jax.Array]
+    forward: Callable[[PyTree, jax.Array, jax.Array | None], Outputs]
+
+    def apply(
+        self, params: PyTree, inputs: jax.Array, key: jax.Array | None = None
+    ) -> jax.Array:
+        """The values of `forward` alone."""
+        return self.forward(params, inputs, key).values
 
 
 def build(spec: ModelSpec, task: TaskShape, dtype: jnp.dtype = jnp.float32) -> Model:
     """The model of `spec`; parameters are float32, arithmetic is done in `dtype`.
 
-    A family's Flax class is called as `Class(spec, task, dtype=…, rngs=…)`.
+    A family's Flax class is made as `Class(spec, task, dtype=…, rngs=…)` and called on
+    the inputs, and on `key` too where `spec.stochastic`. What it leaves in variables of
+    type `Penalty` and `Monitor` becomes part of the outputs.
     """
     module_class = _implementation(spec)
 
@@ -50,12 +74,31 @@ def build(spec: ModelSpec, task: TaskShape, dtype: jnp.dtype = jnp.float32) -> M
     def init(key: jax.Array) -> PyTree:
         return nnx.to_pure_dict(nnx.state(make(key), nnx.Param))
 
-    def apply(params: PyTree, inputs: jax.Array) -> jax.Array:
+    def forward(
+        params: PyTree, inputs: jax.Array, key: jax.Array | None = None
+    ) -> Outputs:
         state = jax.tree.map(lambda leaf: leaf, abstract)
         nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(graph, state)(inputs)
+        module = nnx.merge(graph, state)
+        draws = {"key": key} if spec.stochastic and key is not None else {}
+        values = module(inputs, **draws)
+        return Outputs(values, _penalty(module), _monitors(module))
 
-    return Model(init=init, apply=apply)
+    return Model(init=init, forward=forward)
+
+
+def _penalty(module: nnx.Module) -> jax.Array | None:
+    """Mean over the layers that have one."""
+    found = jax.tree.leaves(nnx.state(module, Penalty))
+    return sum(found) / len(found) if found else None
+
+
+def _monitors(module: nnx.Module) -> dict[str, jax.Array]:
+    """By variable name, mean over layers."""
+    named: dict[str, list[jax.Array]] = {}
+    for path, leaf in nnx.to_flat_state(nnx.state(module, Monitor)):
+        named.setdefault(str(path[-1]), []).append(leaf[...])
+    return {name: sum(leaves) / len(leaves) for name, leaves in named.items()}
 
 
 def _implementation(spec: ModelSpec) -> Callable[..., nnx.Module]:

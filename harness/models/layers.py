@@ -2,15 +2,110 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+Role = Literal["input", "hidden", "output"]
+
+ACTIVATIONS = {
+    "relu": jax.nn.relu,
+    "gelu": jax.nn.gelu,
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "silu": jax.nn.silu,
+}
+RECTIFIERS = ("relu", "gelu", "silu")
+"""Activations that cut the negative half: He's √2 keeps the variance through them."""
+
+
+class Penalty(nnx.Variable):
+    """A scalar auxiliary loss, left behind by a forward pass."""
+
+
+class Monitor(nnx.Variable):
+    """Numbers (B,) worth recording, left behind by a forward pass."""
+
+
+class Dropout:
+    """Zeroes each number with probability `rate` and scales the others by 1/(1 - rate).
+
+    One of these serves one forward pass and draws each mask from a key of its own;
+    without a key it changes nothing (Srivastava et al. 2014).
+    """
+
+    def __init__(self, rate: float, key: jax.Array | None) -> None:
+        self.rate, self.key, self.calls = rate, key, 0
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        # 16 random bits a number are half the work of 32; the rate is rounded to them.
+        dropped = round(self.rate * 2**16)
+        if self.key is None or not dropped:
+            return x
+        self.calls += 1
+        key = jax.random.fold_in(self.key, self.calls)
+        kept = jax.random.bits(key, x.shape, jnp.uint16) >= dropped
+        return jnp.where(kept, x / (1 - dropped / 2**16), 0).astype(x.dtype)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    """How the matrices of a model are drawn, and their muP multipliers.
+
+    Adam moves every weight by about the learning rate whatever its gradient. Drawn
+    `ratio` = width / mup_base times larger and used divided by `ratio`, a hidden matrix
+    starts out the same and learns `ratio` times slower, as muP asks; a head besides
+    starts √ratio smaller (Yang et al. 2022, table 8).
+    """
+
+    init: str = "default"
+    sigma: float = 0.0
+    ratio: float = 1.0
+
+    @classmethod
+    def of(cls, spec: Any) -> Weights:
+        """From the fields of a family that has them."""
+        base = getattr(spec, "mup_base", 0)
+        ratio = spec.width / base if base else 1.0
+        return cls(init=spec.init, sigma=spec.sigma, ratio=ratio)
+
+    def std(self, inputs: int, outputs: int, gain: float, residual: float) -> float:
+        """Standard deviation of a matrix; `gain` over LeCun's is the family's rule."""
+        match self.init:
+            case "default":
+                return gain * residual / math.sqrt(inputs)
+            case "lecun":
+                return residual / math.sqrt(inputs)
+            case "he":
+                return residual * math.sqrt(2 / inputs)
+            case "glorot":
+                return residual * math.sqrt(2 / (inputs + outputs))
+            case _:
+                return residual * self.sigma
+
+    def table_std(self, width: int) -> float:
+        """Standard deviation of a lookup table's rows."""
+        return self.sigma or math.sqrt(self.ratio) / math.sqrt(width)
+
+    def scales(self, role: Role) -> tuple[float, float]:
+        """Factors on the standard deviation and on the weights in use."""
+        drawn = {"input": 1.0, "hidden": self.ratio, "output": math.sqrt(self.ratio)}
+        return drawn[role], 1.0 if role == "input" else 1 / self.ratio
+
+
+LECUN = Weights()
+
 
 class Linear(nnx.Module):
-    """Matrix product with LeCun-normal weights times `gain`; bias starts at zero."""
+    """Matrix product; weights as `weights` says, times `residual`; bias starts at zero.
+
+    `role` says which sides grow with the width: neither or only the outputs ("input"),
+    both ("hidden"), or only the inputs ("output").
+    """
 
     def __init__(
         self,
@@ -20,19 +115,30 @@ class Linear(nnx.Module):
         rngs: nnx.Rngs,
         dtype: jnp.dtype,
         gain: float = 1.0,
+        residual: float = 1.0,
         bias: bool = False,
+        weights: Weights = LECUN,
+        role: Role = "input",
+        copies: tuple[int, ...] = (),
     ) -> None:
-        scale = gain / math.sqrt(inputs)
-        shape = (inputs, outputs)
+        drawn, self.multiplier = weights.scales(role)
+        scale = drawn * weights.std(inputs, outputs, gain, residual)
+        shape = (*copies, inputs, outputs)
         self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
         self.dtype = dtype
 
+    def matrix(self) -> jax.Array:
+        """The weights as they are used; `copies` of them if there are several."""
+        kernel = self.kernel[...].astype(self.dtype)
+        return kernel if self.multiplier == 1 else kernel * self.multiplier
+
     def __call__(self, x_NI: jax.Array) -> jax.Array:
-        y_NO = x_NI.astype(self.dtype) @ self.kernel[...].astype(self.dtype)
-        if self.bias is not None:
-            y_NO += self.bias[...].astype(self.dtype)
-        return y_NO
+        return self.shift(x_NI.astype(self.dtype) @ self.matrix())
+
+    def shift(self, y: jax.Array) -> jax.Array:
+        """Adds the bias, if there is one."""
+        return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
 
 class RMSNorm(nnx.Module):
@@ -59,10 +165,10 @@ def rotate(x_BTHK: jax.Array) -> jax.Array:
     return out.astype(x_BTHK.dtype)
 
 
-def causal_attention(
-    q_BTHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array
+def attention(
+    q_BTHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, *, causal: bool
 ) -> jax.Array:
-    """Softmax attention over the past, softmax in float32; shape (B, T, H, K).
+    """Softmax attention, softmax in float32; shape (B, T, H, K).
 
     H / G query heads share each key/value head (Ainslie et al. 2023).
     """
@@ -75,6 +181,7 @@ def causal_attention(
     scores_BHTT = jnp.einsum(
         "bhtk,bhsk->bhts", q, k, preferred_element_type=jnp.float32
     )
-    future = jnp.where(jnp.tril(jnp.ones((T, T), bool)), 0.0, -1e30)
-    weights_BHTT = jax.nn.softmax(scores_BHTT + future, axis=-1).astype(v.dtype)
+    if causal:
+        scores_BHTT += jnp.where(jnp.tril(jnp.ones((T, T), bool)), 0.0, -1e30)
+    weights_BHTT = jax.nn.softmax(scores_BHTT, axis=-1).astype(v.dtype)
     return jnp.einsum("bhts,bhsk->bhtk", weights_BHTT, v).transpose(0, 2, 1, 3)

@@ -10,32 +10,49 @@ import jax.numpy as jnp
 from flax import nnx
 
 from harness import families
-from harness.models.layers import Linear
+from harness.models.layers import ACTIVATIONS, RECTIFIERS, Dropout, Linear, Weights
 from harness.spec import TaskShape
-
-ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu, "tanh": jnp.tanh}
 
 
 class MLP(nnx.Module):
-    """Vectors (B, I) to vectors (B, O)."""
+    """Vectors (B, I), or whatever flattens to them, to vectors (B, O)."""
 
     def __init__(
         self, spec: families.MLP, task: TaskShape, *, dtype: jnp.dtype, rngs: nnx.Rngs
     ) -> None:
-        # He's √2 keeps the variance through rectified layers, not through tanh.
-        gain = 1.0 if spec.activation == "tanh" else math.sqrt(2)
+        weights = Weights.of(spec)
+        gain = math.sqrt(2) if spec.activation in RECTIFIERS else 1.0
         *hidden, (last, outputs) = pairwise(spec.layer_widths(task))
         self.hidden = nnx.List(
             [
-                Linear(i, o, gain=gain, bias=spec.bias, dtype=dtype, rngs=rngs)
-                for i, o in hidden
+                Linear(
+                    i,
+                    o,
+                    gain=gain,
+                    bias=spec.bias,
+                    weights=weights,
+                    role="hidden" if index else "input",
+                    dtype=dtype,
+                    rngs=rngs,
+                )
+                for index, (i, o) in enumerate(hidden)
             ]
         )
-        self.head = Linear(last, outputs, bias=spec.bias, dtype=dtype, rngs=rngs)
+        self.head = Linear(
+            last,
+            outputs,
+            bias=spec.bias,
+            weights=weights,
+            role="output",
+            dtype=dtype,
+            rngs=rngs,
+        )
         self.activation = spec.activation
+        self.dropout = spec.dropout
 
-    def __call__(self, x_BI: jax.Array) -> jax.Array:
-        act = ACTIVATIONS[self.activation]
+    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        act, drop = ACTIVATIONS[self.activation], Dropout(self.dropout, key)
+        x_BI = x.reshape(len(x), -1)
         for layer in self.hidden:
-            x_BI = act(layer(x_BI))
+            x_BI = drop(act(layer(x_BI)))
         return self.head(x_BI)
