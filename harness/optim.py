@@ -29,6 +29,9 @@ class Hyper(NamedTuple):
     eps: Any
     momentum: Any
     clip: Any
+    l1: Any
+    l2: Any
+    label_smoothing: Any
 
 
 def hyper(spec: OptimSpec) -> Hyper:
@@ -68,6 +71,17 @@ def transform(optimizer: str, h: Hyper) -> optax.GradientTransformation:
     )
     decay = optax.add_decayed_weights(h.weight_decay, mask=_matrices)
     return optax.chain(_clip(h.clip), direction, decay)
+
+
+def weight_penalty(spec: OptimSpec, h: Hyper, params: PyTree) -> Any:
+    """l1 · Σ|w| + l2 · Σw² over all matrices; of `spec` only which of them act."""
+    matrices = [p for p in jax.tree.leaves(params) if p.ndim >= 2]
+    total: Any = 0.0
+    if spec.l1:
+        total += h.l1 * sum(jnp.abs(p).sum() for p in matrices)
+    if spec.l2:
+        total += h.l2 * sum(jnp.square(p).sum() for p in matrices)
+    return total
 
 
 def _matrices(params: PyTree) -> PyTree:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from harness import device
+from harness.count import count
+from harness.metrics import whole
 from harness.plan import PlannedRun
 from harness.spec import RunSpec, Text
 from harness.train import History, Result
@@ -23,7 +25,7 @@ def metric_rows(
     planned: PlannedRun, history: History, *, annealed: bool, after: int = 0
 ) -> list[dict[str, Any]]:
     """Long rows of the evaluations after step `after`: held-out loss, its standard
-    error, and the mean training loss since the evaluation before.
+    error and further metrics, and the mean training loss since the evaluation before.
 
     `annealed` says whether the run's last step ended a decay of the learning rate.
     """
@@ -49,6 +51,7 @@ def metric_rows(
             ("train", "loss", mean),
             ("eval", "loss", evaluation.loss),
             ("eval", "loss_se", evaluation.loss_se),
+            *(("eval", name, value) for name, value in evaluation.metrics.items()),
         ):
             rows.append({**shared, "split": split, "metric": metric, "value": value})
     return rows
@@ -74,23 +77,28 @@ def _row(result: Result) -> dict[str, Any]:
     final = history.evaluations[-1] if done else None
     speed = len(history.losses) * run.tokens_per_step / history.seconds
     flops_per_token = planned.counts.flops_train / run.tokens
+    # A run that was stopped early has paid for its steps, not for its budget.
+    steps = result.stopped_step or run.steps
+    tokens = steps * run.tokens_per_step
     row = {
+        **(whole(final.metrics) if final else {}),
         **run.flat(),
-        **dataclasses.asdict(planned.counts),
+        **dataclasses.asdict(count(dataclasses.replace(run, steps=steps))),
         **device.describe(),
         **_versions(),
         "run_id": planned.run_id,
         "family": run.model.family,
         "status": result.status,
-        "tokens": run.tokens,
+        "tokens": tokens,
         "loss": final.loss if final else None,
         "loss_se": final.loss_se if final else None,
         "best_loss": min((e.loss for e in history.evaluations), default=None),
         "train_loss": float(np.mean(history.losses[-32:])) if done else None,
         "bits_per_byte": _bits_per_byte(run, final.loss) if final else None,
-        "unique_tokens": min(run.data.unique, run.tokens),
-        "epochs": run.tokens / run.data.unique,
+        "unique_tokens": min(run.data.unique, tokens),
+        "epochs": tokens / run.data.unique,
         "annealed": result.annealed,
+        "stopped_step": result.stopped_step,
         "diverged_step": history.diverged_step,
         "population": 1,
         "seconds_compile": result.compile_s,

@@ -2,12 +2,15 @@
 
 Pure functions of arrays. A chunk is one device loop over up to S steps; the number of
 steps is traced, so chunks of any length are one program and a run's numbers do not
-depend on how it is cut into chunks.
+depend on how it is cut into chunks. What is random in a step (augmentation, dropout) is
+drawn from a key of the run's order seed and the step, and so does not depend on it
+either.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,13 +18,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from harness.models import Model
-from harness.optim import Hyper, transform
+from harness.models import Model, Outputs
+from harness.optim import Hyper, transform, weight_penalty
+from harness.spec import OptimSpec, TaskShape
 
 PyTree = Any
 Gather = Callable[[PyTree, jax.Array], tuple[jax.Array, jax.Array]]
-EVAL_BATCH = 16
+Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+EVAL_BATCH = {"next_token": 16, "class": 64, "real": 64}
 """Examples evaluated at once; results do not depend on it beyond rounding."""
+DRAWS = 0xD7A35
+"""Keeps the keys of training steps apart from those of the initial weights."""
 
 
 class State(NamedTuple):
@@ -36,6 +43,20 @@ class Batches(NamedTuple):
 
     offsets_SB: Any
     lr_S: Any
+    first: Any
+    """Step of the run that the chunk begins with."""
+    seed: Any
+    """Seed of what is random in the steps."""
+
+
+class HeldOut(NamedTuple):
+    """The evaluation of E held-out examples."""
+
+    loss_E: Any
+    outputs_EO: Any
+    """Predictions; None for next tokens, whose loss is their only metric."""
+    monitors: dict[str, Any]
+    """Measurements of the forward pass (E,), by name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,35 +65,55 @@ class Functions:
 
     init: Callable[[jax.Array], State]
     train_chunk: Callable[..., tuple[State, jax.Array]]
-    evaluate: Callable[[PyTree, PyTree, jax.Array], jax.Array]
+    evaluate: Callable[[PyTree, PyTree, jax.Array], HeldOut]
 
 
-def functions(model: Model, gather: Gather, kind: str, optimizer: str) -> Functions:
-    """The step functions of a model on data of `kind` "tokens" or "vectors"."""
-    losses_of = {"tokens": cross_entropy, "vectors": squared_error}[kind]
+def functions(
+    model: Model,
+    gather: Gather,
+    task: TaskShape,
+    optim: OptimSpec,
+    augment: Augment | None = None,
+) -> Functions:
+    """The step functions of a model on data of the shape of `task`.
 
-    def losses(params: PyTree, data: PyTree, offsets: jax.Array) -> jax.Array:
-        """Mean loss of each example, shape (B,)."""
+    Of `optim` only `program_key()` matters; the values enter as `Hyper`. `augment` acts
+    in training alone.
+    """
+    losses_of = squared_error if task.target == "real" else cross_entropy
+
+    def batch_of(data: PyTree, offsets: jax.Array) -> tuple[jax.Array, jax.Array]:
         inputs, targets = gather(data, offsets)
-        if kind == "tokens":
-            inputs, targets = inputs.astype(jnp.int32), targets.astype(jnp.int32)
-        return losses_of(model.apply(params, inputs), targets)
+        if task.kind == "tokens":
+            inputs = inputs.astype(jnp.int32)
+        return inputs, targets if task.target == "real" else targets.astype(jnp.int32)
 
     def init(key: jax.Array) -> State:
         params = model.init(key)
         zero = Hyper(*(jnp.zeros(()) for _ in Hyper._fields))
-        return State(params, transform(optimizer, zero).init(params))
+        return State(params, transform(optim.optimizer, zero).init(params))
 
     def train_chunk(
         state: State, hyper: Hyper, data: PyTree, batches: Batches, n_steps: jax.Array
     ) -> tuple[State, jax.Array]:
         """Runs the first `n_steps` of the chunk; returns losses (S,), zero-padded."""
-        update = transform(optimizer, hyper).update
+        update = transform(optim.optimizer, hyper).update
+        losses = functools.partial(
+            losses_of, **_smoothing(optim, hyper.label_smoothing)
+        )
+
+        def objective(params: PyTree, i: jax.Array) -> tuple[jax.Array, jax.Array]:
+            vary, drop = jax.random.split(_key(batches, i))
+            inputs, targets = batch_of(data, batches.offsets_SB[i])
+            if augment is not None:
+                inputs, targets = augment(vary, inputs, targets)
+            out = model.forward(params, inputs, drop)
+            loss = losses(out.values, targets).mean()
+            return loss + _penalties(optim, hyper, params, out), loss
 
         def one_step(i: jax.Array, carry: tuple[State, jax.Array]) -> tuple:
             (params, opt), loss_S = carry
-            mean = lambda p: losses(p, data, batches.offsets_SB[i]).mean()  # noqa: E731
-            loss, grads = jax.value_and_grad(mean)(params)
+            grads, loss = jax.grad(objective, has_aux=True)(params, i)
             direction, opt = update(grads, opt, params)
             lr = batches.lr_S[i]
             params = optax.apply_updates(
@@ -83,25 +124,58 @@ def functions(model: Model, gather: Gather, kind: str, optimizer: str) -> Functi
         empty = jnp.zeros(batches.lr_S.shape, jnp.float32)
         return jax.lax.fori_loop(0, n_steps, one_step, (state, empty))
 
-    def evaluate(params: PyTree, data: PyTree, offsets_E: jax.Array) -> jax.Array:
-        """Mean loss of each held-out example, shape (E,)."""
+    def evaluate_batch(params: PyTree, data: PyTree, offsets: jax.Array) -> HeldOut:
+        inputs, targets = batch_of(data, offsets)
+        out = model.forward(params, inputs, None)
+        kept = None if task.target == "next_token" else out.values.astype(jnp.float32)
+        return HeldOut(losses_of(out.values, targets), kept, out.monitors)
+
+    def evaluate(params: PyTree, data: PyTree, offsets_E: jax.Array) -> HeldOut:
+        """Loss of each held-out example, and what metrics are made of."""
         E = len(offsets_E)
-        size = min(EVAL_BATCH, E)
+        size = min(EVAL_BATCH[task.target], E)
         # The last batch is filled up with its own wrap-around, cut off again below.
         rounds = -(-E // size)
         padded = jnp.resize(offsets_E, (rounds, size))
-        return jax.lax.map(lambda o: losses(params, data, o), padded).reshape(-1)[:E]
+        found = jax.lax.map(lambda o: evaluate_batch(params, data, o), padded)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:E], found)
 
     return Functions(init=init, train_chunk=train_chunk, evaluate=evaluate)
 
 
-def cross_entropy(logits_BTV: jax.Array, targets_BT: jax.Array) -> jax.Array:
-    """Nats per token of each sequence, shape (B,); log-softmax in float32."""
-    logits = logits_BTV.astype(jnp.float32)
-    # A masked sum, since the gradient of indexing is a slow scatter on CPU.
-    is_target = targets_BT[..., None] == jnp.arange(logits.shape[-1])
-    picked = jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1)
-    return (jax.nn.logsumexp(logits, axis=-1) - picked).mean(axis=-1)
+def _key(batches: Batches, i: jax.Array) -> jax.Array:
+    key = jax.random.fold_in(jax.random.key(batches.seed), DRAWS)
+    return jax.random.fold_in(key, batches.first + i)
+
+
+def _smoothing(optim: OptimSpec, amount: Any) -> dict[str, Any]:
+    return {"smoothing": amount} if optim.label_smoothing else {}
+
+
+def _penalties(optim: OptimSpec, hyper: Hyper, params: PyTree, out: Outputs) -> Any:
+    own = 0.0 if out.penalty is None else out.penalty
+    return own + weight_penalty(optim, hyper, params)
+
+
+def cross_entropy(
+    logits: jax.Array, targets: jax.Array, smoothing: Any = None
+) -> jax.Array:
+    """Nats of each example (B,): mean over its tokens; log-softmax in float32.
+
+    Logits (B, T, V) or (B, V); targets are ids without the last axis, or probabilities
+    with it. `smoothing` mixes that share of the uniform distribution into the targets.
+    """
+    logits = logits.astype(jnp.float32)
+    if targets.ndim == logits.ndim:
+        picked = jnp.sum(targets * logits, axis=-1)
+    else:
+        # A masked sum, since the gradient of indexing is a slow scatter on CPU.
+        is_target = targets[..., None] == jnp.arange(logits.shape[-1])
+        picked = jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1)
+    if smoothing is not None:
+        picked = (1 - smoothing) * picked + smoothing * logits.mean(axis=-1)
+    nats = jax.nn.logsumexp(logits, axis=-1) - picked
+    return nats.mean(axis=-1) if nats.ndim == 2 else nats
 
 
 def squared_error(outputs_BO: jax.Array, targets_BO: jax.Array) -> jax.Array:

@@ -20,11 +20,12 @@ import numpy as np
 
 from harness import device
 from harness.data import Dataset
+from harness.metrics import measures
 from harness.models import build
 from harness.optim import hyper, learning_rates
 from harness.plan import PlannedRun, Trunk
-from harness.spec import RunSpec
-from harness.step import Batches, State, functions
+from harness.spec import RunSpec, TaskShape
+from harness.step import Batches, HeldOut, State, functions
 
 CHUNK = 64
 """Most steps in one call of the compiled program."""
@@ -34,14 +35,25 @@ CHUNK = 64
 class Program:
     """A cohort's compiled functions and its data on the device."""
 
+    task: TaskShape
     dataset: Dataset
     train_data: Any
     held_out: Any
     eval_offsets: jax.Array
     init: Callable[..., State]
     train_chunk: Callable[..., tuple[State, jax.Array]]
-    evaluate: Callable[..., jax.Array]
+    evaluate: Callable[..., HeldOut]
     compile_s: float
+    targets: np.ndarray | None
+    """Held-out targets; None for next tokens."""
+
+    def measure(self, held_out: HeldOut) -> tuple[np.ndarray, dict[str, float]]:
+        """Losses of the held-out examples, and metrics of the predictions."""
+        found = {name: float(np.mean(x)) for name, x in held_out.monitors.items()}
+        if self.targets is not None:
+            outputs_EO = np.asarray(held_out.outputs_EO)
+            found |= measures(self.task.target, outputs_EO, self.targets)
+        return np.asarray(held_out.loss_E, np.float64), found
 
     def with_data(self, dataset: Dataset, run: RunSpec) -> Program:
         """The same compiled functions on other data of the same shapes."""
@@ -52,6 +64,7 @@ class Program:
             train_data=_device_data(dataset, run),
             held_out=jax.tree.map(jnp.asarray, dataset.held_out),
             eval_offsets=jnp.asarray(dataset.eval_offsets, jnp.int32),
+            targets=_targets(dataset, self.task),
         )
 
 
@@ -63,6 +76,8 @@ class Evaluation:
     loss: float
     loss_se: float
     seconds: float
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Further metrics of the predictions, by name."""
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -89,8 +104,10 @@ class History:
             losses = losses[: bad[0] + 1]
         self.losses += losses.tolist()
 
-    def add_evaluation(self, step: int, losses: np.ndarray) -> None:
-        """Losses of the held-out examples after `step` updates."""
+    def add_evaluation(
+        self, step: int, losses: np.ndarray, metrics: dict[str, float]
+    ) -> None:
+        """Losses of the held-out examples, and metrics, after `step` updates."""
         if self.diverged_step is not None:
             return
         mean = float(losses.mean())
@@ -99,8 +116,27 @@ class History:
             return
         spread = float(losses.std(ddof=1) / math.sqrt(len(losses)))
         self.evaluations.append(
-            Evaluation(step=step, loss=mean, loss_se=spread, seconds=self.seconds)
+            Evaluation(
+                step=step,
+                loss=mean,
+                loss_se=spread,
+                seconds=self.seconds,
+                metrics=metrics,
+            )
         )
+
+    def stopped_step(self, patience: int) -> int | None:
+        """Step of the `patience`-th evaluation in a row without a new best loss.
+
+        It follows from the evaluations alone, so a resumed run stops at the same step.
+        """
+        best, waited = math.inf, 0
+        for evaluation in self.evaluations:
+            waited = 0 if evaluation.loss < best else waited + 1
+            best = min(best, evaluation.loss)
+            if patience and waited == patience:
+                return evaluation.step
+        return None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,9 +153,15 @@ class Result:
         return "done" if self.history.diverged_step is None else "diverged"
 
     @property
+    def stopped_step(self) -> int | None:
+        """Step at which the run's patience ended it early."""
+        return self.history.stopped_step(self.planned.run.patience)
+
+    @property
     def annealed(self) -> bool:
         """Whether the learning rate has decayed to its end."""
-        return self.status == "done" and self.planned.run.optim.schedule != "constant"
+        finished = self.status == "done" and self.stopped_step is None
+        return finished and self.planned.run.optim.schedule != "constant"
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -183,7 +225,7 @@ def compile_cohort(run: RunSpec, dataset: Dataset) -> Program:
     start = time.perf_counter()
     task = run.data.shape
     model = build(run.model, task, device.DTYPES[run.precision])
-    fns = functions(model, dataset.gather, task.kind, run.optim.optimizer)
+    fns = functions(model, dataset.gather, task, run.optim, dataset.augment)
     train_data = _device_data(dataset, run)
     held_out = jax.tree.map(jnp.asarray, dataset.held_out)
     eval_offsets = jnp.asarray(dataset.eval_offsets, jnp.int32)
@@ -192,11 +234,15 @@ def compile_cohort(run: RunSpec, dataset: Dataset) -> Program:
     chunk = Batches(
         jax.ShapeDtypeStruct((CHUNK, run.batch), jnp.int32),
         jax.ShapeDtypeStruct((CHUNK,), jnp.float32),
+        jax.ShapeDtypeStruct((), jnp.int32),
+        jax.ShapeDtypeStruct((), jnp.uint32),
     )
     train_chunk = jax.jit(fns.train_chunk, donate_argnums=0)
     evaluate = jax.jit(fns.evaluate)
     scalars = hyper(run.optim)
     return Program(
+        task=task,
+        targets=_targets(dataset, task),
         dataset=dataset,
         train_data=train_data,
         held_out=held_out,
@@ -230,7 +276,7 @@ def train_trunk(trunk: Trunk, program: Program, keeper: Keeper) -> Iterator[Resu
             # The next chunk donates its state: a branch needs a copy of its own.
             branch = here if last else _copy(here)
         leg.advance(branch, planned, own, planned.run.steps, None if last else here)
-        leg.finish(branch, planned.run.steps)
+        leg.finish(branch, planned.run)
         compile_s = program.compile_s if index == 0 else 0.0
         yield Result(planned=planned, history=branch.history, compile_s=compile_s)
 
@@ -274,12 +320,13 @@ class Leg:
     ) -> None:
         """Trains up to step `to`, evaluating on the common grid on the way.
 
-        Stops early once a loss is not finite; the history then says so.
+        Stops early once a loss is not finite, which the history then says, or once the
+        run's patience is at its end.
         """
         run, history = planned.run, at.history
         begun = time.perf_counter() - history.seconds
         grid = common_grid(to, run.evals_per_octave)
-        while at.step < to and history.diverged_step is None:
+        while at.step < to and not _over(history, run):
             step = at.step
             stop = min([to, step + CHUNK, *(g for g in grid if g > step)])
             at.state, losses = self._chunk(at.state, run, step, stop)
@@ -288,7 +335,7 @@ class Leg:
             history.add_losses(np.asarray(losses)[: stop - step])
             history.seconds = time.perf_counter() - begun
             if held_out is not None:
-                history.add_evaluation(stop, np.asarray(held_out, np.float64))
+                history.add_evaluation(stop, *self.program.measure(held_out))
             self.keeper.reached(
                 Moment(
                     planned=planned,
@@ -299,13 +346,13 @@ class Leg:
                 )
             )
 
-    def finish(self, at: Position, steps: int) -> None:
+    def finish(self, at: Position, run: RunSpec) -> None:
         """Evaluates the end of the run, unless that lies on the grid."""
         history = at.history
         evaluated = {e.step for e in history.evaluations[-1:]}
-        if history.diverged_step is None and steps not in evaluated:
-            held_out = np.asarray(self._evaluate(at.state), np.float64)
-            history.add_evaluation(steps, held_out)
+        if not _over(history, run) and run.steps not in evaluated:
+            measured = self.program.measure(self._evaluate(at.state))
+            history.add_evaluation(run.steps, *measured)
 
     def _chunk(
         self, state: State, run: RunSpec, first: int, last: int
@@ -319,14 +366,31 @@ class Leg:
             data, offsets = program.train_data, dataset.locate(examples)
         else:
             data, offsets = dataset.subset(dataset.train, examples)
-        batches = Batches(offsets.astype(np.int32), lr)
+        batches = Batches(
+            offsets.astype(np.int32),
+            lr,
+            first=np.int32(first),
+            seed=np.uint32(run.seed_order),
+        )
         return program.train_chunk(
             state, hyper(run.optim), data, batches, np.int32(last - first)
         )
 
-    def _evaluate(self, state: State) -> jax.Array:
+    def _evaluate(self, state: State) -> HeldOut:
         program = self.program
         return program.evaluate(state.params, program.held_out, program.eval_offsets)
+
+
+def _over(history: History, run: RunSpec) -> bool:
+    """Whether there is nothing more to train before the run's budget is spent."""
+    stopped = history.stopped_step(run.patience)
+    return history.diverged_step is not None or stopped is not None
+
+
+def _targets(dataset: Dataset, task: TaskShape) -> np.ndarray | None:
+    if task.target == "next_token":
+        return None
+    return np.asarray(dataset.gather(dataset.held_out, dataset.eval_offsets)[1])
 
 
 def _device_data(dataset: Dataset, run: RunSpec) -> Any:

@@ -15,7 +15,9 @@ from tests.harness.jaxpr_flops import matmul_flops
 from tests.harness.strategies import mlps, text_run, transformers
 
 TOKENS = st.builds(
-    lambda T, V: TaskShape(kind="tokens", length=T, inputs=V, outputs=V),
+    lambda T, V: TaskShape(
+        kind="tokens", length=T, inputs=V, outputs=V, target="next_token"
+    ),
     st.integers(2, 12),
     st.integers(2, 30),
 )

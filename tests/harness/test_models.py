@@ -11,11 +11,11 @@ from hypothesis import given, settings
 
 from harness import MLP, Transformer
 from harness.models import build
-from harness.models.layers import Linear, causal_attention, rotate
+from harness.models.layers import Linear, attention, rotate
 from harness.spec import TaskShape
 from tests.harness.strategies import transformers
 
-TASK = TaskShape(kind="tokens", length=8, inputs=11, outputs=11)
+TASK = TaskShape(kind="tokens", length=8, inputs=11, outputs=11, target="next_token")
 
 
 @settings(max_examples=5, deadline=None)
@@ -42,7 +42,7 @@ def test_grouped_attention_is_attention_with_repeated_heads():
         scores = keys @ np.asarray(q[b, t, h], np.float64) / 2
         weights = np.exp(scores - scores.max())
         expected[b, t, h] = weights / weights.sum() @ values
-    np.testing.assert_allclose(causal_attention(q, k, v), expected, atol=1e-5)
+    np.testing.assert_allclose(attention(q, k, v, causal=True), expected, atol=1e-5)
 
 
 def test_rotary_scores_depend_on_distance_alone():
@@ -73,7 +73,9 @@ def test_bfloat16_changes_the_arithmetic_not_the_parameters():
 @pytest.mark.parametrize("tied", [False, True])
 def test_first_predictions_are_nearly_uniform(tied):
     spec = Transformer(width=64, depth=2, heads=4, tied=tied)
-    task = TaskShape(kind="tokens", length=32, inputs=256, outputs=256)
+    task = TaskShape(
+        kind="tokens", length=32, inputs=256, outputs=256, target="next_token"
+    )
     model = build(spec, task)
     params = model.init(jax.random.key(0))
     tokens = jax.random.randint(jax.random.key(1), (8, 32), 0, 256)

@@ -23,7 +23,9 @@ from harness.errors import SpecError
 from harness.spec import ModelSpec, TaskShape
 from tests.harness.strategies import TINY_TEXT, text_run
 
-BYTES = TaskShape(kind="tokens", length=128, inputs=256, outputs=256)
+BYTES = TaskShape(
+    kind="tokens", length=128, inputs=256, outputs=256, target="next_token"
+)
 
 
 def test_product_is_every_combination_with_its_coordinates():
