@@ -47,7 +47,7 @@ def unknown_field(owner: str, name: str, known: Iterable[str]) -> SpecError:
     return SpecError(f"{owner} has no field {name!r}{hint}")
 
 
-def added(default: Any) -> Any:
+def added(*, default: Any) -> Any:
     """A field added to a spec that already names finished runs.
 
     It is left out of the identity while it has its default. A default must mean what

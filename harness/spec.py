@@ -243,9 +243,9 @@ class OptimSpec(Spec):
     eps: float = 1e-8
     momentum: float = 0.0
     clip: float = 1.0
-    l1: float = added(0.0)
-    l2: float = added(0.0)
-    label_smoothing: float = added(0.0)
+    l1: float = added(default=0.0)
+    l2: float = added(default=0.0)
+    label_smoothing: float = added(default=0.0)
 
     def validate(self) -> None:
         at_least(self, 0, "lr", "warmup", "weight_decay", "momentum", "clip", "final")
@@ -305,7 +305,7 @@ class RunSpec(Spec):
     seed_init: int = 0
     seed_order: int = 0
     seed_data: int = 0
-    patience: int = added(0)
+    patience: int = added(default=0)
 
     def validate(self) -> None:
         at_least(self, 1, "batch", "evals_per_octave")

@@ -29,10 +29,10 @@ class MLP(ModelSpec):
     depth: int = 2
     activation: Activation = "relu"
     bias: bool = True
-    dropout: float = added(0.0)
-    init: Init = added("default")
-    sigma: float = added(0.0)
-    mup_base: int = added(0)
+    dropout: float = added(default=0.0)
+    init: Init = added(default="default")
+    sigma: float = added(default=0.0)
+    mup_base: int = added(default=0)
 
     def validate(self) -> None:
         at_least(self, 1, "width", "depth")

@@ -55,14 +55,14 @@ class Transformer(ModelSpec):
     mlp: Literal["gelu", "swiglu"] = "gelu"
     positions: Literal["rotary", "learned"] = "rotary"
     tied: bool = False
-    dropout: float = added(0.0)
-    init: Init = added("default")
-    sigma: float = added(0.0)
-    mup_base: int = added(0)
-    experts: int = added(0)
-    top_k: int = added(2)
-    capacity: float = added(1.25)
-    balance: float = added(0.01)
+    dropout: float = added(default=0.0)
+    init: Init = added(default="default")
+    sigma: float = added(default=0.0)
+    mup_base: int = added(default=0)
+    experts: int = added(default=0)
+    top_k: int = added(default=2)
+    capacity: float = added(default=1.25)
+    balance: float = added(default=0.01)
 
     def validate(self) -> None:
         at_least(self, 1, "width", "depth", "heads", "kv_heads", "ffn", "top_k")

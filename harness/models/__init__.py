@@ -90,7 +90,7 @@ def build(spec: ModelSpec, task: TaskShape, dtype: jnp.dtype = jnp.float32) -> M
 def _penalty(module: nnx.Module) -> jax.Array | None:
     """Mean over the layers that have one."""
     found = jax.tree.leaves(nnx.state(module, Penalty))
-    return sum(found) / len(found) if found else None
+    return jnp.mean(jnp.stack(found)) if found else None
 
 
 def _monitors(module: nnx.Module) -> dict[str, jax.Array]:
@@ -98,7 +98,7 @@ def _monitors(module: nnx.Module) -> dict[str, jax.Array]:
     named: dict[str, list[jax.Array]] = {}
     for path, leaf in nnx.to_flat_state(nnx.state(module, Monitor)):
         named.setdefault(str(path[-1]), []).append(leaf[...])
-    return {name: sum(leaves) / len(leaves) for name, leaves in named.items()}
+    return {name: jnp.mean(jnp.stack(x), axis=0) for name, x in named.items()}
 
 
 def _implementation(spec: ModelSpec) -> Callable[..., nnx.Module]:

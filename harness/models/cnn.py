@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,12 @@ class CNN(nnx.Module):
     ) -> None:
         gain = math.sqrt(2) if spec.activation in RECTIFIERS else 1.0
         weights = Weights.of(spec)
-        common = {"bias": spec.bias, "weights": weights, "dtype": dtype, "rngs": rngs}
+        common: dict[str, Any] = {
+            "bias": spec.bias,
+            "weights": weights,
+            "dtype": dtype,
+            "rngs": rngs,
+        }
         conv = functools.partial(
             Conv, kernel=spec.kernel, padding=spec.padding, gain=gain, **common
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +60,7 @@ class ResNet(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         weights, layout = Weights.of(spec), spec.layout()
-        common = {"dtype": dtype, "rngs": rngs}
+        common: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.stem = Conv(task.inputs, spec.width, gain=1.0, weights=weights, **common)
         self.blocks = nnx.List([Block(shape, spec, **common) for shape in layout])
         features = layout[-1].outputs

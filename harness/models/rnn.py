@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -51,7 +53,7 @@ class Layer(nnx.Module):
         self, inputs: int, spec: families.RNN, *, dtype: jnp.dtype, rngs: nnx.Rngs
     ) -> None:
         H, G, weights = spec.width, spec.gates, Weights.of(spec)
-        common = {"weights": weights, "dtype": dtype, "rngs": rngs}
+        common: dict[str, Any] = {"weights": weights, "dtype": dtype, "rngs": rngs}
         self.enter = Linear(inputs, G * H, bias=True, **common)
         self.recur = Linear(H, G * H, **common)
         self.cell, self.width = spec.cell, H

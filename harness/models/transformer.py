@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +102,7 @@ class Block(nnx.Module):
 def _decoder_block(
     spec: families.Transformer, task: TaskShape, dtype: jnp.dtype, rngs: nnx.Rngs
 ) -> Block:
-    common = {"dtype": dtype, "rngs": rngs}
+    common: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
     rotary = spec.positions == "rotary"
     attention = Attention(spec, causal=True, rotary=rotary, **common)
     feed_forward = (
@@ -137,7 +138,7 @@ class Transformer(nnx.Module):
         blocks = [_decoder_block(spec, task, dtype, rngs) for _ in range(spec.depth)]
         self.blocks = nnx.List(blocks)
         self.norm = RMSNorm(D, dtype=dtype)
-        common = {"weights": weights, "dtype": dtype, "rngs": rngs}
+        common: dict[str, Any] = {"weights": weights, "dtype": dtype, "rngs": rngs}
         self.head = (
             None if spec.tied else Linear(D, task.outputs, role="output", **common)
         )
@@ -154,7 +155,7 @@ class Transformer(nnx.Module):
         for block in self.blocks:
             x_ND = block(x_ND, T, drop)
         if not self.every_step:
-            return self.head(self.norm(x_ND.reshape(B, T, -1)[:, -1]))
+            return self._logits(self.norm(x_ND.reshape(B, T, -1)[:, -1]))
         return self._logits(self.norm(x_ND)).reshape(B, T, -1)
 
     def _logits(self, x_ND: jax.Array) -> jax.Array:

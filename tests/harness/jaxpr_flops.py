@@ -6,22 +6,31 @@ import jax
 
 
 def matmul_flops(function, *args) -> int:
-    """2·m·n·k over every `dot_general`, inner jaxprs included."""
+    """2·m·n·k over every product and convolution, inner jaxprs included.
+
+    The body of a scan counts once per trip; a convolution costs its whole kernel at
+    every output pixel. Do not give it the gradient of a strided convolution: that is
+    written with zeros between the pixels, which would be counted.
+    """
     return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def _count(jaxpr) -> int:
     total = 0
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
+        name, params = equation.primitive.name, equation.params
+        assert name not in ("while", "cond"), "how often a branch runs is not known"
+        if name == "dot_general":
             total += _dot_general(equation)
-        for value in equation.params.values():
-            for inner in jax.tree.leaves(value, is_leaf=_is_jaxpr):
-                if _is_jaxpr(inner):
-                    assert equation.primitive.name not in ("scan", "while"), (
-                        "a loop body would be counted once, not once per trip"
-                    )
-                    total += _count(getattr(inner, "jaxpr", inner))
+        elif name == "conv_general_dilated":
+            total += _convolution(equation)
+        # A custom derivative is an outer function and a rule; the rule is not run.
+        inner = [params["call_jaxpr"]] if name == "custom_vjp_call" else params.values()
+        trips = params["length"] if name == "scan" else 1
+        for value in inner:
+            for found in jax.tree.leaves(value, is_leaf=_is_jaxpr):
+                if _is_jaxpr(found):
+                    total += trips * _count(getattr(found, "jaxpr", found))
     return total
 
 
@@ -34,3 +43,10 @@ def _dot_general(equation) -> int:
     left = equation.invars[0].aval.shape
     k = math.prod(left[axis] for axis in contracted)
     return 2 * k * math.prod(equation.outvars[0].aval.shape)
+
+
+def _convolution(equation) -> int:
+    kernel = equation.invars[1].aval.shape
+    out_features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+    per_pixel = math.prod(kernel) // out_features
+    return 2 * per_pixel * math.prod(equation.outvars[0].aval.shape)

@@ -1,49 +1,72 @@
 """Closed-form counts equal the parameter tree and the matrix products of the jaxpr."""
 
 import dataclasses
+import itertools
+import math
 
 import jax
 import jax.numpy as jnp
-from hypothesis import given, settings
+import pytest
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from harness import CNN, MLP, ResNet, Transformer, ViT, ladder
 from harness.count import count
+from harness.errors import SpecError
 from harness.models import build
+from harness.models.convolution import Conv
 from harness.spec import TaskShape
 from harness.step import cross_entropy, squared_error
 from tests.harness.jaxpr_flops import matmul_flops
-from tests.harness.strategies import mlps, text_run, transformers
+from tests.harness.strategies import (
+    cnns,
+    image_tasks,
+    next_token_tasks,
+    pairs,
+    resnets,
+    text_run,
+    transformers,
+)
 
-TOKENS = st.builds(
-    lambda T, V: TaskShape(
-        kind="tokens", length=T, inputs=V, outputs=V, target="next_token"
-    ),
-    st.integers(2, 12),
-    st.integers(2, 30),
-)
-VECTORS = st.builds(
-    lambda i, o: TaskShape(kind="vectors", length=1, inputs=i, outputs=o),
-    st.integers(1, 12),
-    st.integers(1, 5),
-)
 BATCH = 3
 
 
-def example_inputs(task: TaskShape):
-    if task.kind == "tokens":
-        return jax.ShapeDtypeStruct((BATCH, task.length), jnp.int32)
-    return jax.ShapeDtypeStruct((BATCH, task.inputs), jnp.float32)
+def example_inputs(task: TaskShape, batch: int = BATCH):
+    shapes = {
+        "tokens": (task.length,),
+        "vectors": (task.inputs,),
+        "images": (*task.size, task.inputs),
+        "sequences": (task.length, task.inputs),
+    }
+    dtype = jnp.int32 if task.kind == "tokens" else jnp.float32
+    return jax.ShapeDtypeStruct((batch, *shapes[task.kind]), dtype)
 
 
 def example_targets(task: TaskShape):
-    if task.kind == "tokens":
-        return jax.ShapeDtypeStruct((BATCH, task.length), jnp.int32)
-    return jax.ShapeDtypeStruct((BATCH, task.outputs), jnp.float32)
+    shapes = {"next_token": (task.length,), "class": (), "real": (task.outputs,)}
+    dtype = jnp.float32 if task.target == "real" else jnp.int32
+    return jax.ShapeDtypeStruct((BATCH, *shapes[task.target]), dtype)
 
 
 def abstract(spec, task):
     model = build(spec, task)
     return model, jax.eval_shape(model.init, jax.random.key(0))
+
+
+def empty_places(spec, task):
+    """Forward FLOPs that the experts spend on places without a token."""
+    if not getattr(spec, "experts", 0):
+        return 0
+    spare = spec.experts * spec.slots(task) - spec.top_k * task.length
+    return 2 * spec.depth * spare * spec.feed_forward_weights
+
+
+def suits(spec, task):
+    try:
+        spec.check(task)
+    except SpecError:
+        return False
+    return True
 
 
 def check_counts(spec, task):
@@ -52,32 +75,92 @@ def check_counts(spec, task):
     leaves = jax.tree.leaves(params)
     assert spec.params(task).total == sum(leaf.size for leaf in leaves)
 
-    forward = spec.forward_flops(task)
-    assert matmul_flops(model.apply, params, inputs) == BATCH * forward.full
+    forward, empty = spec.forward_flops(task), empty_places(spec, task)
+    walked = matmul_flops(model.apply, params, inputs)
+    assert walked == BATCH * (forward.full + empty)
 
-    loss_of = cross_entropy if task.kind == "tokens" else squared_error
+    loss_of = squared_error if task.target == "real" else cross_entropy
 
     def loss(params, inputs, targets):
-        return loss_of(model.apply(params, inputs), targets).mean()
+        key = jax.random.key(0)
+        return loss_of(model.apply(params, inputs, key), targets).mean()
 
     walked = matmul_flops(jax.grad(loss), params, inputs, targets)
-    assert walked == BATCH * forward.train()
+    assert walked == BATCH * (forward.train() + 3 * empty)
 
 
-@settings(max_examples=30, deadline=None)
-@given(transformers(), TOKENS)
-def test_transformer_counts_equal_tree_and_jaxpr(spec, task):
+@settings(max_examples=70, deadline=None)
+@given(pairs)
+def test_counts_equal_tree_and_jaxpr(pair):
+    spec, task = pair
+    assume(suits(spec, task))
     check_counts(spec, task)
 
 
-@settings(max_examples=20, deadline=None)
-@given(mlps(), VECTORS)
-def test_mlp_counts_equal_tree_and_jaxpr(spec, task):
-    check_counts(spec, task)
+@settings(max_examples=15, deadline=None)
+@given(st.one_of(cnns(), resnets()), image_tasks())
+def test_the_compilers_convolution_costs_the_same(spec, task):
+    assume(suits(spec, task))
+    model, params = abstract(spec, task)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Conv, "__call__", Conv.as_convolution)
+        walked = matmul_flops(model.apply, params, example_inputs(task))
+    assert walked == BATCH * spec.forward_flops(task).full
+
+
+@settings(max_examples=40, deadline=None)
+@given(pairs, st.integers(100, 3000))
+def test_a_ladder_climbs_the_aspect_rule(pair, size):
+    family, task = type(pair[0]), pair[1]
+    options = {"padding": "same", "pools": 1} if family is CNN else {}
+    candidates = list(itertools.islice(family.candidates(**options), 60))
+    assume(all(suits(spec, task) for spec in candidates))
+    sizes = [spec.params(task).matmul for spec in candidates]
+    assert sizes == sorted(set(sizes))
+    (chosen,) = ladder(family, [size], task, **options)
+    miss = abs(math.log(chosen.params(task).matmul / size))
+    assert miss == min(abs(math.log(n / size)) for n in sizes)
+
+
+def test_experts_count_what_is_active_and_what_there_is():
+    """Written out for one layer: width 8, F 32, V 256, 2 experts of 4 in use."""
+    model = Transformer(width=8, depth=1, heads=2, experts=4)
+    run = text_run(model=model, steps=7)
+    counts, D, F, V, T = count(run), 8, 32, 256, 16
+    one = 2 * D * F
+    shared = 4 * D**2 + 4 * D + V * D
+    assert counts.n_matmul == shared + 2 * one
+    assert counts.n_matmul_total == shared + 4 * one
+    assert counts.n_total == counts.n_active + 2 * one
+    assert counts.n_body == 4 * D**2 + 4 * D + 4 * one + 3 * D
+    per_token = 2 * (shared + 2 * one) + 4 * T * D
+    assert counts.flops_train == 3 * 7 * 4 * T * per_token
+    assert counts.flops_chinchilla is None
+
+
+def test_classic_networks_have_their_known_sizes():
+    """Sizes that the sources of these networks print."""
+    digits = TaskShape(
+        kind="images", length=1, inputs=1, outputs=10, target="class", size=(28, 28)
+    )
+    keras = CNN(channels=(32, 64, 64), pools=2, padding="valid", hidden=64)
+    assert keras.params(digits).total == 93_322
+    assert MLP(width=512, depth=1).params(digits).total == 407_050
+    cifar = dataclasses.replace(digits, inputs=3, size=(32, 32))
+    # He et al. 2015 count 41 million multiply-adds for their network of 20 layers, with
+    # shortcuts that cost nothing.
+    assert ResNet(width=16, blocks=3).forward_flops(cifar).full == pytest.approx(
+        2 * 41e6, rel=0.02
+    )
+    images = dataclasses.replace(cifar, outputs=1000, size=(224, 224))
+    base = ViT(width=768, depth=12, heads=12, patch=16)
+    # Dosovitskiy et al. 2021: 86 M, 17.6 GFLOPs (multiply-adds) with a class token.
+    assert base.params(images).total == pytest.approx(86e6, rel=0.01)
+    assert base.forward_flops(images).full == pytest.approx(2 * 17.5e9, rel=0.01)
 
 
 @settings(max_examples=10, deadline=None)
-@given(transformers(), TOKENS)
+@given(transformers(), next_token_tasks())
 def test_roles_are_the_named_leaves(spec, task):
     _, params = abstract(spec, task)
     n = spec.params(task)
@@ -87,8 +170,9 @@ def test_roles_are_the_named_leaves(spec, task):
     assert n.embed == sum(leaf.size for leaf in jax.tree.leaves(tables))
     assert n.head == sum(leaf.size for leaf in jax.tree.leaves(params.get("head", {})))
     blocks = jax.tree.leaves(params["blocks"])
-    assert n.body_matrices == sum(leaf.size for leaf in blocks if leaf.ndim == 2)
-    assert n.matmul == n.body_matrices + task.inputs * spec.width
+    assert n.body_matrices == sum(leaf.size for leaf in blocks if leaf.ndim >= 2)
+    assert n.matmul_total == n.body_matrices + task.inputs * spec.width
+    assert n.matmul == n.matmul_total - n.inactive
 
 
 def test_standard_block_has_the_textbook_cost():

@@ -1,0 +1,375 @@
+"""What the families compute beyond their counts: causality, dropout, routing, muP."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+
+from harness import CNN, MLP, RNN, LinearRNN, ResNet, Transformer, ViT, families
+from harness.models import build
+from harness.models.convolution import Conv, GroupNorm, halve
+from harness.models.experts import route
+from harness.models.layers import Dropout, Weights
+from harness.models.linear_rnn import recurrence
+from harness.models.vit import cut
+from harness.spec import TaskShape
+from tests.harness.strategies import linear_rnns, rnns
+
+T = 8
+TOKENS = TaskShape(kind="tokens", length=T, inputs=11, outputs=11, target="next_token")
+LABELS = TaskShape(kind="tokens", length=T, inputs=11, outputs=3, target="class")
+IMAGES = TaskShape(
+    kind="images", length=1, inputs=2, outputs=4, target="class", size=(8, 8)
+)
+SERIES = TaskShape(kind="sequences", length=T, inputs=3, outputs=4, target="class")
+DECODER = Transformer(width=8, depth=2, heads=2)
+MIXTURE = dataclasses.replace(DECODER, experts=4, top_k=2, capacity=1.0)
+
+CAUSAL = [
+    DECODER,
+    dataclasses.replace(DECODER, kv_heads=1, positions="learned", mlp="swiglu"),
+    MIXTURE,
+    *(RNN(width=5, depth=2, cell=cell) for cell in ("simple", "gru", "lstm")),
+    LinearRNN(width=5, depth=2),
+]
+EVERY = [
+    (MLP(width=6), IMAGES),
+    (CNN(channels=(3, 4), hidden=5), IMAGES),
+    (ResNet(width=4), IMAGES),
+    (ViT(width=8, depth=1, heads=2), IMAGES),
+    (RNN(width=6), TOKENS),
+    (RNN(width=6), SERIES),
+    (LinearRNN(width=6, depth=1), LABELS),
+    (DECODER, TOKENS),
+    (MIXTURE, TOKENS),
+]
+
+
+def inputs_of(task, batch=2, seed=1):
+    key = jax.random.key(seed)
+    if task.kind == "tokens":
+        return jax.random.randint(key, (batch, task.length), 0, task.inputs)
+    shape = (*task.size, task.inputs) if task.kind == "images" else (T, task.inputs)
+    return jax.random.normal(key, (batch, *shape))
+
+
+def made(spec, task):
+    model = build(spec, task)
+    return model, jax.jit(model.init)(jax.random.key(0))
+
+
+def test_every_family_is_tried_here():
+    assert {type(spec) for spec, _ in EVERY} == set(families.FAMILIES.values())
+
+
+@pytest.mark.parametrize("spec", CAUSAL, ids=repr)
+def test_no_output_has_a_gradient_to_a_later_token(spec):
+    """Each position holds a token of its own, so its row of the table is its input."""
+    model, params = made(spec, TOKENS)
+    tokens = jnp.arange(T)[None]
+
+    def output(table, t):
+        logits_TV = model.apply({**params, "embed": table}, tokens)[0]
+        return (logits_TV[t] * jnp.arange(1, 12)).sum()
+
+    jacobian = jax.jit(jax.vmap(jax.grad(output), in_axes=(None, 0)))
+    size_ts = np.abs(jacobian(params["embed"], jnp.arange(T))).sum(axis=-1)[:, :T]
+    later = np.triu(np.ones((T, T), bool), 1)
+    assert np.all(size_ts[later] == 0)
+    assert np.all(size_ts[~later] > 0)
+
+
+@pytest.mark.parametrize("capacity", [0.6, 1.0, 0.0])
+def test_routing_looks_neither_ahead_nor_at_other_sequences(capacity):
+    """Which expert has room is no smooth function: here tokens are really changed."""
+    spec = dataclasses.replace(MIXTURE, capacity=capacity)
+    model, params = made(spec, TOKENS)
+    tokens = inputs_of(TOKENS, batch=3)
+    changed = tokens.at[:, 5].set((tokens[:, 5] + 1) % 11).at[2].set(0)
+    before, after = model.apply(params, tokens), model.apply(params, changed)
+    assert np.array_equal(before[:2, :5], after[:2, :5])
+    assert not np.allclose(before[:2, 5:], after[:2, 5:])
+
+
+@settings(max_examples=6, deadline=None)
+@given(rnns())
+def test_a_class_is_read_from_the_last_state_of_the_whole_sequence(spec):
+    model, params = made(dataclasses.replace(spec, dropout=0.0), SERIES)
+    x = inputs_of(SERIES)
+    size = np.abs(jax.grad(lambda x: jnp.square(model.apply(params, x)).sum())(x))
+    # σ = 0.02 and small widths can make the earliest gradients vanish: not the last.
+    assert size[:, -1].sum() > 0 and np.all(np.isfinite(size))
+
+
+@settings(max_examples=6, deadline=None)
+@given(linear_rnns())
+def test_linear_recurrence_reads_all_of_a_sequence(spec):
+    model, params = made(spec, SERIES)
+    x = inputs_of(SERIES)
+    size = np.abs(jax.grad(lambda x: jnp.square(model.apply(params, x)).sum())(x))
+    assert np.all(size.sum(axis=(0, 2)) > 0)
+
+
+@pytest.mark.parametrize(("spec", "task"), EVERY, ids=repr)
+def test_dropout_is_drawn_from_the_key_and_off_without_one(spec, task):
+    plain, params = made(spec, task)
+    model = build(dataclasses.replace(spec, dropout=0.5), task)
+    x, keys = inputs_of(task), jax.random.split(jax.random.key(7))
+    apply = jax.jit(model.apply)
+    assert np.array_equal(apply(params, x), jax.jit(plain.apply)(params, x))
+    one, other = (apply(params, x, key) for key in keys)
+    assert np.array_equal(one, apply(params, x, keys[0]))
+    assert not np.allclose(one, other)
+    assert np.array_equal(plain.apply(params, x, keys[0]), plain.apply(params, x))
+
+
+def test_dropout_keeps_the_mean_and_drops_its_share():
+    drop = Dropout(0.25, jax.random.key(0))
+    first, second = drop(jnp.ones(100_000)), drop(jnp.ones(100_000))
+    assert float((first == 0).mean()) == pytest.approx(0.25, abs=0.005)
+    assert float(first.mean()) == pytest.approx(1, abs=0.01)
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize("slots", [1, 2, T])
+def test_routing_conserves_tokens(k, slots):
+    """Every choice has a place of its own or is marked dropped, in order of time."""
+    p_BTE = jax.nn.softmax(jax.random.normal(jax.random.key(k), (2, T, 4)))
+    routes = jax.tree.map(np.asarray, route(p_BTE, k, slots))
+    assert routes.kept_BTk.mean() == (1 if slots == T else pytest.approx(0.5, abs=0.5))
+    np.testing.assert_allclose(
+        routes.weight_BTk.sum(axis=-1), 1 if k > 1 else p_BTE.max(axis=-1), rtol=1e-6
+    )
+    for b in range(2):
+        room = dict.fromkeys(range(4), slots)
+        taken = set()
+        for t in range(T):
+            best = np.argsort(-p_BTE[b, t], kind="stable")[:k]
+            assert list(best) == list(routes.expert_BTk[b, t])
+            for j, expert in enumerate(best):
+                kept = room[expert] > 0
+                assert routes.kept_BTk[b, t, j] == kept
+                room[expert] -= kept
+                place = (expert, routes.slot_BTk[b, t, j])
+                assert place not in taken
+                taken.add(place)
+
+
+def test_a_mixture_is_its_formula_and_records_what_it_drops():
+    spec = Transformer(width=8, depth=1, heads=2, experts=3, top_k=2, capacity=0.8)
+    model, params = made(spec, TOKENS)
+    weights = params["blocks"][0]["feed_forward"]
+    from harness.models.experts import Experts
+
+    module = Experts(spec, TOKENS, residual=1.0, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    for name in ("router", "up", "down"):
+        getattr(module, name).kernel[...] = weights[name]["kernel"]
+    x_BTD = jax.random.normal(jax.random.key(3), (2, T, 8))
+    y_BTD = module(x_BTD.reshape(-1, 8), T).reshape(2, T, 8)
+    p_BTE = jax.nn.softmax(x_BTD @ weights["router"]["kernel"])
+    slots, dropped = math.ceil(0.8 * 2 * T / 3), np.zeros(2)
+    expected, share = np.zeros((2, T, 8)), np.zeros(3)
+    for b in range(2):
+        room = [slots] * 3
+        for t in range(T):
+            best = np.argsort(-p_BTE[b, t])[:2]
+            for e in best:
+                share[e] += 1 / (2 * 2 * T)
+                if not room[e]:
+                    dropped[b] += 1 / (2 * T)
+                    continue
+                room[e] -= 1
+                h = jax.nn.gelu(x_BTD[b, t] @ weights["up"]["kernel"][e])
+                weight = p_BTE[b, t, e] / p_BTE[b, t, best].sum()
+                expected[b, t] += weight * (h @ weights["down"]["kernel"][e])
+    np.testing.assert_allclose(y_BTD, expected, atol=1e-5)
+    np.testing.assert_allclose(module.dropped[...], dropped, atol=1e-6)
+    balance = 0.01 * 3 * (share * p_BTE.mean(axis=(0, 1))).sum()
+    np.testing.assert_allclose(module.penalty[...], balance, rtol=1e-5)
+    out = model.forward(params, inputs_of(TOKENS), None)
+    assert out.monitors["dropped"].shape == (2,) and out.penalty > 0
+
+
+def test_without_a_limit_nothing_is_dropped():
+    model, params = made(dataclasses.replace(MIXTURE, capacity=0.0), TOKENS)
+    out = model.forward(params, inputs_of(TOKENS, batch=4), None)
+    assert np.all(out.monitors["dropped"] == 0)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+def test_both_ways_to_convolve_agree(kernel, padding, stride):
+    conv = Conv(
+        2,
+        5,
+        kernel=kernel,
+        padding=padding,
+        stride=stride,
+        bias=True,
+        weights=Weights(),
+        dtype=jnp.float32,
+        rngs=nnx.Rngs(0),
+    )
+    conv.matrix.bias[...] = jnp.arange(5.0)
+    x = jax.random.normal(jax.random.key(1), (2, 9, 6, 2))
+    np.testing.assert_allclose(
+        conv.as_matmul(x), conv.as_convolution(x), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_pooling_and_patches_are_windows_of_the_image():
+    x = jax.random.normal(jax.random.key(0), (2, 4, 6, 3))
+    for how, of in (("max", np.max), ("mean", np.mean)):
+        pooled = halve(x[:, :3], how)
+        assert pooled.shape == (2, 1, 3, 3)
+        window = x[1, 0:2, 2:4]
+        np.testing.assert_allclose(pooled[1, 0, 1], of(window, axis=(0, 1)), rtol=1e-6)
+    patches = cut(x, 2)
+    assert patches.shape == (2 * 2 * 3, 12)
+    np.testing.assert_array_equal(patches[6 + 4], x[1, 2:4, 2:4].reshape(-1))
+
+
+def test_group_norm_normalises_each_group_of_each_example():
+    norm = GroupNorm(6, 3, dtype=jnp.float32)
+    x = 5 + 3 * jax.random.normal(jax.random.key(0), (2, 4, 4, 6))
+    y = norm(x).reshape(2, 16, 3, 2)
+    np.testing.assert_allclose(y.mean(axis=(1, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std(axis=(1, 3)), 1, atol=1e-3)
+
+
+def test_recurrence_and_its_gradient_are_the_loop():
+    a, b, weight = jax.random.uniform(jax.random.key(0), (3, 7, 2, 3))
+
+    def loop(a, b):
+        h, out = jnp.zeros((2, 3)), []
+        for t in range(7):
+            h = a[t] * h + b[t]
+            out.append(h)
+        return jnp.stack(out)
+
+    np.testing.assert_allclose(recurrence(a, b), loop(a, b), rtol=1e-5)
+    ours, theirs = (
+        jax.grad(lambda a, b, f=f: (weight * f(a, b)).sum(), (0, 1))(a, b)
+        for f in (recurrence, loop)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+def test_cells_are_those_of_flax(cell):
+    """Against `flax.nnx` cells given the same weights (its gates are in an order of
+    their own), over a sequence."""
+    spec = RNN(width=4, cell=cell)
+    model, params = made(spec, SERIES)
+    layer = params["layers"][0]
+    W, U = layer["enter"]["kernel"], layer["recur"]["kernel"]
+    # Not only at the start, where all biases are zero.
+    bias = jax.random.normal(jax.random.key(5), W.shape[1:])
+    layer["enter"]["bias"] = bias
+    x = inputs_of(SERIES)
+    h = c = jnp.zeros((2, 4))
+    for t in range(T):
+        wx, uh = x[:, t] @ W + bias, h @ U
+        if cell == "simple":
+            h = jnp.tanh(wx + uh)
+        elif cell == "gru":
+            reset = jax.nn.sigmoid(wx[:, :4] + uh[:, :4])
+            update = jax.nn.sigmoid(wx[:, 4:8] + uh[:, 4:8])
+            new = jnp.tanh(wx[:, 8:] + reset * uh[:, 8:])
+            h = (1 - update) * new + update * h
+        else:
+            i, f, o = (
+                jax.nn.sigmoid((wx + uh)[:, 4 * n : 4 * n + 4] + (n == 1))
+                for n in range(3)
+            )
+            c = f * c + i * jnp.tanh((wx + uh)[:, 12:])
+            h = o * jnp.tanh(c)
+    expected = h @ params["head"]["kernel"] + params["head"]["bias"]
+    np.testing.assert_allclose(model.apply(params, x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("init", "std"),
+    [
+        ("default", math.sqrt(2 / 300)),
+        ("lecun", 1 / math.sqrt(300)),
+        ("he", math.sqrt(2 / 300)),
+        ("glorot", math.sqrt(2 / 500)),
+        ("normal", 0.03),
+    ],
+)
+def test_initialisers_have_their_variance(init, std):
+    spec = MLP(width=200, depth=1, init=init, sigma=0.03 if init == "normal" else 0.0)
+    task = TaskShape(kind="vectors", length=1, inputs=300, outputs=2)
+    params = build(spec, task).init(jax.random.key(0))
+    kernel = params["hidden"][0]["kernel"]
+    assert float(kernel.std()) == pytest.approx(std, rel=0.03)
+
+
+def moved(spec, task, inputs):
+    """Mean size of the outputs' change after two small steps of Adam."""
+    model, params = made(spec, task)
+    optimizer = optax.adam(1e-4)
+
+    @jax.jit
+    def change(params):
+        start, state = params, optimizer.init(params)
+        for _ in range(2):
+            # A linear loss: what limits the steps is the parametrisation alone.
+            grads = jax.grad(lambda p: -model.apply(p, inputs).mean())(params)
+            update, state = optimizer.update(grads, state)
+            params = optax.apply_updates(params, update)
+        return jnp.abs(model.apply(params, inputs) - model.apply(start, inputs)).mean()
+
+    return float(change(params))
+
+
+def growth(make, task, inputs):
+    """Exponent of the change's size in the width, between widths 32 and 256."""
+    small, large = (moved(make(width), task, inputs) for width in (32, 256))
+    return math.log(large / small) / math.log(8)
+
+
+@pytest.mark.parametrize("family", ["mlp", "transformer"])
+def test_coordinate_check(family):
+    """Under muP a step of Adam moves the outputs as much at every width; under the
+    standard parametrisation it moves those of wide models more (Yang et al. 2022)."""
+    if family == "mlp":
+        task = TaskShape(kind="vectors", length=1, inputs=8, outputs=2)
+        inputs = jax.random.normal(jax.random.key(2), (16, 8))
+
+        def make(width, base):
+            return MLP(width=width, depth=3, activation="relu", mup_base=base)
+    else:
+        task, inputs = TOKENS, inputs_of(TOKENS, batch=4)
+
+        def make(width, base):
+            heads = width // 16
+            return Transformer(width=width, depth=1, heads=heads, mup_base=base)
+
+    standard = growth(lambda width: make(width, 0), task, inputs)
+    mup = growth(lambda width: make(width, 32), task, inputs)
+    assert abs(mup) < 0.25 and standard > 0.6
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda b: MLP(width=8, mup_base=b),
+        lambda b: dataclasses.replace(DECODER, mup_base=b),
+    ],
+)
+def test_mup_at_its_base_is_the_standard_model(make):
+    task = TOKENS if make(0).family == "transformer" else SERIES
+    (plain, params), (scaled, same) = made(make(0), task), made(make(8), task)
+    jax.tree.map(np.testing.assert_array_equal, params, same)
+    x = inputs_of(task)
+    np.testing.assert_array_equal(plain.apply(params, x), scaled.apply(params, x))
