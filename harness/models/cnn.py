@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,20 +22,28 @@ class CNN(nnx.Module):
         self, spec: families.CNN, task: TaskShape, *, dtype: jnp.dtype, rngs: nnx.Rngs
     ) -> None:
         gain = math.sqrt(2) if spec.activation in RECTIFIERS else 1.0
-        weights = Weights.of(spec)
-        common: dict[str, Any] = {
-            "bias": spec.bias,
-            "weights": weights,
-            "dtype": dtype,
-            "rngs": rngs,
-        }
-        conv = functools.partial(
-            Conv, kernel=spec.kernel, padding=spec.padding, gain=gain, **common
+        linear = functools.partial(
+            Linear, bias=spec.bias, weights=Weights.of(spec), dtype=dtype, rngs=rngs
         )
         stages, (*hidden, head) = spec.stages(task), spec.dense(task)
-        self.convolutions = nnx.List([conv(s.inputs, s.outputs) for s in stages])
-        self.hidden = nnx.List([Linear(*io, gain=gain, **common) for io in hidden])
-        self.head = Linear(*head, **common)
+        self.convolutions = nnx.List(
+            [
+                Conv(
+                    s.inputs,
+                    s.outputs,
+                    kernel=spec.kernel,
+                    padding=spec.padding,
+                    gain=gain,
+                    bias=spec.bias,
+                    weights=Weights.of(spec),
+                    dtype=dtype,
+                    rngs=rngs,
+                )
+                for s in stages
+            ]
+        )
+        self.hidden = nnx.List([linear(i, o, gain=gain) for i, o in hidden])
+        self.head = linear(*head)
         self.pooled = tuple(s.pooled for s in stages)
         self.pool, self.activation = spec.pool, spec.activation
         self.dropout = spec.dropout

@@ -8,12 +8,27 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from harness import MLP, OptimSpec, RunSpec, TeacherStudent, Text, Transformer, data
+from harness import (
+    CNN,
+    MLP,
+    RNN,
+    LinearRNN,
+    OptimSpec,
+    RunSpec,
+    TeacherStudent,
+    Text,
+    Transformer,
+    ViT,
+    data,
+)
 from harness.errors import SpecError
 from harness.fields import canonical_json, spec
-from harness.spec import ModelSpec
+from harness.spec import ModelSpec, TaskShape
 from tests.harness.strategies import mlp_run, mlps, text_run, transformers
 
+DIGITS = TaskShape(
+    kind="images", length=1, inputs=1, outputs=10, target="class", size=(28, 28)
+)
 GOLDEN = Path(__file__).with_name("golden_run_ids.json")
 
 
@@ -36,6 +51,16 @@ def golden_runs():
         ),
         "mlp default": mlp_run(),
         "mlp sgd": mlp_run(optim=OptimSpec(optimizer="sgd", momentum=0.9)),
+        "mlp regularised": mlp_run(
+            model=MLP(width=6, dropout=0.1, init="he"),
+            optim=OptimSpec(l1=1e-4, l2=1e-3),
+            patience=3,
+        ),
+        "text experts": resolved(
+            text_run(model=Transformer(width=8, depth=1, heads=2, experts=4))
+        ),
+        "text lstm": resolved(text_run(model=RNN(width=8))),
+        "text linear recurrence": resolved(text_run(model=LinearRNN(width=8, depth=1))),
     }
 
 
@@ -64,6 +89,31 @@ def test_every_identity_field_changes_the_id():
     ):
         ids.add(dataclasses.replace(run, **change).run_id)
     assert len(ids) == 12
+
+
+def test_an_added_field_at_its_default_is_no_part_of_the_id():
+    run = mlp_run()
+    kept = run.identity()
+    assert "patience" not in kept and "dropout" not in kept["model"]
+    assert not {"l1", "l2", "label_smoothing"} & kept["optim"].keys()
+    assert run.to_dict()["patience"] == 0
+    changes = (
+        {"patience": 1},
+        {"model": dataclasses.replace(run.model, dropout=0.1)},
+        {"model": dataclasses.replace(run.model, init="lecun")},
+        {"model": dataclasses.replace(run.model, mup_base=3)},
+        {"optim": dataclasses.replace(run.optim, l1=0.1)},
+        {"optim": dataclasses.replace(run.optim, l2=0.1)},
+    )
+    ids = {dataclasses.replace(run, **change).run_id for change in changes}
+    assert len(ids | {run.run_id}) == 1 + len(changes)
+
+
+def test_lists_are_tuples_of_whole_numbers():
+    spec = CNN(channels=[8, np.int64(16)])
+    assert spec == CNN(channels=(8, 16)) and hash(spec)
+    again = CNN.from_dict(json.loads(canonical_json(spec.to_dict())))
+    assert again == spec and again.channels == (8, 16)
 
 
 def test_the_path_of_a_corpus_is_not_part_of_the_id(tmp_path):
@@ -114,6 +164,26 @@ def test_an_unread_corpus_has_no_id():
         (lambda: Transformer(width=True, depth=1, heads=1), "whole number"),
         (lambda: Transformer(width=8, depth=1, heads=1, mlp="relu"), "gelu, swiglu"),
         (lambda: MLP(width=0), "at least 1"),
+        (lambda: MLP(width=4, dropout=1.0), r"not in \[0, 1\)"),
+        (lambda: MLP(width=4, init="normal"), "sigma is the standard"),
+        (lambda: MLP(width=4, sigma=0.1), "sigma is the standard"),
+        (lambda: MLP(width=4, init="he", mup_base=2), "use init='default'"),
+        (lambda: CNN(channels=8), "a list of whole numbers"),
+        (lambda: CNN(channels=()), "at least one"),
+        (lambda: CNN(channels=(8, 1.5)), "whole number"),
+        (lambda: CNN(channels=(8,), pools=2), "more than the 1 convolutions"),
+        (lambda: CNN(channels=(1,) * 5).check(DIGITS), "shrink to nothing"),
+        (lambda: ViT(width=8, depth=1, heads=2, patch=5).check(DIGITS), "not divide"),
+        (lambda: RNN(width=8).check(DIGITS), "reads tokens or sequences, not images"),
+        (
+            lambda: Transformer(width=8, depth=1, heads=2, experts=2, top_k=3),
+            "top_k 3 is more than the 2 experts",
+        ),
+        (
+            lambda: Transformer(width=8, depth=1, heads=2, top_k=1),
+            "no effect without experts",
+        ),
+        (lambda: OptimSpec(label_smoothing=1.0), r"not in \[0, 1\)"),
         (lambda: OptimSpec(lr=-1.0), "at least 0"),
         (lambda: OptimSpec(lr=float("nan")), "finite"),
         (lambda: OptimSpec(lr="fast"), "must be a number"),

@@ -68,9 +68,16 @@ def run_of(**changes):
     return dataclasses.replace(base, **changes)
 
 
+PROGRAMS = {}
+"""One compilation per program in the whole module."""
+
+
 def trained(run, dataset):
     trunk = planned(run).cohorts[0].trunks[0]
-    program = train.compile_cohort(run, dataset)
+    key = (run.model, run.optim.program_key(), dataset.augment, train.CHUNK)
+    if key not in PROGRAMS:
+        PROGRAMS[key] = train.compile_cohort(run, dataset)
+    program = PROGRAMS[key].with_data(dataset, run)
     (result,) = train.train_trunk(trunk, program, train.Forgetful())
     return result
 
