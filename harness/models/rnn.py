@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -11,9 +12,6 @@ from flax import nnx
 from harness import families
 from harness.models.layers import Dropout, Linear, Weights
 from harness.spec import TaskShape
-
-UNROLL = 8
-"""Time steps in one trip of the loop; measured best of 1 to 32 on CPU."""
 
 State = tuple[jax.Array, ...]
 
@@ -46,6 +44,50 @@ CELLS = {"simple": (simple, 1), "gru": (gru, 1), "lstm": (lstm, 2)}
 """Cell functions, and how many vectors their state has; the first is the output."""
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def run(cell: str, x_TBG: jax.Array, matrix_HG: jax.Array) -> jax.Array:
+    """States h of all steps (T, B, H), starting from zeros.
+
+    The gradient of the matrix is one product over all steps at once: inside the loop
+    it would read and write the whole matrix at every step.
+    """
+    return _loop(cell, x_TBG, jnp.zeros_like(x_TBG), matrix_HG)
+
+
+def _loop(
+    name: str, x_TBG: jax.Array, extra_TBG: jax.Array, matrix_HG: jax.Array
+) -> jax.Array:
+    cell, vectors = CELLS[name]
+
+    def step(state: State, now: tuple) -> tuple[State, jax.Array]:
+        x_BG, extra_BG = now
+        state = cell(x_BG, state[0] @ matrix_HG + extra_BG, state)
+        return state, state[0]
+
+    zeros = jnp.zeros((x_TBG.shape[1], len(matrix_HG)), x_TBG.dtype)
+    # Unrolling was no faster on CPU and took far longer to compile.
+    return jax.lax.scan(step, (zeros,) * vectors, (x_TBG, extra_TBG))[1]
+
+
+def _forward(cell: str, x_TBG: jax.Array, matrix_HG: jax.Array) -> tuple:
+    # What is added to the product with the matrix has the gradient of the product.
+    h_TBH, pull = jax.vjp(
+        lambda x, extra: _loop(cell, x, extra, matrix_HG), x_TBG, jnp.zeros_like(x_TBG)
+    )
+    return h_TBH, (pull, h_TBH)
+
+
+def _backward(cell: str, kept: tuple, dh_TBH: jax.Array) -> tuple:
+    pull, h_TBH = kept
+    dx_TBG, du_TBG = pull(dh_TBH)
+    before_TBH = jnp.concatenate([jnp.zeros_like(h_TBH[:1]), h_TBH[:-1]])
+    H, G = h_TBH.shape[-1], du_TBG.shape[-1]
+    return dx_TBG, before_TBH.reshape(-1, H).T @ du_TBG.reshape(-1, G)
+
+
+run.defvjp(_forward, _backward)
+
+
 class Layer(nnx.Module):
     """One recurrent layer: (T, B, I) to (T, B, H), starting from zeros."""
 
@@ -56,22 +98,13 @@ class Layer(nnx.Module):
         common: dict[str, Any] = {"weights": weights, "dtype": dtype, "rngs": rngs}
         self.enter = Linear(inputs, G * H, bias=True, **common)
         self.recur = Linear(H, G * H, **common)
-        self.cell, self.width = spec.cell, H
+        self.cell = spec.cell
 
     def __call__(self, x_TBI: jax.Array) -> jax.Array:
         T, B, _ = x_TBI.shape
-        cell, vectors = CELLS[self.cell]
         # Inputs of all steps are one large product; only the state's is in the loop.
         x_TBG = self.enter(x_TBI.reshape(T * B, -1)).reshape(T, B, -1)
-        matrix_HG = self.recur.matrix()
-
-        def step(state: State, x_BG: jax.Array) -> tuple[State, jax.Array]:
-            state = cell(x_BG, state[0] @ matrix_HG, state)
-            return state, state[0]
-
-        zeros = jnp.zeros((B, self.width), x_TBG.dtype)
-        _, h_TBH = jax.lax.scan(step, (zeros,) * vectors, x_TBG, unroll=UNROLL)
-        return h_TBH
+        return run(self.cell, x_TBG, self.recur.matrix())
 
 
 class RNN(nnx.Module):

@@ -12,11 +12,13 @@ from flax import nnx
 from hypothesis import given, settings
 
 from harness import CNN, MLP, RNN, LinearRNN, ResNet, Transformer, ViT, families
+from harness.families.rnn import GATES
 from harness.models import build
 from harness.models.convolution import Conv, GroupNorm, halve
 from harness.models.experts import route
 from harness.models.layers import Dropout, Weights
 from harness.models.linear_rnn import recurrence
+from harness.models.rnn import _loop, run
 from harness.models.vit import cut
 from harness.spec import TaskShape
 from tests.harness.strategies import linear_rnns, rnns
@@ -264,9 +266,23 @@ def test_recurrence_and_its_gradient_are_the_loop():
 
 
 @pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
-def test_cells_are_those_of_flax(cell):
-    """Against `flax.nnx` cells given the same weights (its gates are in an order of
-    their own), over a sequence."""
+def test_the_gradient_of_a_cell_is_that_of_its_loop(cell):
+    gates = GATES[cell]
+    x = jax.random.normal(jax.random.key(0), (5, 2, 3 * gates))
+    matrix = jax.random.normal(jax.random.key(1), (3, 3 * gates))
+    weight = jax.random.normal(jax.random.key(2), (5, 2, 3))
+
+    def plain(x, matrix):
+        return (weight * _loop(cell, x, jnp.zeros_like(x), matrix)).sum()
+
+    ours = jax.grad(lambda x, m: (weight * run(cell, x, m)).sum(), (0, 1))(x, matrix)
+    theirs = jax.grad(plain, (0, 1))(x, matrix)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+def test_cells_are_their_formulas(cell):
     spec = RNN(width=4, cell=cell)
     model, params = made(spec, SERIES)
     layer = params["layers"][0]
