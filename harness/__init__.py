@@ -8,7 +8,24 @@ rest. The fits live in the package `analysis`, which works on any table.
 """
 
 from harness import recipe
-from harness.families import CNN, MLP, RNN, LinearRNN, ResNet, Transformer, ViT
+from harness.families import (
+    CNN,
+    MLP,
+    RNN,
+    LinearRNN,
+    RandomFeatures,
+    ResNet,
+    Transformer,
+    ViT,
+)
+from harness.sources import (
+    Images,
+    ManifoldTeacher,
+    PowerLawFeatures,
+    SparseParity,
+    Table,
+    ZipfMarkov,
+)
 from harness.spec import OptimSpec, RunSpec, TeacherStudent, Text
 from harness.sweep import (
     Sweep,
@@ -25,15 +42,22 @@ __all__ = [
     "CNN",
     "MLP",
     "RNN",
+    "Images",
     "LinearRNN",
+    "ManifoldTeacher",
     "OptimSpec",
+    "PowerLawFeatures",
+    "RandomFeatures",
     "ResNet",
     "RunSpec",
+    "SparseParity",
     "Sweep",
+    "Table",
     "TeacherStudent",
     "Text",
     "Transformer",
     "ViT",
+    "ZipfMarkov",
     "chain",
     "isoflop",
     "ladder",

@@ -55,3 +55,38 @@ class Dataset:
         if not isinstance(chosen, int):
             index = chosen[index]
         return index.reshape(last - first, batch)
+
+
+def row_dataset(
+    *,
+    train: Arrays,
+    held_out: Arrays,
+    examples: NDArray[np.int64] | int,
+    gather: Callable[[Arrays, Any], tuple[Any, Any]],
+    augment: Callable[[Any, Any, Any], tuple[Any, Any]] | None = None,
+) -> Dataset:
+    """A data set whose examples are rows; all that is held out is evaluated."""
+    n_eval = len(next(iter(held_out.values())))
+    return Dataset(
+        train=train,
+        held_out=held_out,
+        eval_offsets=np.arange(n_eval, dtype=np.int64),
+        examples=examples,
+        locate=lambda index: index,
+        gather=gather,
+        subset=_copy_rows,
+        augment=augment,
+    )
+
+
+def rows(arrays: Arrays, offsets: Any) -> tuple[Any, Any]:
+    """Inputs and targets as stored, under the names x and y."""
+    return arrays["x"][offsets], arrays["y"][offsets]
+
+
+def _copy_rows(
+    arrays: Arrays, index: NDArray[np.int64]
+) -> tuple[Arrays, NDArray[np.int64]]:
+    flat = index.reshape(-1)
+    copied = {name: array[flat] for name, array in arrays.items()}
+    return copied, np.arange(len(flat)).reshape(index.shape)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.dataset import Arrays, Dataset
+from harness.data.dataset import Arrays, Dataset, row_dataset, rows
 from harness.spec import TeacherStudent
 
 Array = NDArray[np.float32]
@@ -16,23 +16,12 @@ Array = NDArray[np.float32]
 def load(spec: TeacherStudent, seed_data: int) -> Dataset:
     """Draws the teacher, then training and held-out examples from separate streams."""
     weights = _teacher(spec, _stream(seed_data, 0))
-    return Dataset(
+    return row_dataset(
         train=_examples(spec, weights, seed_data, 1, spec.unique_examples),
         held_out=_examples(spec, weights, seed_data, 2, spec.eval_examples),
-        eval_offsets=np.arange(spec.eval_examples, dtype=np.int64),
         examples=spec.unique_examples,
-        locate=lambda index: index,
-        gather=lambda arrays, offsets: (arrays["x"][offsets], arrays["y"][offsets]),
-        subset=_subset,
+        gather=rows,
     )
-
-
-def _subset(
-    arrays: Arrays, index: NDArray[np.int64]
-) -> tuple[Arrays, NDArray[np.int64]]:
-    flat = index.reshape(-1)
-    copied = {name: array[flat] for name, array in arrays.items()}
-    return copied, np.arange(len(flat)).reshape(index.shape)
 
 
 def _stream(seed: int, stream: int) -> np.random.Generator:

@@ -7,6 +7,7 @@ the Flax module that computes it (`harness/models/`). One line below makes it kn
 from harness.families.cnn import CNN
 from harness.families.linear_rnn import LinearRNN
 from harness.families.mlp import MLP
+from harness.families.random_features import RandomFeatures
 from harness.families.resnet import ResNet
 from harness.families.rnn import RNN
 from harness.families.transformer import Transformer
@@ -14,7 +15,8 @@ from harness.families.vit import ViT
 from harness.spec import ModelSpec
 
 FAMILIES: dict[str, type[ModelSpec]] = {
-    f.family: f for f in (MLP, CNN, ResNet, RNN, LinearRNN, Transformer, ViT)
+    f.family: f
+    for f in (MLP, CNN, ResNet, RNN, LinearRNN, RandomFeatures, Transformer, ViT)
 }
 """The families that ship; one defined elsewhere is known once it is imported."""
 
@@ -24,6 +26,7 @@ __all__ = [
     "MLP",
     "RNN",
     "LinearRNN",
+    "RandomFeatures",
     "ResNet",
     "Transformer",
     "ViT",

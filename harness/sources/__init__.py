@@ -1,0 +1,22 @@
+"""Data sources: what each shows to a model and which options it has (no numpy here).
+
+A source is a `DataSpec`; `harness.data` reads or draws it.
+"""
+
+from harness.sources.images import Images
+from harness.sources.synthetic import (
+    ManifoldTeacher,
+    PowerLawFeatures,
+    SparseParity,
+    ZipfMarkov,
+)
+from harness.sources.tables import Table
+
+__all__ = [
+    "Images",
+    "ManifoldTeacher",
+    "PowerLawFeatures",
+    "SparseParity",
+    "Table",
+    "ZipfMarkov",
+]
