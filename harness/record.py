@@ -111,9 +111,11 @@ def _row(result: Result) -> dict[str, Any]:
 
 
 def _bits_per_byte(run: RunSpec, loss: float) -> float | None:
-    """Only where a token is a byte: elsewhere the tokens' length in bytes is needed."""
-    bytes_ = isinstance(run.data, Text) and run.data.vocab == 256
-    return loss / LOG_2 if bytes_ else None
+    """Where a token is a byte, or where the mean length of the tokens is known."""
+    if not isinstance(run.data, Text):
+        return None
+    length = run.data.bytes_per_token or (1.0 if run.data.vocab == 256 else None)
+    return loss / LOG_2 / length if length else None
 
 
 def _not_finite(value: Any) -> bool:

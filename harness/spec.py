@@ -126,8 +126,11 @@ class Text(DataSpec):
 
     `corpus` is "austen" (shipped: five novels to train on, *Persuasion* held out), or a
     path or glob of `.txt` files (read as bytes), `.npy` (uint8 or uint16) or `.bin`
-    (raw uint16) token files. `held_out` is another such path, or "austen" for that
-    novel; without it the last 5 % of the corpus, a contiguous piece, is held out.
+    (raw uint16) token files, or a text that `harness data fetch` brings
+    ("tiny_shakespeare", "enwik8"). With the JSON file that `harness data import text`
+    writes beside a token file, `vocab` is checked and bits per byte are known.
+    `held_out` is another such path, or "austen" for that novel; without it the last 5 %
+    of the corpus, a contiguous piece, is held out.
     `unique_tokens` keeps only that many training tokens (a multiple of `context`;
     smaller subsets lie inside larger ones). `eval_sequences` windows, evenly spaced
     over the held-out text, are evaluated.
@@ -141,6 +144,9 @@ class Text(DataSpec):
     unique_tokens: int | None = None
     eval_sequences: int = 256
     digest: str | None = None
+    bytes_per_token: float | None = dataclasses.field(
+        default=None, metadata={"identity": False}
+    )
 
     def validate(self) -> None:
         at_least(self, 1, "context", "unique_tokens")

@@ -12,7 +12,7 @@ import sys
 import typer
 
 from analysis.errors import AnalysisError
-from harness.cli import fits, studies, sweeps, workers
+from harness.cli import data, fits, studies, sweeps, workers
 from harness.cli.stopping import INTERRUPTED, STOPPER
 from harness.errors import HarnessError, Interrupted
 
@@ -28,6 +28,7 @@ sweeps.register(app)
 workers.register(app)
 fits.register(app)
 studies.register(app)
+data.register(app)
 
 
 def main() -> None:

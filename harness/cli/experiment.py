@@ -30,6 +30,8 @@ class Experiment:
 def load(name: str, overrides: list[str]) -> Experiment:
     """The experiment called `name` (a path, or a file's name in experiments/).
 
+    A file in a folder there may be named with it or without: classics/mnist_mlp.
+
     `overrides` are `path=value` settings applied to every run. Raises `SpecError`.
     """
     path = _find(name)
@@ -41,14 +43,23 @@ def load(name: str, overrides: list[str]) -> Experiment:
 
 
 def _find(name: str) -> Path:
-    for path in (Path(name), FOLDER / f"{name}.py"):
+    for path in (Path(name), FOLDER / f"{name}.py", *_deeper(name)):
         if path.suffix == ".py" and path.is_file():
             if not re.fullmatch(r"[A-Za-z0-9][\w-]*", path.stem):
                 raise SpecError(f"{path.name}: use letters, digits, _ and - in names")
             return path
-    here = sorted(p.stem for p in FOLDER.glob("*.py") if not p.stem.startswith("_"))
+    found = [p.relative_to(FOLDER) for p in FOLDER.rglob("*.py")]
+    here = sorted(str(p.with_suffix("")) for p in found if p.stem[0] != "_")
     known = f"; experiments/ has {', '.join(here)}" if here else ""
     raise SpecError(f"no experiment {name!r}: it is not a Python file{known}")
+
+
+def _deeper(name: str) -> list[Path]:
+    """Files of that name in folders of experiments/. Raises if there are several."""
+    found = sorted(FOLDER.glob(f"*/{name}.py")) if "/" not in name else []
+    if len(found) > 1:
+        raise SpecError(f"{name!r} is {' and '.join(map(str, found))}; name one")
+    return found
 
 
 def _execute(path: Path) -> tuple[Sweep, str]:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import glob
 import hashlib
+import json
 import lzma
 from importlib import resources
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.dataset import Arrays, Dataset
+from harness.data.files import cache_folder
 from harness.data.order import epoch_order
 from harness.errors import DataError
 from harness.spec import Text
@@ -22,6 +24,9 @@ from harness.spec import Text
 AUSTEN_HELD_OUT = "persuasion"
 HELD_OUT_SHARE = 0.05
 """Tail of a corpus that is held out when no other text is named."""
+
+FETCHED = ("tiny_shakespeare", "enwik8")
+"""Texts known by name that `harness data fetch` brings."""
 
 Tokens = NDArray[Any]
 """Flat uint8 or uint16, in memory or mapped from a file."""
@@ -45,7 +50,12 @@ def resolve(spec: Text) -> Text:
             f"{spec.corpus} has changed since its hash was {spec.digest}; "
             f"it is now {digest}"
         )
-    return dataclasses.replace(spec, unique_tokens=unique, digest=digest)
+    return dataclasses.replace(
+        spec,
+        unique_tokens=unique,
+        digest=digest,
+        bytes_per_token=_bytes_per_token(spec.held_out or spec.corpus),
+    )
 
 
 def load(spec: Text, seed_data: int) -> Dataset:
@@ -89,6 +99,7 @@ def load(spec: Text, seed_data: int) -> Dataset:
 def tokens(spec: Text) -> tuple[Tokens, Tokens]:
     """Training and held-out tokens. Raises `DataError` if either cannot be read."""
     stamps = _stamps(spec)
+    _check_side_files(spec)
     largest = _largest(spec.corpus, spec.held_out, stamps)
     if largest >= spec.vocab:
         raise DataError(
@@ -108,6 +119,57 @@ def _eval_windows(held_out: Tokens, spec: Text) -> NDArray[np.int64]:
         )
     spaced = np.linspace(0, windows - 1, spec.eval_sequences)
     return np.round(spaced).astype(np.int64)
+
+
+def _sides(pattern: str | None) -> list[tuple[Path, dict[str, Any]]]:
+    """Each token file that has a JSON file beside it, and what that says."""
+    if pattern in (None, "austen"):
+        return []
+    found = []
+    for file in _files(pattern):
+        side = file.with_suffix(".json")
+        if file.suffix not in (".bin", ".npy") or not side.is_file():
+            continue
+        try:
+            said = json.loads(side.read_text())
+            found.append((file, {key: said[key] for key in SIDE_KEYS}))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise DataError(
+                f"{side} does not say vocab, tokens and bytes_per_token of "
+                f"{file.name}; import the text again, or remove it"
+            ) from None
+    return found
+
+
+SIDE_KEYS = ("vocab", "tokens", "bytes_per_token")
+
+
+def _check_side_files(spec: Text) -> None:
+    for pattern in (spec.corpus, spec.held_out):
+        for file, side in _sides(pattern):
+            held = _read_file(file)
+            largest = int(held.max())
+            if side["vocab"] != spec.vocab:
+                raise DataError(
+                    f"{file} was written with a vocabulary of {side['vocab']} (says "
+                    f"{file.with_suffix('.json').name}) but Text.vocab is "
+                    f"{spec.vocab}; set vocab={side['vocab']}"
+                )
+            if side["tokens"] != len(held) or largest >= side["vocab"]:
+                raise DataError(
+                    f"{file} holds {len(held):,} tokens up to {largest}, but "
+                    f"{file.with_suffix('.json').name} says {side['tokens']:,} below "
+                    f"{side['vocab']}; import the text again"
+                )
+
+
+def _bytes_per_token(pattern: str) -> float | None:
+    """Of what is evaluated; None where no side file says it."""
+    sides = [side for _, side in _sides(pattern)]
+    if not sides:
+        return None
+    tokens = sum(side["tokens"] for side in sides)
+    return sum(side["tokens"] * side["bytes_per_token"] for side in sides) / tokens
 
 
 def _windows(part: Tokens, spec: Text) -> int:
@@ -176,6 +238,14 @@ def _austen(*, held_out: bool = False) -> Tokens:
 
 
 def _files(pattern: str) -> list[Path]:
+    if pattern in FETCHED:
+        folder = cache_folder() / pattern
+        if not folder.is_dir():
+            raise DataError(
+                f"{pattern} is not on this machine: get it with "
+                f"`harness data fetch {pattern}`"
+            )
+        return sorted(folder.glob("*.txt"))
     files = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
     files = [file for file in files if file.is_file()]
     if not files:
@@ -197,7 +267,7 @@ def _read(pattern: str) -> Tokens:
 
 def _read_file(file: Path) -> Tokens:
     if file.stat().st_size == 0:
-        raise DataError(f"{file} is empty")
+        raise DataError(f"{file} is empty; leave it out or write it again")
     match file.suffix:
         case ".txt":
             return np.memmap(file, np.uint8, mode="r")

@@ -1,0 +1,140 @@
+"""Commands about data sets: list, fetch, import."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+app = typer.Typer(
+    help="Data sets on this machine.", no_args_is_help=True, rich_markup_mode=None
+)
+importer = typer.Typer(
+    help="Bring data of your own into a form that sweeps read.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(importer, name="import")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(parent: typer.Typer) -> None:
+    """Adds `harness data …` to `parent`."""
+    parent.add_typer(app, name="data")
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Show the data sets that are known by name, and which are here."""
+    from harness.data.catalog import CATALOG
+    from harness.data.fetch import present
+
+    here = present()
+    rows = [
+        {
+            "name": name,
+            "folder": str(here[name]) if name in here else None,
+            "summary": CATALOG[name].summary if name in CATALOG else "",
+        }
+        for name in [*CATALOG, *(n for n in here if n not in CATALOG)]
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    typer.echo(f"{'austen':<17} {'shipped':<8} six novels by Jane Austen")
+    for row in rows:
+        state = "here" if row["folder"] else "-"
+        typer.echo(f"{row['name']:<17} {state:<8} {row['summary']}")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A name that `harness data list` shows.")],
+    force: Annotated[bool, typer.Option(help="Even if it is here already.")] = False,
+) -> None:
+    """Download a data set into the cache, checked against its sha256."""
+    from rich.console import Console
+
+    from harness.data import fetch as fetching
+
+    bar = _progress_bar(Console(stderr=True))
+    tasks: dict[str, Any] = {}
+
+    def progress(file: str, done: int, total: int | None) -> None:
+        if file not in tasks:
+            tasks[file] = bar.add_task(file)
+        bar.update(tasks[file], completed=done, total=total)
+
+    with bar:
+        folder = fetching.fetch(name, force=force, progress=progress)
+    typer.echo(f"{name}: {folder}")
+
+
+def _progress_bar(console: Any) -> Progress:
+    from rich import progress
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        console=console,
+    )
+
+
+@importer.command("images")
+def import_images(
+    name: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
+    folder: Annotated[Path, typer.Argument(help="Where its files are.")],
+) -> None:
+    """Use files of a known data set that came from elsewhere; contents are checked."""
+    from harness.data.fetch import adopt
+
+    typer.echo(f"{name}: {adopt(name, folder)}")
+
+
+@importer.command("text")
+def import_text(
+    files: Annotated[list[str], typer.Argument(help="Text files, or globs of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for the token files.")],
+    vocab: Annotated[int, typer.Option(help="Tokens of a BPE trained on them.")] = 8192,
+    encoding: Annotated[
+        str | None, typer.Option(help="Instead: one of tiktoken's, such as gpt2.")
+    ] = None,
+    held_out: Annotated[
+        list[str] | None, typer.Option(help="Whole works to hold out.")
+    ] = None,
+    held_out_share: Annotated[
+        float, typer.Option(help="Else: share of the last documents to hold out.")
+    ] = 0.05,
+    as_json: Json = False,
+) -> None:
+    """Turn text into token files; a line with one NUL byte parts documents."""
+    from harness.data import bpe
+
+    said = bpe.import_text(
+        files,
+        out,
+        vocab=vocab,
+        encoding=encoding,
+        held_out=held_out,
+        held_out_share=held_out_share,
+    )
+    if as_json:
+        typer.echo(json.dumps(said, indent=1))
+        return
+    for name, side in said.items():
+        typer.echo(
+            f"{out / name}.bin: {side['tokens']:,} tokens, {side['documents']:,} "
+            f"documents, {side['bytes_per_token']:.2f} bytes a token"
+        )
+    typer.echo(
+        f"use: Text(corpus='{out}/train.bin', held_out='{out}/held_out.bin', "
+        f"vocab={said['train']['vocab']})"
+    )
