@@ -18,14 +18,14 @@ Batch = tuple[jax.Array, jax.Array]
 def augmentation(spec: Images) -> Callable[[jax.Array, jax.Array, jax.Array], Batch]:
     """`(key, inputs, targets) -> (inputs, targets)` for the options of `spec`.
 
-    Inputs are images (B, H, W, C) or flat (B, H·W·C), targets labels (B,); with mixup
-    the targets come back as probabilities (B, classes).
+    Inputs are images (B, H, W, C), targets labels (B,); with mixup the targets come
+    back as probabilities (B, classes).
     """
-    height, width, channels, classes = spec.dimensions
+    classes = spec.shape.outputs
 
     def augment(key: jax.Array, inputs: jax.Array, targets: jax.Array) -> Batch:
         keys = jax.random.split(key, 4)
-        x = inputs.reshape(-1, height, width, channels)
+        x = inputs
         if margin := spec.crop or spec.shift:
             x = moved(keys[0], x, margin, "constant" if spec.crop else "edge")
         if spec.flip:
@@ -34,7 +34,7 @@ def augmentation(spec: Images) -> Callable[[jax.Array, jax.Array, jax.Array], Ba
             x = cut_out(keys[2], x, spec.cutout)
         if spec.mixup:
             x, targets = mixed(keys[3], x, jax.nn.one_hot(targets, classes), spec.mixup)
-        return x.reshape(inputs.shape), targets
+        return x, targets
 
     return augment
 

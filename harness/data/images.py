@@ -74,7 +74,7 @@ def load(spec: Images, seed_data: int) -> Dataset:
         train={"x": train.x, "y": train.y},
         held_out={name: array[evaluated] for name, array in held.items()},
         examples=len(chosen) if len(chosen) == len(train.y) else chosen,
-        gather=_gather_flat if spec.flat else _gather,
+        gather=_gather,
         augment=_augment(spec) if spec.augmented else None,
     )
 
@@ -82,11 +82,6 @@ def load(spec: Images, seed_data: int) -> Dataset:
 def _gather(arrays: Arrays, offsets: Any) -> tuple[Any, Any]:
     # Stored as bytes, a quarter of the memory; a division here costs nothing.
     return arrays["x"][offsets].astype("float32") / 255, arrays["y"][offsets]
-
-
-def _gather_flat(arrays: Arrays, offsets: Any) -> tuple[Any, Any]:
-    x, y = _gather(arrays, offsets)
-    return x.reshape(*x.shape[:-3], -1), y
 
 
 def _augment(spec: Images) -> Any:

@@ -31,7 +31,7 @@ class Images(DataSpec):
     seed; `evaluate` says whether they or the test examples are evaluated, and
     `eval_examples` how many of them. `unique_examples` keeps that many training
     examples, as evenly spread over the classes as possible; a smaller subset lies
-    inside a larger one. `flat` shows the pixels as one vector.
+    inside a larger one.
 
     The rest varies training images, never evaluated ones: `crop` moves an image by up
     to that many pixels and fills up with black (a random crop of the padded image),
@@ -47,7 +47,6 @@ class Images(DataSpec):
     width: int | None = None
     channels: int | None = None
     classes: int | None = None
-    flat: bool = False
     evaluate: Literal["test", "validation"] = "test"
     validation_examples: int = 0
     eval_examples: int | None = None
@@ -92,11 +91,6 @@ class Images(DataSpec):
     @property
     def shape(self) -> TaskShape:
         height, width, channels, classes = self.dimensions
-        if self.flat:
-            pixels = height * width * channels
-            return TaskShape(
-                kind="vectors", length=1, inputs=pixels, outputs=classes, target="class"
-            )
         return TaskShape(
             kind="images",
             length=1,

@@ -12,15 +12,14 @@ SHAPE = {"height": 8, "width": 6, "channels": 2, "classes": 3}
 B = 64
 
 
-def varied(key=0, flat=False, **options):
+def varied(key=0, **options):
     """(images before, after, targets after); no pixel is black before."""
     x = jax.random.uniform(jax.random.key(99), (B, 8, 6, 2), minval=0.1)
     y = jnp.arange(B) % 3
-    augment = jax.jit(augmentation(Images(data="x", flat=flat, **SHAPE, **options)))
-    given = x.reshape(B, -1) if flat else x
-    after, targets = augment(jax.random.key(key), given, y)
-    assert after.shape == given.shape
-    return np.asarray(x), np.asarray(after.reshape(x.shape)), np.asarray(targets)
+    augment = jax.jit(augmentation(Images(data="x", **SHAPE, **options)))
+    after, targets = augment(jax.random.key(key), x, y)
+    assert after.shape == x.shape
+    return np.asarray(x), np.asarray(after), np.asarray(targets)
 
 
 def shifted(image, dy, dx, mode):
@@ -82,13 +81,6 @@ def test_mixup_mixes_targets_as_it_mixes_images():
             and np.allclose(s * labels[i] + (1 - s) * labels[j], targets[i], atol=1e-5)
         ]
         assert fits
-
-
-def test_flat_images_are_varied_as_images():
-    for a, b in zip(
-        varied(crop=2, flip=True), varied(crop=2, flip=True, flat=True), strict=True
-    ):
-        assert np.array_equal(a, b)
 
 
 def test_keys_decide_and_no_option_means_no_change():

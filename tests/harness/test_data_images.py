@@ -305,11 +305,3 @@ def test_validation_examples_are_fixed_balanced_and_never_trained_on(tmp_path):
         held.append(left)
     assert held[0] == held[1]
     assert chosen(tmp_path / "set", validation_examples=8)[0] == found
-
-
-def test_flat_images_are_the_pixels_row_by_row(tmp_path):
-    parts = write_mnist(tmp_path / "set")
-    _, dataset = chosen(tmp_path / "set", flat=True)
-    x, _ = dataset.gather(dataset.train, np.arange(2))
-    np.testing.assert_allclose(x * 255, parts["train"][0][:2].reshape(2, -1), rtol=1e-6)
-    assert spec_of(tmp_path, flat=True).shape.inputs == 30

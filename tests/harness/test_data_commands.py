@@ -1,0 +1,133 @@
+"""`harness data`, and sweeps on data that are bad or absent: one line, exit code 2."""
+
+import json
+import signal
+import sys
+
+import pytest
+
+from harness.cli import main
+from harness.data import fetch, files
+from tests.harness.test_data_images import cut, write_mnist
+
+SWEEP = """
+'''Does a tiny sweep work?'''
+from harness import MLP, Images, OptimSpec, RunSpec, Sweep, product
+
+BASE = RunSpec(
+    model=MLP(width=8, depth=1),
+    data=Images(data={data!r}, {shape}),
+    optim=OptimSpec(),
+    batch=4,
+)
+SWEEP = Sweep(product(BASE, {{"steps": [4]}}))
+"""
+SHAPE = "height=6, width=5, channels=1, classes=4"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def harness(monkeypatch, capsys):
+    """Runs a command in this process: (exit code, stdout, stderr)."""
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, args)])
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return call
+
+
+def write_sweep(folder, data, shape=SHAPE, name="tiny"):
+    file = folder / f"{name}.py"
+    file.write_text(SWEEP.format(data=str(data), shape=shape))
+    return file
+
+
+def one_line(code, out, err):
+    assert code == 2 and err.startswith("error: ") and err.count("\n") == 1
+    return err
+
+
+def test_list_shows_what_is_here(folder, harness):
+    code, out, _ = harness("data", "list", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert code == 0 and {"mnist", "cifar10", "enwik8"} <= set(rows)
+    assert not any(row["folder"] for row in rows.values())
+    (files.cache_folder() / "mnist").mkdir(parents=True)
+    rows = {r["name"]: r for r in json.loads(harness("data", "list", "--json")[1])}
+    assert rows["mnist"]["folder"] and not rows["cifar10"]["folder"]
+    assert "mnist             here" in harness("data", "list")[1]
+
+
+def test_fetching_an_unknown_set_is_one_line(folder, harness):
+    assert "known are mnist" in one_line(*harness("data", "fetch", "mnits"))
+
+
+def test_a_sweep_on_data_that_are_not_here_says_how_to_get_them(folder, harness):
+    write_sweep(folder, "cifar10", "")
+    for command in ("plan", "run"):
+        found = one_line(*harness(command, "tiny.py"))
+        assert "cifar10 is not on this machine" in found
+        assert "`harness data fetch cifar10`" in found
+    assert not (folder / "results").exists()
+
+
+def test_a_sweep_on_truncated_images_is_refused_in_one_line(folder, harness):
+    write_mnist(folder / "set")
+    cut(folder / "set" / "train-images-idx3-ubyte")
+    write_sweep(folder, folder / "set")
+    found = one_line(*harness("run", "tiny.py"))
+    assert "train-images-idx3-ubyte is truncated" in found
+
+
+def test_only_the_right_images_can_be_imported(folder, harness, monkeypatch):
+    write_mnist(folder / "set")
+    known = {"mnist": (6, 5, 1, 4)}
+    monkeypatch.setattr(fetch, "KNOWN", known)
+    wrong = one_line(*harness("data", "import", "images", "mnist", folder / "set"))
+    assert "are not those of mnist" in wrong and not fetch.present()
+    digest = wrong.split("their hash is ")[1].split(",")[0]
+    monkeypatch.setattr(fetch, "IMAGE_HASHES", {"mnist": digest})
+    code, out, _ = harness("data", "import", "images", "mnist", folder / "set")
+    assert code == 0 and str(fetch.present()["mnist"]) in out
+    assert not (files.cache_folder() / "partial").exists()
+    write_sweep(folder, "mnist", "height=6, width=5, classes=4")
+    assert harness("plan", "tiny.py")[0] == 0
+
+
+def test_text_is_imported_and_can_be_planned(folder, harness):
+    pytest.importorskip("tokenizers")
+    (folder / "a.txt").write_text("the ship and the sea\n" * 400)
+    code, out, _ = harness(
+        "data", "import", "text", "a.txt", "--out", "t", "--vocab", 260
+    )
+    assert code == 0 and "vocab=260" in out and (folder / "t" / "train.bin").exists()
+    assert "is empty" in one_line(
+        *harness("data", "import", "text", "/dev/null", "--out", "t2")
+    )
+
+
+def test_experiments_in_folders_are_found_by_name(folder, harness):
+    write_mnist(folder / "set")
+    inner = folder / "experiments" / "classics"
+    inner.mkdir(parents=True)
+    write_sweep(inner, folder / "set", name="digits")
+    for name in ("digits", "classics/digits", "experiments/classics/digits.py"):
+        assert harness("plan", name)[0] == 0
+    assert "experiments/ has classics/digits" in one_line(*harness("plan", "digit"))
+    (folder / "experiments" / "other").mkdir()
+    write_sweep(folder / "experiments" / "other", folder / "set", name="digits")
+    assert "name one" in one_line(*harness("plan", "digits"))
