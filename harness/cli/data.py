@@ -63,6 +63,7 @@ def fetch(
 
     from harness.data import fetch as fetching
 
+    fetching.known(name)
     bar = _progress_bar(Console(stderr=True))
     tasks: dict[str, Any] = {}
 

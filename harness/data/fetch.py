@@ -55,10 +55,14 @@ def fetch(
         waiting.rename(folder)
     finally:
         # Empty folders only: a part that can be gone on with stays.
-        for left in (waiting, waiting.parent):
-            if left.is_dir() and not any(left.iterdir()):
-                left.rmdir()
+        _remove_empty(waiting)
+        _remove_empty(waiting.parent)
     return folder
+
+
+def _remove_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def known(name: str) -> Source:
@@ -200,4 +204,5 @@ def adopt(name: str, folder: Path) -> Path:
     if target.exists():
         shutil.rmtree(target)
     incoming.rename(target)
+    _remove_empty(incoming.parent)
     return target
