@@ -24,6 +24,7 @@ from harness.sources import (
     PowerLawFeatures,
     SparseParity,
     Table,
+    TwoMoons,
     ZipfMarkov,
 )
 from harness.spec import OptimSpec, RunSpec, TeacherStudent, Text
@@ -56,6 +57,7 @@ __all__ = [
     "TeacherStudent",
     "Text",
     "Transformer",
+    "TwoMoons",
     "ViT",
     "ZipfMarkov",
     "chain",

@@ -17,6 +17,7 @@ READERS = {
     "table": "table",
     "teacher_student": "teacher",
     "text": "text",
+    "two_moons": "synthetic",
     "zipf_markov": "synthetic",
 }
 """Source to module of this folder; imported when first needed."""

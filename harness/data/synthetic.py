@@ -16,6 +16,7 @@ from harness.sources import (
     ManifoldTeacher,
     PowerLawFeatures,
     SparseParity,
+    TwoMoons,
     ZipfMarkov,
 )
 from harness.spec import DataSpec
@@ -37,6 +38,8 @@ def load(spec: DataSpec, seed_data: int) -> Dataset:
             draw = _manifold
         case SparseParity():
             draw = _parity
+        case TwoMoons():
+            draw = _two_moons
         case _:
             raise DataError(f"no reader for data source {spec.source!r}")
     return row_dataset(
@@ -74,7 +77,9 @@ def _power_law(spec: PowerLawFeatures, seed: int, number: int, n: int) -> Arrays
 def _manifold(spec: ManifoldTeacher, seed: int, number: int, n: int) -> Arrays:
     z = stream(seed, number).uniform(-1, 1, (n, spec.dimension))
     rng = stream(seed, FIXED)
-    bend = rng.standard_normal((spec.dimension, spec.inputs))
+    # The scales keep targets and bends as smooth in many dimensions as in few.
+    scale = 2 / math.sqrt(spec.dimension)
+    bend = scale * rng.standard_normal((spec.dimension, spec.inputs))
     phase = rng.uniform(0, 2 * np.pi, spec.inputs)
     teach = _smooth_function(spec, rng)
     probe = teach(stream(seed, PROBE).uniform(-1, 1, (4096, spec.dimension)))
@@ -86,7 +91,8 @@ def _manifold(spec: ManifoldTeacher, seed: int, number: int, n: int) -> Arrays:
 
 def _smooth_function(spec: ManifoldTeacher, rng: np.random.Generator) -> Function:
     width = spec.teacher_width
-    first = rng.standard_normal((spec.dimension, width)) * 2
+    scale = 4 / math.sqrt(spec.dimension)
+    first = scale * rng.standard_normal((spec.dimension, width))
     shift = rng.standard_normal(width)
     second = rng.standard_normal((width, width)) / math.sqrt(width)
     last = rng.standard_normal((width, 1)) / math.sqrt(width)
@@ -148,3 +154,13 @@ def _chain(spec: ZipfMarkov, seed: int, number: int, n: int) -> NDArray[np.uint1
         state = (drawn[:, t, None] > cumulative[state]).sum(axis=1)
         out[:, t] = state
     return out
+
+
+def _two_moons(spec: TwoMoons, seed: int, number: int, n: int) -> Arrays:
+    drawn = stream(seed, number).random((n, 2))
+    side = np.where(drawn[:, 0] < 0.5, -1.0, 1.0)
+    angle = np.pi * drawn[:, 1]
+    x = np.stack([np.cos(angle) * side - side / 2, np.sin(angle) * side], axis=1)
+    x[:, 1] -= side / 4
+    x += spec.noise * stream(seed, number + 8).standard_normal((n, 2))
+    return {"x": x.astype(np.float32), "y": side[:, None].astype(np.float32)}

@@ -8,6 +8,7 @@ from harness.sources.synthetic import (
     ManifoldTeacher,
     PowerLawFeatures,
     SparseParity,
+    TwoMoons,
     ZipfMarkov,
 )
 from harness.sources.tables import Table
@@ -18,5 +19,6 @@ __all__ = [
     "PowerLawFeatures",
     "SparseParity",
     "Table",
+    "TwoMoons",
     "ZipfMarkov",
 ]

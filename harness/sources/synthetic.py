@@ -190,3 +190,30 @@ class ZipfMarkov(DataSpec):
     @property
     def unique(self) -> int:
         return self.unique_tokens
+
+
+@spec
+class TwoMoons(DataSpec):
+    """Two features, two classes: interleaved half circles with Gaussian `noise`.
+
+    The classes are -1 and 1, as a real target. A picture for a first classifier, not a
+    control: nothing about its scaling is known.
+    """
+
+    source = "two_moons"
+    noise: float = 0.2
+    unique_examples: int = 100
+    eval_examples: int = 1000
+
+    def validate(self) -> None:
+        at_least(self, 1, "unique_examples")
+        at_least(self, 2, "eval_examples")
+        at_least(self, 0, "noise")
+
+    @property
+    def shape(self) -> TaskShape:
+        return TaskShape(kind="vectors", length=1, inputs=2, outputs=1)
+
+    @property
+    def unique(self) -> int:
+        return self.unique_examples

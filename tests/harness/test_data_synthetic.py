@@ -11,6 +11,7 @@ from harness import (
     PowerLawFeatures,
     RandomFeatures,
     SparseParity,
+    TwoMoons,
     ZipfMarkov,
     data,
 )
@@ -21,6 +22,7 @@ SOURCES = [
     PowerLawFeatures(inputs=32, unique_examples=500, eval_examples=100),
     ManifoldTeacher(unique_examples=500, eval_examples=100),
     SparseParity(unique_examples=500, eval_examples=100),
+    TwoMoons(unique_examples=500, eval_examples=100),
     ZipfMarkov(unique_tokens=500 * 64, eval_sequences=100),
 ]
 
@@ -107,6 +109,17 @@ def test_the_best_loss_on_the_markov_source_is_its_entropy():
     losses = -np.log(matrix[held_x, held_y])
     error = losses.std() / math.sqrt(losses.size)
     assert abs(losses.mean() - spec.entropy) < 4 * error < 0.01
+
+
+def test_two_moons_interleave_and_have_equal_shares():
+    train = data.load(TwoMoons(noise=0.0, unique_examples=4000), 0).train
+    x, side = train["x"], train["y"][:, 0]
+    assert set(side) == {-1.0, 1.0} and abs(side.mean()) < 0.05
+    # Each half circle of radius 1 lies around a centre of its own.
+    for one, centre in ((-1, (0.5, 0.25)), (1, (-0.5, -0.25))):
+        radius = np.linalg.norm(x[side == one] - centre, axis=1)
+        np.testing.assert_allclose(radius, 1, rtol=1e-5)
+    assert (x[side == 1][:, 1] >= -0.25).all() and (x[side == -1][:, 1] <= 0.25).all()
 
 
 @pytest.mark.parametrize(
