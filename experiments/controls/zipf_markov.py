@@ -1,0 +1,26 @@
+"""Does the fit find the entropy of a Markov source as the irreducible loss?
+
+Cost: about 6 minutes on 2 CPU cores.
+Promise: `fit --law power_constant --x tokens --run seed_data` gives an interval of E
+that contains the entropy rate, 2.3589 nats per token (theory: `ZipfMarkov`).
+
+Lengths start where the excess has settled to a power of D: with shorter ones, whose
+excess falls faster, E comes out 0.001 too high.
+
+The four draws of the source have different transitions and the same entropy; each also
+has its own held-out sequences, whose sampling error (0.001 nats each) thereby enters
+the interval.
+"""
+
+from harness import OptimSpec, RunSpec, Sweep, Transformer, ZipfMarkov, product
+
+BASE = RunSpec(
+    model=Transformer(width=32, depth=1, heads=1),
+    data=ZipfMarkov(vocab=16, context=32, unique_tokens=2**23, eval_sequences=16384),
+    optim=OptimSpec(lr=5e-3, warmup=16),
+    batch=32,
+    evals_per_octave=1,
+)
+SWEEP = Sweep(
+    product(BASE, {"seed_data": [0, 1, 2, 3], "steps": [2**k for k in range(8, 14)]})
+)
