@@ -29,7 +29,34 @@ def test_results_are_complete_and_of_this_sweep(name, monkeypatch):
     assert (store.root / "report" / "index.html").exists()
 
 
-@pytest.mark.parametrize("name", NAMES)
+FOLDERS = sorted(
+    str(path.relative_to(ROOT / "experiments").with_suffix(""))
+    for path in (ROOT / "experiments").glob("*/*.py")
+)
+"""Classics and controls: some need data that are not on every machine."""
+
+
+def test_names_are_unique_over_all_folders():
+    stems = [name.split("/")[-1] for name in FOLDERS] + NAMES
+    assert len(set(stems)) == len(stems)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in FOLDERS if (ROOT / "results" / n.split("/")[-1]).exists()]
+)
+def test_stored_results_of_folders_are_complete(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    points = experiment.load(name, []).sweep.points
+    store = open_store(ROOT / "results" / name.split("/")[-1])
+    (newest,) = store.sweeps()[-1:]
+    wanted = {point["run_id"] for point in newest["points"]}
+    assert len(wanted) == len(points) and wanted <= store.finished()
+    if name.startswith("controls/"):
+        assert {run.run_id for run in plan(points).runs} == wanted
+    assert json.loads((store.root / "fits.json").read_text())
+
+
+@pytest.mark.parametrize("name", [*NAMES, *FOLDERS])
 def test_docstring_gives_question_cost_and_promise(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     doc = experiment.load(name, []).doc

@@ -21,11 +21,12 @@ def network(width: float) -> CNN:
     return CNN(channels=(first, 2 * first), pools=2, padding="valid", hidden=4 * first)
 
 
-SGD = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "clip": 0.0}
+SGD = OptimSpec(optimizer="sgd", lr=0.01, momentum=0.9, clip=0.0, schedule="constant")
+COOLED = OptimSpec(optimizer="sgd", lr=0.01, momentum=0.9, clip=0.0)
 CLASSIC = RunSpec(
     model=network(1),
     data=Images(data="mnist"),
-    optim=OptimSpec(**SGD, schedule="constant"),
+    optim=SGD,
     batch=BATCH,
     steps=EPOCHS * 60_000 // BATCH,
     evals_per_octave=1,
@@ -34,6 +35,6 @@ WIDTHS = [1 / 8, 1 / 4, 1 / 2]
 SWEEP = Sweep(
     chain(
         product(CLASSIC, {"seed_init": [0]}),
-        product(CLASSIC, {"optim": [OptimSpec(**SGD)], "model": map(network, WIDTHS)}),
+        product(CLASSIC, {"optim": [COOLED], "model": map(network, WIDTHS)}),
     )
 )
