@@ -12,6 +12,8 @@ Each exponent has its own runs: `fit --law power` with
 One-pass learning uses plain SGD, under which a task is learned after a number of its
 own examples, as the theory supposes. Adam speeds up rare tasks, and data exponents with
 it (0.7 where the theory says 1/3, measured with alpha 0.5).
+
+Found: 0.95 [0.86, 1.14] in parameters, 0.476 [0.458, 0.506] in data.
 """
 
 from harness import (

@@ -1,15 +1,17 @@
 """Does the fit find the entropy of a Markov source as the irreducible loss?
 
-Cost: about 6 minutes on 2 CPU cores.
+Cost: about 10 minutes on 2 CPU cores.
 Promise: `fit --law power_constant --x tokens --run seed_data` gives an interval of E
 that contains the entropy rate, 2.3589 nats per token (theory: `ZipfMarkov`).
 
 Lengths start where the excess has settled to a power of D: with shorter ones, whose
 excess falls faster, E comes out 0.001 too high.
 
-The four draws of the source have different transitions and the same entropy; each also
+The eight draws of the source have different transitions and the same entropy; each also
 has its own held-out sequences, whose sampling error (0.001 nats each) thereby enters
 the interval.
+
+Found: E 2.3589 [2.3581, 2.3597]; the excess falls as D^-1.04 [0.97, 1.12].
 """
 
 from harness import OptimSpec, RunSpec, Sweep, Transformer, ZipfMarkov, product
@@ -22,5 +24,5 @@ BASE = RunSpec(
     evals_per_octave=1,
 )
 SWEEP = Sweep(
-    product(BASE, {"seed_data": [0, 1, 2, 3], "steps": [2**k for k in range(8, 14)]})
+    product(BASE, {"seed_data": range(8), "steps": [2**k for k in range(8, 14)]})
 )

@@ -1,0 +1,40 @@
+"""Controls: the interval fitted to the stored runs contains what theory says."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis.table import read_table
+from analysis.uncertainty import Bootstrap, fit_with_intervals
+from harness import ZipfMarkov
+
+RESULTS = Path(__file__).parent.parent / "results"
+ENTROPY = ZipfMarkov(vocab=16).entropy
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "x", "known"),
+    [
+        ("power_law_features", "batch == 32", "n_matmul", 1),
+        ("power_law_features", "batch == 64", "tokens", 1 / 2),
+        ("sparse_parity", "batch == 128", "n_matmul", 1),
+        ("sparse_parity", "batch == 64", "tokens", 1 / 2),
+        ("manifold_teacher", "data.dimension == 3", "n_matmul", 4 / 3),
+        ("manifold_teacher", "data.dimension == 4", "n_matmul", 1),
+        ("manifold_teacher", "data.dimension == 6", "n_matmul", 4 / 6),
+    ],
+)
+def test_exponents_are_found(name, where, x, known):
+    table = read_table(RESULTS / name, x=x, where=where, duplicates="keep")
+    fit = fit_with_intervals(table, "power", Bootstrap(replicas=1000))
+    low, high = fit.intervals["c"]
+    assert low < known < high
+    assert high - low < 0.75, "an interval that says nothing contains everything"
+
+
+def test_the_irreducible_loss_is_the_entropy():
+    table = read_table(RESULTS / "zipf_markov", x="tokens", duplicates="keep")
+    fit = fit_with_intervals(table, "power_constant", Bootstrap(replicas=1000))
+    low, high = fit.intervals["E"]
+    assert low < ENTROPY < high
+    assert high - low < 0.01
