@@ -20,7 +20,7 @@ CONTENT = bytes(range(256)) * 2000
 class Handler(http.server.BaseHTTPRequestHandler):
     """Serves `server.files`; `server.cut` closes the line after that many bytes."""
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         server = self.server
         content = server.files.get(self.path)
         if content is None:
