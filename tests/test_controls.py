@@ -29,7 +29,7 @@ def test_exponents_are_found(name, where, x, known):
     fit = fit_with_intervals(table, "power", Bootstrap(replicas=1000))
     low, high = fit.intervals["c"]
     assert low < known < high
-    assert high - low < 0.75, "an interval that says nothing contains everything"
+    assert high < 2.5 * low, "an interval that says nothing contains everything"
 
 
 def test_the_irreducible_loss_is_the_entropy():

@@ -65,7 +65,7 @@ def load(spec: Images, seed_data: int) -> Dataset:
     train, test = read(spec)
     pool, validation = choose.split(train.y, len(train.y), spec.validation_examples)
     chosen = choose.subset(seed_data, train.y, pool, spec.unique)
-    held = {"x": test.x, "y": test.y}
+    held: dict[str, Any] = {"x": test.x, "y": test.y}
     if spec.evaluate == "validation":
         held = {"x": train.x[validation], "y": train.y[validation]}
     assert spec.eval_examples is not None
