@@ -8,6 +8,7 @@ import pytest
 from harness.cli import experiment
 from harness.plan import plan
 from harness.store import open_store
+from harness.store.read import metrics_name
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))
@@ -23,10 +24,9 @@ def test_results_are_complete_and_of_this_sweep(name, monkeypatch):
     for run in made.runs:
         record = store.record(run.run_id)
         assert record["row"]["flops_train"] == run.counts.flops_train
-        assert store.metrics_path(run.run_id).exists()
-    fits = json.loads((store.root / "fits.json").read_text())
-    assert fits
-    assert (store.root / "report" / "index.html").exists()
+        assert store.files.exists(metrics_name(run.run_id))
+    assert json.loads(store.files.read("fits.json"))
+    assert store.files.exists("report/index.html")
 
 
 FOLDERS = sorted(
@@ -53,7 +53,7 @@ def test_stored_results_of_folders_are_complete(name, monkeypatch):
     assert len(wanted) == len(points) and wanted <= store.finished()
     if name.startswith("controls/"):
         assert {run.run_id for run in plan(points).runs} == wanted
-    assert json.loads((store.root / "fits.json").read_text())
+    assert json.loads(store.files.read("fits.json"))
 
 
 @pytest.mark.parametrize("name", [*NAMES, *FOLDERS])
