@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -327,7 +328,7 @@ class Attempt:
 
     def _beat(self) -> dict[str, Any]:
         """Called in the lease's thread before each beat."""
-        self._cancelled = attempts.cancelled(self.store) & self.left.keys()
+        self._cancelled = attempts.cancelled(self.store).intersection(list(self.left))
         return self.position
 
     def _describe(self, moment: Moment) -> dict[str, Any]:
@@ -338,7 +339,7 @@ class Attempt:
             "run_id": moment.planned.run_id,
             "step": moment.position.step,
             "steps": run.steps,
-            "loss": moment.loss if moment.loss == moment.loss else None,
+            "loss": moment.loss if math.isfinite(moment.loss) else None,
             "tokens_per_second": moment.new_steps * run.tokens_per_step / elapsed,
             "flops_per_second": flops / elapsed,
         }

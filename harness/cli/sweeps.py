@@ -139,6 +139,8 @@ def _train(store: Store, made: Plan, found: Experiment, workers: int | None) -> 
             for line in engine.news():
                 display.print(line)
             time.sleep(LOOK_S)
+        if STOPPER.requested:
+            display.print("stopping: workers checkpoint; once more to end at once")
         engine.stop()
         display.update()
     if STOPPER.requested:

@@ -259,7 +259,9 @@ def _text(found: Survey) -> str:
             f"FLOP/s; about {duration(found.seconds_left)} left at this speed"
         )
     elif found.flops_left:
-        lines.append(f"{found.flops_left:.3g} FLOPs to do, and no worker is at it")
+        at_it = any(holder.alive for holder in found.holders)
+        doing = "workers are starting" if at_it else "no worker is at it"
+        lines.append(f"{found.flops_left:.3g} FLOPs to do; {doing}")
     for h in found.holders:
         state = "" if h.alive else "  SILENT, will be taken over"
         at = f"step {h.step:,} of {h.steps:,}" if h.step and h.steps else "starting"

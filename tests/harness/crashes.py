@@ -137,7 +137,9 @@ def serve():
 
     for line in sys.stdin:
         order = json.loads(line)
-        pid = os.fork()
+        # A thread that prints during the fork would leave the child a locked stdout.
+        with lock:
+            pid = os.fork()
         if not pid:
             code = 1
             try:

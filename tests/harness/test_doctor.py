@@ -8,7 +8,8 @@ from harness.errors import HarnessError, StoreError
 from harness.plan import plan_of_record, sweep_record
 from harness.store import add_sweep, attempts, create_store, open_store, refresh_runs
 from harness.store.doctor import examine
-from harness.store.states import survey
+from harness.store.leases import Leases
+from harness.store.states import holders, survey
 from harness.store.view import read_runs
 from harness.worker import work
 from tests.harness.crashes import assert_same, runs
@@ -82,6 +83,28 @@ def test_damage_is_named_put_aside_and_mended(sound, tmp_path, file, damage):
     refresh_runs(store)
     assert_same(sound, folder)
     assert examine(store, mend=False).ailments == []
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_beats_and_parts_of_a_running_sweep(sound, tmp_path, damage):
+    """They are signs of life and rows to look at: no run depends on them."""
+    folder = shutil.copytree(sound, tmp_path / "store")
+    store = open_store(folder)
+    trunk_id = "0123456789abcdef"
+    lease = Leases(store).claim(trunk_id)
+    lease.beat({"run_id": "r", "step": 7})
+    rows = next((folder / "metrics").iterdir()).read_bytes()
+    store.files.publish(f"work/{trunk_id}/parts/trunk-0-7.parquet", rows)
+    for name in ("beat-000001.json", "parts/trunk-0-7.parquet"):
+        victim = folder / "work" / trunk_id / name
+        victim.write_bytes(DAMAGE[damage](victim.read_bytes()))
+    (holder,) = holders(store)
+    assert holder.alive and holder.step in (7, None)
+    lease.check()
+    found = examine(store, mend=True)
+    named = {a.file.rpartition("/")[2] for a in found.ailments}
+    assert named <= {"beat-000001.json", "trunk-0-7.parquet"} and found.reopened == []
+    lease.check()
 
 
 def test_readers_name_a_damaged_file_and_write_nothing(sound, tmp_path):
