@@ -89,7 +89,7 @@ def check_counts(spec, task):
     assert walked == BATCH * (forward.train() + 3 * empty)
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(pairs)
 def test_counts_equal_tree_and_jaxpr(pair):
     spec, task = pair
