@@ -80,7 +80,8 @@ def compare(
         Best first; laws without an error last.
 
     Raises:
-        AnalysisError: no law suits the table's columns, or none can be fitted.
+        AnalysisError: no law suits the table's columns, or none can be fitted below a
+            cutoff and judged above it.
     """
     chosen = tuple(get_law(x) for x in laws) or suitable_laws(table)
     if not chosen:
@@ -90,8 +91,8 @@ def compare(
     largest = max(chosen, key=lambda law: len(law.parameters))
     at = cutoffs(table, largest)
     standings = [_stand(table, x, at, bootstrap, objective, search) for x in chosen]
-    if not any(s.fit for s in standings):
-        raise AnalysisError(f"no law can be fitted: {standings[0].why_not}")
+    if not any(s.held_out for s in standings):
+        raise AnalysisError(f"no law can be ranked: {standings[0].why_not}")
     return tuple(sorted(standings, key=lambda s: (np.isnan(s.error), s.error)))
 
 

@@ -118,11 +118,14 @@ class Worker:
         return False
 
     def _hold(self, lease: Lease, cohort: Cohort, trunk: Trunk) -> None:
-        # Looked at again under the lease: now nobody else can finish any of them.
-        if left := self._left_of(trunk):
-            Attempt(self, lease, Trunk(runs=left), cohort).run()
-        else:
+        # Looked at again under the lease: now nobody else can change any of this.
+        if not (left := self._left_of(trunk)):
             lease.dissolve()
+        elif attempts.must_wait(self.store, trunk.trunk_id):
+            lease.release("another worker has failed at it since")
+            self.queue.look()
+        else:
+            Attempt(self, lease, Trunk(runs=left), cohort).run()
 
     def _left_of(self, trunk: Trunk) -> tuple[PlannedRun, ...]:
         cancelled = attempts.cancelled(self.store)

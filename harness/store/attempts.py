@@ -125,6 +125,15 @@ def outlook(failed: list[Failure]) -> Outlook:
     return Outlook(len(same) >= LIMITS.get(last.kind, 2), wait, last)
 
 
+def must_wait(store: Store, trunk_id: str) -> bool:
+    """Whether a trunk has failed too often, or too short a time ago, to be tried."""
+    # Names first: most trunks have no failure, whose records would have to be read.
+    if not count(store, trunk_id) or not (failed := failures(store).get(trunk_id)):
+        return False
+    found = outlook(failed)
+    return found.given_up or (store.files.age(found.last.name) or 0.0) < found.wait_s
+
+
 def order_retry(store: Store, trunk_id: str) -> None:
     """Forgives a trunk's failures so far: it is tried again at once."""
     content = schema.sealed({"until": _last(store, trunk_id), "time": now()})
