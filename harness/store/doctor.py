@@ -199,7 +199,10 @@ class _Visit:
 
     def _check_stamp(self, content: bytes, run_id: str) -> None:
         stamp = self._records.get(run_id, {}).get("metrics")
-        if stamp and stamp.get("sha256") != hashlib.sha256(content).hexdigest():
+        if (
+            isinstance(stamp, dict)
+            and stamp.get("sha256") != hashlib.sha256(content).hexdigest()
+        ):
             raise StoreError("does not have the checksum in its run's record")
 
     def _judge(self, name: str, error: Exception, cure: Callable[[], str]) -> None:

@@ -112,7 +112,7 @@ READERS = {
 
 def test_mutated_stores(trained):
     rng, refused = random.Random(2), 0
-    files = [p for p in trained.rglob("*") if p.is_file() and p.suffix != ".log"]
+    files = sorted(p for p in trained.rglob("*") if p.is_file() and p.suffix != ".log")
     store = open_store(trained)
     for turn in range(1600):
         victim = rng.choice(files)
