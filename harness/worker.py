@@ -271,17 +271,34 @@ class Attempt:
             raise
         # What the user can mend, or a store that cannot be written, would fail every
         # run alike.
-        except (HarnessError, BrokenPipeError):
+        except (HarnessError, BrokenPipeError) as error:
+            if self._has_lost(error):
+                return
             with contextlib.suppress(HarnessError):
                 self.lease.release("stopped")
             raise
         # Another error of one trunk must not take the sweep with it: it becomes a row.
         except Exception as error:
+            if self._has_lost(error):
+                return
             self._fail(error)
             self.lease.release("failed")
             self.listener.failed(self.trunk, error)
         finally:
             self.checkpoints.close()
+
+    def _has_lost(self, error: Exception) -> bool:
+        """Whether the error comes of files that went with the lease."""
+        try:
+            self.lease.check()
+        except LeaseLost:
+            self.listener.warning(
+                f"trunk {self.trunk.trunk_id} went to another worker ({error})"
+            )
+            return True
+        except HarnessError:
+            pass
+        return False
 
     def _train(self) -> None:
         program = self.worker.program_of(self.cohort, self.trunk.runs[0].run)
