@@ -3,7 +3,7 @@
     python -m tests.benchmarks.families    (`make bench-families` keeps its table)
 
 Model FLOP/s are those of the counts (forward and backward, multiply-add = 2); the peak
-is the best of a few float32 products of 2048×2048 matrices, measured here and now.
+is the best of a few float32 products of 2048×2048 matrices, measured after each case.
 The first line names the machine and its load at the start.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -117,28 +117,29 @@ def _targets(task: TaskShape, rng: np.random.Generator) -> jax.Array:
     return jnp.asarray(rng.integers(0, task.outputs, shape), jnp.int32)
 
 
-def table() -> str:
+def table() -> Iterator[str]:
     """One line a case: step time, examples or tokens a second, model FLOP/s, share."""
     where = device.describe()
-    peak = matmul_peak()
-    lines = [
+    yield (
         f"{datetime.date.today()}, {where['device']}, {where['cpu_cores']} cores, "
-        f"jax {jax.__version__}; float32 matmul peak {peak / 1e9:.0f} GFLOP/s; "
-        f"load at the start {os.getloadavg()[0]:.1f}",
-        f"{'case':<30}{'n_matmul':>9}{'batch':>6}{'ms/step':>9}"
-        f"{'per s':>10}{'':<10}{'GFLOP/s':>8}{'of peak':>8}",
-    ]
+        f"jax {jax.__version__}, load at the start {os.getloadavg()[0]:.1f}"
+    )
+    yield (
+        f"{'case':<30}{'n_matmul':>9}{'batch':>6}{'ms/step':>9}{'per s':>10}{'':<10}"
+        f"{'GFLOP/s':>8}{'peak':>6}{'share':>7}"
+    )
     for name, spec, task, batch in CASES:
-        seconds = step_seconds(spec, task, batch)
+        seconds, peak = step_seconds(spec, task, batch), matmul_peak()
         flops = batch * spec.forward_flops(task).train() / seconds
         unit = "tokens" if task.target == "next_token" else "examples"
         rate = batch * read_outs(task) / seconds
-        lines.append(
+        yield (
             f"{name:<30}{spec.params(task).matmul:>9,}{batch:>6}{seconds * 1e3:>9.2f}"
-            f"{rate:>10,.0f} {unit:<9}{flops / 1e9:>8.1f}{flops / peak:>8.1%}"
+            f"{rate:>10,.0f} {unit:<9}{flops / 1e9:>8.1f}{peak / 1e9:>6.0f}"
+            f"{flops / peak:>7.1%}"
         )
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    print(table(), end="")
+    for line in table():
+        print(line, flush=True)
