@@ -10,17 +10,17 @@ from harness.errors import DataError
 from harness.spec import DataSpec
 
 READERS = {
-    "images": "images",
-    "manifold_teacher": "synthetic",
-    "power_law_features": "synthetic",
-    "sparse_parity": "synthetic",
-    "table": "table",
-    "teacher_student": "teacher",
-    "text": "text",
-    "two_moons": "synthetic",
-    "zipf_markov": "synthetic",
+    "images": "harness.data.images",
+    "manifold_teacher": "harness.data.synthetic",
+    "power_law_features": "harness.data.synthetic",
+    "sparse_parity": "harness.data.synthetic",
+    "table": "harness.data.table",
+    "teacher_student": "harness.data.teacher",
+    "text": "harness.data.text",
+    "two_moons": "harness.data.synthetic",
+    "zipf_markov": "harness.data.synthetic",
 }
-"""Source to module of this folder; imported when first needed."""
+"""Source to the module that reads it, imported when first needed; yours may be added."""
 
 
 def resolve(spec: DataSpec) -> DataSpec:
@@ -41,4 +41,4 @@ def load(spec: DataSpec, seed_data: int) -> Dataset:
 def _reader(spec: DataSpec) -> ModuleType:
     if spec.source not in READERS:
         raise DataError(f"no reader for data source {spec.source!r}")
-    return importlib.import_module(f"harness.data.{READERS[spec.source]}")
+    return importlib.import_module(READERS[spec.source])

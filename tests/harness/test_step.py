@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness import MLP, OptimSpec, RunSpec, Transformer, train
-from harness.data import Dataset
+from harness.data import Dataset, sources
 from harness.errors import SpecError
 from harness.fields import spec
 from harness.plan import cohort_key
@@ -32,6 +32,12 @@ class Blobs(DataSpec):
     @property
     def unique(self):
         return 60
+
+
+@pytest.fixture(autouse=True)
+def _reader(monkeypatch):
+    """This file reads them; the tests hand over the data themselves."""
+    monkeypatch.setitem(sources.READERS, Blobs.source, __name__)
 
 
 def blobs(*, noisy=False, augment=None):
