@@ -20,7 +20,7 @@ READERS = {
     "two_moons": "harness.data.synthetic",
     "zipf_markov": "harness.data.synthetic",
 }
-"""Source to the module that reads it, imported when first needed; yours may be added."""
+"""Source to the module that reads it, imported when first needed; add your own."""
 
 
 def resolve(spec: DataSpec) -> DataSpec:
