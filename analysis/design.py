@@ -73,6 +73,10 @@ class Suggestion:
     notes: tuple[str, ...]
 
 
+BEYOND = 4.0
+"""How far outside the table's range a candidate may lie, as a factor."""
+
+
 def target_value(
     law: Law, constants: dict[str, np.ndarray], target: Target, flops_per_nd: float
 ) -> np.ndarray:
@@ -105,10 +109,10 @@ def target_gradient(
 def candidate_grid(
     table: Table, budget: float, flops_per_nd: float, points: int = 14
 ) -> tuple[Candidate, ...]:
-    """Sizes and token counts up to four times the table's, that the budget can pay.
+    """Runs up to `BEYOND` times outside the table's range, that the budget can pay.
 
-    Tokens per parameter stay in the table's range, and no run is cheaper than its
-    cheapest: far outside, a gain would rest on the law's form alone.
+    That holds for sizes, tokens, and tokens per parameter; no run is smaller, shorter
+    or cheaper than the table's: far outside, a gain would rest on the law's form alone.
 
     Args:
         table: the runs made so far.
@@ -117,12 +121,12 @@ def candidate_grid(
         points: of each axis, geometrically spaced.
     """
     n, d = table.values("n"), table.values("d")
-    sizes = np.geomspace(n.min(), 4 * n.max(), points)
-    tokens = np.geomspace(d.min(), 4 * d.max(), points)
+    sizes = np.geomspace(n.min(), BEYOND * n.max(), points)
+    tokens = np.geomspace(d.min(), BEYOND * d.max(), points)
     grid = ((float(a), float(b)) for a in sizes for b in tokens)
     runs = (Candidate(n=a, d=b, price=flops_per_nd * a * b) for a, b in grid)
     ratio, cheapest = d / n, flops_per_nd * float((n * d).min())
-    least, most = 0.99 * ratio.min(), 1.01 * ratio.max()
+    least, most = 0.99 * ratio.min() / BEYOND, 1.01 * ratio.max() * BEYOND
     return tuple(
         r
         for r in runs

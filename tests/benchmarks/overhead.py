@@ -83,8 +83,9 @@ def main() -> None:
     wall, cpu, ends = trained(made)
     print(f"1000 runs of {params} parameters, 10 steps: {wall:.1f} s, CPU {cpu:.1f} s")
     print(f"  the last 500 of them: {1000 * (ends[-1] - ends[499]) / 500:.1f} ms a run")
-    wall, _, _ = trained(minute_run(200))
-    steps = round(200 * 60 / max(wall - 5, 1))
+    # The second time nothing is compiled.
+    walls = [trained(minute_run(steps))[0] for steps in (400, 400, 1200)]
+    steps = round(800 * 65 / (walls[2] - walls[1]))
     made, held = minute_run(steps), standing_still()
     walls, cpus = [], []
     print(f"one run of {steps} steps, plain and with checkpoints in turn:")
