@@ -1,4 +1,4 @@
-"""What a run has seen so far: a loss per step, and evaluations."""
+"""What a run has seen so far: a loss per step, and evaluations on a grid of steps."""
 
 from __future__ import annotations
 
@@ -84,3 +84,14 @@ class History:
         if self.diverged_step is not None:
             return True
         return bool(patience) and self.stopped_step(patience) is not None
+
+
+def common_grid(steps: int, per_octave: int) -> list[int]:
+    """Steps up to `steps` at which every run is evaluated: round(2^(k / per_octave)).
+
+    It does not depend on a run's length, so a trunk is evaluated alike for all its
+    runs. Each run is evaluated at its end as well.
+    """
+    last = math.ceil(per_octave * math.log2(max(1, steps)))
+    grid = {round(2 ** (k / per_octave)) for k in range(last + 1)}
+    return sorted(step for step in grid if step <= steps)

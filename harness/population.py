@@ -13,8 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.fields import hash_id
+from harness.forecast import Timing
 from harness.plan import Cohort, Trunk
-from harness.probe import Timing
 from harness.store import Store, attempts, schema
 from harness.store.holding import together
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import time
 
@@ -10,6 +9,7 @@ import jax
 
 from harness import device
 from harness.data import Dataset
+from harness.forecast import Timing
 from harness.program import Program, compile_cohort
 from harness.spec import RunSpec
 
@@ -18,24 +18,6 @@ LEAST_S = 0.1
 REPEATS = 5
 MEMORY_SHARE = 0.5
 """Of the memory that is free, what a population may take."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Timing:
-    """What training one cohort's runs costs on this device."""
-
-    population: int
-    seconds_per_step: float
-    """Of all runs of the population together."""
-    seconds_per_evaluation: float
-    seconds_compile: float
-    memory: int
-    """Bytes that the compiled program needs, its arguments included."""
-
-    @property
-    def seconds_per_run_step(self) -> float:
-        """Of one run's step."""
-        return self.seconds_per_step / self.population
 
 
 def probe(run: RunSpec, dataset: Dataset, widest: int = 1) -> list[Timing]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
@@ -19,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harness.history import History
+from harness.history import History, common_grid
 from harness.plan import PlannedRun, Trunk
 from harness.program import Program
 from harness.spec import RunSpec
@@ -168,17 +167,6 @@ def _copy(position: Position) -> Position:
         step=position.step,
         histories=[history.branch() for history in position.histories],
     )
-
-
-def common_grid(steps: int, per_octave: int) -> list[int]:
-    """Steps up to `steps` at which every run is evaluated: round(2^(k / per_octave)).
-
-    It does not depend on a run's length, so a trunk is evaluated alike for all its
-    runs. Each run is evaluated at its end as well.
-    """
-    last = math.ceil(per_octave * math.log2(max(1, steps)))
-    grid = {round(2 ** (k / per_octave)) for k in range(last + 1)}
-    return sorted(step for step in grid if step <= steps)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

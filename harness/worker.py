@@ -18,9 +18,10 @@ from harness import data, device
 from harness.attempt import Attempt
 from harness.checkpoint import EVERY_S
 from harness.errors import HarnessError, Interrupted
+from harness.forecast import Timing
 from harness.plan import Cohort, Plan, PlannedRun, Trunk
 from harness.population import Populations, Wish
-from harness.probe import Timing, probe
+from harness.probe import probe
 from harness.program import Program, compile_cohort
 from harness.queue import Queue
 from harness.spec import RunSpec

@@ -91,5 +91,6 @@ def together(store: Store, trunk_id: str) -> list[str]:
     """The trunks that were trained side by side with one that was begun, in order."""
     here = marks(store, trunk_id)
     named = holder(store, trunk_id, here).get("trunks") if here.epoch else None
-    sound = isinstance(named, list) and trunk_id in named
-    return [str(name) for name in named] if sound else [trunk_id]
+    if isinstance(named, list) and trunk_id in named:
+        return [str(name) for name in named]
+    return [trunk_id]

@@ -1,6 +1,6 @@
 """Works on a small sweep of one cohort, and tells what was compiled for it.
 
-    python -m tests.harness.compiling FOLDER      # prints JSON: names and how often
+python -m tests.harness.compiling FOLDER      # prints JSON: names and how often
 """
 
 import collections
