@@ -17,7 +17,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from harness.errors import StoreError
+from harness.history import Evaluation, History
 from harness.plan import PlannedRun
 from harness.record import metric_rows
 from harness.step import State
 from harness.store import Store, schema
-from harness.train import TRUNK, Evaluation, History, Moment, Position
+from harness.train import TRUNK, Position
 
 MANIFEST = re.compile(r"(trunk|[0-9a-f]{16})-(\d{9})\.json")
 EVERY_S = 30.0
@@ -79,15 +80,23 @@ class Checkpoints:
         idle = self._pending is None or self._pending.done()
         return idle and time.monotonic() - self._last_save >= self._every_s
 
-    def save(self, moment: Moment) -> None:
-        """Copies the position and writes it in the background."""
+    def save(
+        self,
+        runs: Sequence[PlannedRun],
+        part: str,
+        position: Position,
+        trunk: Position | None = None,
+    ) -> None:
+        """Copies a position of these runs and writes it in the background.
+
+        `trunk` is the shared position that later branches start at, if there are any.
+        """
         self.wait()
         self._last_save = time.monotonic()
-        trunk = moment.trunk
-        # Later branches start at the trunk's position: it must not be lost with ours.
+        # It must not be lost with ours.
         if trunk and trunk.step not in self._found.get(TRUNK, ()):
-            self._submit(TRUNK, trunk, moment.planned)
-        self._submit(moment.part, moment.position, moment.planned)
+            self._submit(TRUNK, trunk, runs)
+        self._submit(part, position, runs)
 
     def wait(self) -> None:
         """Until the last one is written; raises what went wrong with it."""
@@ -125,25 +134,32 @@ class Checkpoints:
             for step in self._found.pop(part):
                 self._remove(part, step)
 
-    def _submit(self, part: str, position: Position, planned: PlannedRun) -> None:
-        # Copies: the next chunk overwrites the state, and goes on with the history.
+    def _submit(
+        self, part: str, position: Position, runs: Sequence[PlannedRun]
+    ) -> None:
+        # Copies: the next chunk overwrites the state, and goes on with the histories.
         leaves = [np.array(leaf, copy=True) for leaf in jax.tree.leaves(position.state)]
-        copied = position.history.branch()
+        histories = [history.branch() for history in position.histories]
         self.wait()
         self._pending = self._background.submit(
-            self._write, part, leaves, copied, planned
+            self._write, part, position.step, leaves, histories, runs
         )
 
     def _write(
-        self, part: str, leaves: list[np.ndarray], history: History, planned: PlannedRun
+        self,
+        part: str,
+        step: int,
+        leaves: list[np.ndarray],
+        histories: list[History],
+        runs: Sequence[PlannedRun],
     ) -> None:
-        step = len(history.losses)
         self._check()
-        self._publish_rows(part, history, planned)
+        self._publish_rows(part, step, histories, runs)
         name = f"{self._folder}/ckpt/{part}-{step:09d}"
         scratch = self.store.files.scratch(name)
         _checkpointer().save(scratch / "state", args=_save_args(leaves))
-        (scratch / "history.json").write_text(json.dumps(dataclasses.asdict(history)))
+        told = [dataclasses.asdict(history) for history in histories]
+        (scratch / "histories.json").write_text(json.dumps(told))
         manifest = {"step": step, "files": _checksums(scratch)}
         self._check()
         self.store.files.put_folder(scratch, name)
@@ -154,9 +170,19 @@ class Checkpoints:
             steps.discard(old)
             self._remove(part, old)
 
-    def _publish_rows(self, part: str, history: History, planned: PlannedRun) -> None:
-        after, step = self._published.get(part, 0), len(history.losses)
-        rows = metric_rows(planned, history, annealed=False, after=after)
+    def _publish_rows(
+        self,
+        part: str,
+        step: int,
+        histories: Sequence[History],
+        runs: Sequence[PlannedRun],
+    ) -> None:
+        after = self._published.get(part, 0)
+        rows = [
+            row
+            for planned, history in zip(runs, histories, strict=True)
+            for row in metric_rows(planned, history, annealed=False, after=after)
+        ]
         if rows:
             table = schema.metrics_table(rows)
             name = f"{self._folder}/parts/{part}-{after:09d}-{step:09d}.parquet"
@@ -182,7 +208,7 @@ class Checkpoints:
             if _checksums(folder) != manifest.get("files"):
                 raise StoreError("its files do not agree with its manifest")
             saved = _checkpointer().restore((folder / "state").absolute())
-            values = json.loads((folder / "history.json").read_text())
+            told = json.loads((folder / "histories.json").read_text())
         leaves = [jnp.array(saved[key]) for key in sorted(saved)]
         state = jax.tree.unflatten(jax.tree.structure(like), leaves)
         same = jax.tree.map(
@@ -190,8 +216,9 @@ class Checkpoints:
         )
         if not all(jax.tree.leaves(same)):
             raise StoreError("its arrays are not of this model's shapes")
-        evaluations = [Evaluation(**e) for e in values.pop("evaluations")]
-        return Position(state=state, history=History(evaluations=evaluations, **values))
+        histories = [_history(values) for values in told]
+        step = int(name.rpartition("-")[2])
+        return Position(state=state, step=step, histories=histories)
 
     def _manifests(self) -> dict[str, set[int]]:
         found: dict[str, set[int]] = {}
@@ -215,6 +242,11 @@ def _checkpointer() -> Any:
     logging.getLogger("absl").setLevel(logging.ERROR)
 
     return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+
+
+def _history(values: dict[str, Any]) -> History:
+    evaluations = [Evaluation(**e) for e in values.pop("evaluations")]
+    return History(evaluations=evaluations, **values)
 
 
 def _save_args(leaves: list[np.ndarray]) -> Any:

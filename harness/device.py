@@ -64,6 +64,19 @@ def peak_memory() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def free_memory() -> int | None:
+    """Bytes that are free: on the accelerator, or on a machine that has none."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats["bytes_in_use"])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
+    return 1024 * int(found[0]) if found else None
+
+
 def mfu(flops_per_second: float, precision: str) -> float | None:
     """Model FLOP utilisation, or None where the device's peak is not in the table."""
     # A run uses one device, however many there are.

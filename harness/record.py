@@ -13,10 +13,11 @@ import numpy as np
 
 from harness import device
 from harness.count import count
+from harness.history import History
 from harness.metrics import whole
 from harness.plan import PlannedRun
 from harness.spec import RunSpec, Text
-from harness.train import History, Result
+from harness.train import Result
 
 LOG_2 = math.log(2)
 
@@ -100,7 +101,7 @@ def _row(result: Result) -> dict[str, Any]:
         "annealed": result.annealed,
         "stopped_step": result.stopped_step,
         "diverged_step": history.diverged_step,
-        "population": 1,
+        "population": result.population,
         "seconds_compile": result.compile_s,
         "seconds_train": history.seconds,
         "tokens_per_second": speed,

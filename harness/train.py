@@ -1,142 +1,28 @@
-"""Trains a trunk: the steps its runs share once, then each run's own last steps.
+"""Trains trunks: the steps that their runs share once, then each run's own last steps.
 
 A run's numbers are the same whether it is trained alone or as a branch, in one go or
 resumed: the state at its branch step is a copy, the batches and learning rates are
 functions of the step, and the evaluation grid below the branch step is common to all
-lengths.
+lengths. Trunks with runs of equal lengths can be trained side by side, as a population.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harness import device
-from harness.data import Dataset
-from harness.metrics import measures
-from harness.models import build
-from harness.optim import hyper, learning_rates
+from harness.history import History, common_grid
 from harness.plan import PlannedRun, Trunk
-from harness.spec import RunSpec, TaskShape
-from harness.step import Batches, HeldOut, State, functions
-
-CHUNK = 64
-"""Most steps in one call of the compiled program."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Program:
-    """A cohort's compiled functions and its data on the device."""
-
-    task: TaskShape
-    dataset: Dataset
-    train_data: Any
-    held_out: Any
-    eval_offsets: jax.Array
-    init: Callable[..., State]
-    train_chunk: Callable[..., tuple[State, jax.Array]]
-    evaluate: Callable[..., HeldOut]
-    compile_s: float
-    targets: np.ndarray | None
-    """Held-out targets; None for next tokens."""
-
-    def measure(self, held_out: HeldOut) -> tuple[np.ndarray, dict[str, float]]:
-        """Losses of the held-out examples, and metrics of the predictions."""
-        found = {name: float(np.mean(x)) for name, x in held_out.monitors.items()}
-        if self.targets is not None:
-            outputs_EO = np.asarray(held_out.outputs_EO)
-            found |= measures(self.task.target, outputs_EO, self.targets)
-        return np.asarray(held_out.loss_E, np.float64), found
-
-    def with_data(self, dataset: Dataset, run: RunSpec) -> Program:
-        """The same compiled functions on other data of the same shapes."""
-        return dataclasses.replace(
-            self,
-            compile_s=0.0,
-            dataset=dataset,
-            train_data=_device_data(dataset, run),
-            held_out=jax.tree.map(jnp.asarray, dataset.held_out),
-            eval_offsets=jnp.asarray(dataset.eval_offsets, jnp.int32),
-            targets=_targets(dataset, self.task),
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Evaluation:
-    """Held-out loss after `step` updates (nats per token, or mean squared error)."""
-
-    step: int
-    loss: float
-    loss_se: float
-    seconds: float
-    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Further metrics of the predictions, by name."""
-
-
-@dataclasses.dataclass(kw_only=True, slots=True)
-class History:
-    """What a run has seen so far: a loss per step, evaluations on the grid."""
-
-    losses: list[float] = dataclasses.field(default_factory=list)
-    evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
-    seconds: float = 0.0
-    diverged_step: int | None = None
-    """First step whose training loss, or evaluation, is not finite."""
-
-    def branch(self) -> History:
-        """A copy that a branch continues."""
-        return dataclasses.replace(
-            self, losses=[*self.losses], evaluations=[*self.evaluations]
-        )
-
-    def add_losses(self, losses: np.ndarray) -> None:
-        """Losses of the next steps, up to the first that is not finite."""
-        bad = np.flatnonzero(~np.isfinite(losses))
-        if len(bad):
-            self.diverged_step = len(self.losses) + int(bad[0])
-            losses = losses[: bad[0] + 1]
-        self.losses += losses.tolist()
-
-    def add_evaluation(
-        self, step: int, losses: np.ndarray, metrics: dict[str, float]
-    ) -> None:
-        """Losses of the held-out examples, and metrics, after `step` updates."""
-        if self.diverged_step is not None:
-            return
-        mean = float(losses.mean())
-        if not math.isfinite(mean):
-            self.diverged_step = step
-            return
-        spread = float(losses.std(ddof=1) / math.sqrt(len(losses)))
-        self.evaluations.append(
-            Evaluation(
-                step=step,
-                loss=mean,
-                loss_se=spread,
-                seconds=self.seconds,
-                metrics=metrics,
-            )
-        )
-
-    def stopped_step(self, patience: int) -> int | None:
-        """Step of the `patience`-th evaluation in a row without a new best loss.
-
-        It follows from the evaluations alone, so a resumed run stops at the same step.
-        """
-        best, waited = math.inf, 0
-        for evaluation in self.evaluations:
-            waited = 0 if evaluation.loss < best else waited + 1
-            best = min(best, evaluation.loss)
-            if patience and waited == patience:
-                return evaluation.step
-        return None
+from harness.program import Program
+from harness.spec import RunSpec
+from harness.step import HeldOut, State
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,6 +32,8 @@ class Result:
     planned: PlannedRun
     history: History
     compile_s: float
+    population: int = 1
+    """Runs that were trained side by side with it, itself included."""
 
     @property
     def status(self) -> str:
@@ -166,15 +54,12 @@ class Result:
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class Position:
-    """Where training stands: the state after `len(history.losses)` steps."""
+    """Where training stands: the state after `step` updates, and how it came there."""
 
     state: State
-    history: History
-
-    @property
-    def step(self) -> int:
-        """Updates done."""
-        return len(self.history.losses)
+    step: int = 0
+    histories: list[History]
+    """One for each member of the population."""
 
 
 TRUNK = "trunk"
@@ -183,19 +68,15 @@ TRUNK = "trunk"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Moment:
-    """A chunk was trained: for which run, on which part, and where that stands."""
+    """A chunk was trained: of which runs, on which part, up to which step."""
 
-    planned: PlannedRun
+    runs: tuple[PlannedRun, ...]
+    """The members of the population; one run, if it is trained by itself."""
     part: str
-    position: Position
+    step: int
     new_steps: int
-    trunk: Position | None
-    """While a branch is trained, the shared position that later runs go on from."""
-
-    @property
-    def loss(self) -> float:
-        """Training loss of the last step."""
-        return self.position.history.losses[-1]
+    losses: tuple[float, ...]
+    """Each member's last training loss."""
 
 
 class Keeper(Protocol):
@@ -206,7 +87,22 @@ class Keeper(Protocol):
         ...
 
     def reached(self, moment: Moment) -> None:
-        """Looks at a position after each chunk; may keep it, or raise to stop here."""
+        """Hears of each chunk's end; may raise to stop here."""
+        ...
+
+    def due(self) -> bool:
+        """Whether to keep the position at the end of the chunk that was just begun."""
+        ...
+
+    def keep(self, moment: Moment, position: Position, trunk: Position | None) -> None:
+        """Keeps a position; may raise to stop here.
+
+        `trunk` is, while a branch is trained, the position that later runs go on from.
+        """
+        ...
+
+    def complete(self, moment: Moment, position: Position) -> None:
+        """Hears that runs are at their ends, before they are yielded."""
         ...
 
 
@@ -219,82 +115,58 @@ class Forgetful:
     def reached(self, moment: Moment) -> None:
         """Goes on."""
 
+    def due(self) -> bool:
+        """Never."""
+        return False
 
-def compile_cohort(run: RunSpec, dataset: Dataset) -> Program:
-    """Compiles the three functions for the shapes of `run`."""
-    start = time.perf_counter()
-    task = run.data.shape
-    model = build(run.model, task, device.DTYPES[run.precision])
-    fns = functions(model, dataset.gather, task, run.optim, dataset.augment)
-    train_data = _device_data(dataset, run)
-    held_out = jax.tree.map(jnp.asarray, dataset.held_out)
-    eval_offsets = jnp.asarray(dataset.eval_offsets, jnp.int32)
-    key = jax.random.key(run.seed_init)
-    state = jax.eval_shape(fns.init, key)
-    chunk = Batches(
-        jax.ShapeDtypeStruct((CHUNK, run.batch), jnp.int32),
-        jax.ShapeDtypeStruct((CHUNK,), jnp.float32),
-        jax.ShapeDtypeStruct((), jnp.int32),
-        jax.ShapeDtypeStruct((), jnp.uint32),
-    )
-    train_chunk = jax.jit(fns.train_chunk, donate_argnums=0)
-    evaluate = jax.jit(fns.evaluate)
-    scalars = hyper(run.optim)
-    return Program(
-        task=task,
-        targets=_targets(dataset, task),
-        dataset=dataset,
-        train_data=train_data,
-        held_out=held_out,
-        eval_offsets=eval_offsets,
-        init=jax.jit(fns.init).lower(key).compile(),
-        train_chunk=train_chunk.lower(
-            state, scalars, train_data, chunk, jnp.int32(0)
-        ).compile(),
-        evaluate=evaluate.lower(state.params, held_out, eval_offsets).compile(),
-        compile_s=time.perf_counter() - start,
-    )
+    def keep(self, moment: Moment, position: Position, trunk: Position | None) -> None:
+        """Keeps nothing."""
+
+    def complete(self, moment: Moment, position: Position) -> None:
+        """Goes on."""
 
 
-def train_trunk(trunk: Trunk, program: Program, keeper: Keeper) -> Iterator[Result]:
-    """Trains the trunk's runs, yielding each as soon as it is finished.
+def train_trunks(
+    trunks: Sequence[Trunk], program: Program, keeper: Keeper
+) -> Iterator[Result]:
+    """Trains the trunks side by side, yielding each run as soon as it is finished.
 
+    Their runs have the same lengths and the same data; `program` is of their number.
     What `keeper` has of them is gone on from.
     """
-    first = trunk.runs[0]
-    start = program.init(jax.random.key(first.run.seed_init))
+    by_length = list(zip(*[trunk.runs for trunk in trunks], strict=True))
+    firsts = [planned.run for planned in by_length[0]]
+    start = program.start(firsts)
     leg = Leg(program=program, keeper=keeper, like=jax.eval_shape(lambda: start))
-    here = leg.kept(TRUNK, first.branch_step)
-    here = here or Position(state=start, history=History())
-    for index, planned in enumerate(trunk.runs):
-        last, own = index == len(trunk.runs) - 1, planned.run_id
-        branch = leg.kept(own, planned.run.steps)
+    here = leg.kept(TRUNK, by_length[0][0].branch_step)
+    here = here or Position(state=start, histories=[History() for _ in trunks])
+    for index, runs in enumerate(by_length):
+        last, first = index == len(by_length) - 1, runs[0]
+        branch = leg.kept(first.run_id, first.run.steps)
         # Later runs need the shared position even where a branch goes on by itself.
         if not (last and branch):
-            leg.advance(here, planned, TRUNK, planned.branch_step)
+            leg.advance(here, runs, TRUNK, first.branch_step)
         if branch is None:
-            # The next chunk donates its state: a branch needs a copy of its own.
+            # The next chunk uses up its state: a branch needs a copy of its own.
             branch = here if last else _copy(here)
-        leg.advance(branch, planned, own, planned.run.steps, None if last else here)
-        leg.finish(branch, planned.run)
-        compile_s = program.compile_s if index == 0 else 0.0
-        yield Result(planned=planned, history=branch.history, compile_s=compile_s)
+        leg.advance(branch, runs, first.run_id, first.run.steps, None if last else here)
+        keeper.complete(leg.finish(branch, runs, first.run_id), branch)
+        compile_s = program.compile_s / len(trunks) if index == 0 else 0.0
+        for planned, history in zip(runs, branch.histories, strict=True):
+            yield Result(
+                planned=planned,
+                history=history,
+                compile_s=compile_s,
+                population=len(trunks),
+            )
 
 
 def _copy(position: Position) -> Position:
-    state = jax.tree.map(jnp.copy, position.state)
-    return Position(state=state, history=position.history.branch())
-
-
-def common_grid(steps: int, per_octave: int) -> list[int]:
-    """Steps up to `steps` at which every run is evaluated: round(2^(k / per_octave)).
-
-    It does not depend on a run's length, so a trunk is evaluated alike for all its
-    runs. Each run is evaluated at its end as well.
-    """
-    last = math.ceil(per_octave * math.log2(max(1, steps)))
-    grid = {round(2 ** (k / per_octave)) for k in range(last + 1)}
-    return sorted(step for step in grid if step <= steps)
+    return Position(
+        state=jax.tree.map(jnp.copy, position.state),
+        step=position.step,
+        histories=[history.branch() for history in position.histories],
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -313,88 +185,105 @@ class Leg:
     def advance(
         self,
         at: Position,
-        planned: PlannedRun,
+        runs: tuple[PlannedRun, ...],
         part: str,
         to: int,
         trunk: Position | None = None,
     ) -> None:
         """Trains up to step `to`, evaluating on the common grid on the way.
 
-        Stops early once a loss is not finite, which the history then says, or once the
-        run's patience is at its end.
+        Each chunk is begun before the results of the one before are looked at, so that
+        the device does not wait for the host. Stops early once every run has diverged,
+        as the histories then say, or is at the end of its patience.
         """
-        run, history = planned.run, at.history
-        begun = time.perf_counter() - history.seconds
-        grid = common_grid(to, run.evals_per_octave)
-        while at.step < to and not _over(history, run):
-            step = at.step
-            stop = min([to, step + CHUNK, *(g for g in grid if g > step)])
-            at.state, losses = self._chunk(at.state, run, step, stop)
-            # Both are dispatched before either is waited for.
-            held_out = self._evaluate(at.state) if stop in grid else None
-            history.add_losses(np.asarray(losses)[: stop - step])
-            history.seconds = time.perf_counter() - begun
-            if held_out is not None:
-                history.add_evaluation(stop, *self.program.measure(held_out))
-            self.keeper.reached(
-                Moment(
-                    planned=planned,
-                    part=part,
-                    position=at,
-                    new_steps=stop - step,
-                    trunk=trunk,
-                )
+        specs = [planned.run for planned in runs]
+        watch = _Watch(at.histories)
+        grid = common_grid(to, specs[0].evals_per_octave)
+        begun: Callable[[], Moment] | None = None
+        while at.step < to and not _all_over(at.histories, specs):
+            first = at.step
+            ends = [to, first + self.program.chunk, *(g for g in grid if g > first)]
+            at.step = min(ends)
+            at.state, losses = self.program.train(at.state, specs, first, at.step)
+            held_out = self.program.evaluate(at.state) if at.step in grid else None
+            settle = functools.partial(
+                self._settle, (first, at.step), losses, held_out, at, runs, part, watch
             )
+            if begun:
+                self.keeper.reached(begun())
+            begun = settle
+            if self.keeper.due():
+                self.keeper.reached(moment := begun())
+                begun = None
+                if not _all_over(at.histories, specs):
+                    self.keeper.keep(moment, at, trunk)
+        if begun:
+            self.keeper.reached(begun())
 
-    def finish(self, at: Position, run: RunSpec) -> None:
-        """Evaluates the end of the run, unless that lies on the grid."""
-        history = at.history
-        evaluated = {e.step for e in history.evaluations[-1:]}
-        if not _over(history, run) and run.steps not in evaluated:
-            measured = self.program.measure(self._evaluate(at.state))
-            history.add_evaluation(run.steps, *measured)
+    def _settle(
+        self,
+        steps: tuple[int, int],
+        losses: jax.Array,
+        held_out: HeldOut | None,
+        at: Position,
+        runs: tuple[PlannedRun, ...],
+        part: str,
+        watch: _Watch,
+    ) -> Moment:
+        """Waits for a chunk's results and adds them to the histories."""
+        first, last = steps
+        losses_PS = np.atleast_2d(jax.device_get(losses))[:, : last - first]
+        seconds = watch.seconds()
+        for planned, history, losses_S in zip(
+            runs, at.histories, losses_PS, strict=True
+        ):
+            if not history.is_over(planned.run.patience):
+                history.add_losses(losses_S)
+                history.seconds = seconds
+        if held_out is not None:
+            self._add_evaluations(last, held_out, at.histories, runs)
+        return _moment(runs, part, at, last, last - first)
 
-    def _chunk(
-        self, state: State, run: RunSpec, first: int, last: int
-    ) -> tuple[State, jax.Array]:
-        program, dataset = self.program, self.program.dataset
-        examples = np.zeros((CHUNK, run.batch), np.int64)
-        examples[: last - first] = dataset.order(run.seed_order, run.batch, first, last)
-        lr = np.zeros(CHUNK, np.float32)
-        lr[: last - first] = learning_rates(run.optim, run.steps, first, last)
-        if dataset.fits_device:
-            data, offsets = program.train_data, dataset.locate(examples)
-        else:
-            data, offsets = dataset.subset(dataset.train, examples)
-        batches = Batches(
-            offsets.astype(np.int32),
-            lr,
-            first=np.int32(first),
-            seed=np.uint32(run.seed_order),
-        )
-        return program.train_chunk(
-            state, hyper(run.optim), data, batches, np.int32(last - first)
-        )
+    def finish(self, at: Position, runs: tuple[PlannedRun, ...], part: str) -> Moment:
+        """Evaluates the end of the runs, unless that lies on the grid."""
+        evaluated = {e.step for h in at.histories for e in h.evaluations[-1:]}
+        specs = [planned.run for planned in runs]
+        if not _all_over(at.histories, specs) and specs[0].steps not in evaluated:
+            held_out = self.program.evaluate(at.state)
+            self._add_evaluations(specs[0].steps, held_out, at.histories, runs)
+        return _moment(runs, part, at, at.step, 0)
 
-    def _evaluate(self, state: State) -> HeldOut:
-        program = self.program
-        return program.evaluate(state.params, program.held_out, program.eval_offsets)
+    def _add_evaluations(
+        self,
+        step: int,
+        held_out: HeldOut,
+        histories: Sequence[History],
+        runs: Sequence[PlannedRun],
+    ) -> None:
+        measured = self.program.measure(held_out)
+        for planned, history, found in zip(runs, histories, measured, strict=True):
+            if not history.is_over(planned.run.patience):
+                history.add_evaluation(step, *found)
 
 
-def _over(history: History, run: RunSpec) -> bool:
-    """Whether there is nothing more to train before the run's budget is spent."""
-    stopped = history.stopped_step(run.patience)
-    return history.diverged_step is not None or stopped is not None
+class _Watch:
+    """Seconds that each member of a population has been trained for."""
+
+    def __init__(self, histories: Sequence[History]) -> None:
+        self._members = len(histories)
+        self._before = max(history.seconds for history in histories)
+        self._since = time.perf_counter()
+
+    def seconds(self) -> float:
+        return self._before + (time.perf_counter() - self._since) / self._members
 
 
-def _targets(dataset: Dataset, task: TaskShape) -> np.ndarray | None:
-    if task.target == "next_token":
-        return None
-    return np.asarray(dataset.gather(dataset.held_out, dataset.eval_offsets)[1])
+def _moment(
+    runs: tuple[PlannedRun, ...], part: str, at: Position, step: int, new_steps: int
+) -> Moment:
+    losses = tuple(history.losses[-1] for history in at.histories)
+    return Moment(runs=runs, part=part, step=step, new_steps=new_steps, losses=losses)
 
 
-def _device_data(dataset: Dataset, run: RunSpec) -> Any:
-    if dataset.fits_device:
-        return jax.tree.map(jnp.asarray, dataset.train)
-    sample = np.zeros((CHUNK, run.batch), np.int64)
-    return dataset.subset(dataset.train, sample)[0]
+def _all_over(histories: Sequence[History], runs: Sequence[RunSpec]) -> bool:
+    return all(h.is_over(r.patience) for h, r in zip(histories, runs, strict=True))

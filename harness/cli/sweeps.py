@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.workers import Population, population_width
 from harness.errors import Interrupted, StoreError
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def run(
         int | None,
         typer.Option(help="Worker processes [default: one per GPU, or per CPU core]."),
     ] = None,
+    population: Population = "auto",
     report: Annotated[
         bool, typer.Option(help="Fit and write the report at the end.")
     ] = True,
@@ -77,12 +79,13 @@ def run(
     from harness.plan import sweep_record
     from harness.store import add_sweep, create_store, refresh_runs
 
+    population_width(population)
     found = load(experiment, set_ or [])
     made = make_plan(found.sweep.points)
     store = create_store(_place(found, out))
     add_sweep(store, sweep_record(made, name=found.name, doc=found.doc))
     if made.without(store.finished()).runs:
-        _train(store, made, found, workers)
+        _train(store, made, found, workers, population)
     else:
         typer.echo(f"all {len(made.runs)} runs are finished: nothing to train")
     # A worker killed after its last record may have left the view behind.
@@ -118,7 +121,9 @@ def families(as_json: Json = False) -> None:
         typer.echo(f"{row['family']:<12} {row['summary']}")
 
 
-def _train(store: Store, made: Plan, found: Experiment, workers: int | None) -> None:
+def _train(
+    store: Store, made: Plan, found: Experiment, workers: int | None, population: str
+) -> None:
     """Places workers and shows what they do, until they have ended."""
     from rich.console import Console
 
@@ -129,7 +134,11 @@ def _train(store: Store, made: Plan, found: Experiment, workers: int | None) -> 
     left = made.without(store.finished())
     places = slots(workers, trunks=sum(len(c.trunks) for c in left.cohorts))
     command = worker_command(
-        store.uri, "--sweep", made.sweep_id, "--experiment", str(found.path.absolute())
+        store.uri,
+        *("--sweep", made.sweep_id),
+        *("--experiment", str(found.path.absolute())),
+        *("--population", population),
+        *("--peers", str(len(places))),
     )
     display = Display(Console(), store, made)
     with display.running(), STOPPER.at_safe_points():

@@ -26,6 +26,13 @@ Runs = Annotated[
     list[str] | None,
     typer.Argument(metavar="[RUN]...", help="Run ids, or the first digits of them."),
 ]
+Population = Annotated[
+    str,
+    typer.Option(
+        help="Runs of one shape trained side by side: a number, or auto for what a "
+        "short trial says is fastest."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -57,7 +64,9 @@ def work(
     cores: Annotated[
         str | None, typer.Option(help="CPU cores to use, such as 0,1.")
     ] = None,
+    population: Population = "auto",
     slot: Annotated[int, typer.Option(hidden=True)] = 0,
+    peers: Annotated[int, typer.Option(hidden=True)] = 1,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Be one worker: train runs of a sweep, with as many others as there are."""
@@ -68,6 +77,7 @@ def work(
     from harness.store import open_store
     from harness.store.leases import Terms
 
+    wish = population_width(population)
     store = open_store(folder)
     terms = Terms(beat_s=beat, stale_s=stale)
     if experiment:
@@ -75,9 +85,15 @@ def work(
     made = plan_of_record(_sweep(store, sweep))
     # Only now: starting jax takes longer than everything above.
     from harness.cli.stopping import STOPPER
+    from harness.population import Wish
     from harness.worker import Options, work
 
-    options = Options(terms=terms, checkpoint_s=checkpoint, slot=slot)
+    options = Options(
+        terms=terms,
+        checkpoint_s=checkpoint,
+        population=Wish(width=wish, peers=peers),
+        slot=slot,
+    )
     try:
         with STOPPER.at_safe_points():
             work(store, made, _listener(parent), options)
@@ -151,6 +167,15 @@ def doctor(
         typer.echo(found.summary)
     if found.ailments:
         raise typer.Exit(1)
+
+
+def population_width(text: str) -> int | None:
+    """The number, None for "auto"."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise SpecError(f"--population is {text!r}; give auto or a number from 1 up")
+    return int(text)
 
 
 def _bind(cores: str) -> None:

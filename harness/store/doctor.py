@@ -74,6 +74,7 @@ def examine(store: Store, *, mend: bool) -> Findings:
     visit.folder("metrics", METRICS_NAME, visit.metrics)
     visit.folder("failures", re.compile(r"[0-9a-f]{16}\.\d{6}\.json"), visit.json)
     visit.folder("orders", re.compile(r"[0-9a-f]{16}\.\w+\.json"), visit.json)
+    visit.folder("populations", JSON_NAME, visit.json)
     visit.work()
     visit.view()
     return visit.found

@@ -14,17 +14,15 @@ clock, and should one wake up too late, what it publishes has been published alr
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import json
 import os
 import re
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +114,11 @@ class Leases:
         self._seen: dict[str, tuple[object, float]] = {}
         """Last sign of life of a trunk's holder, and when it was first seen."""
 
-    def claim(self, trunk_id: str) -> Lease | None:
-        """The lease of a trunk that is free or abandoned; None if another holds it."""
+    def claim(self, trunk_id: str, population: Sequence[str] = ()) -> Lease | None:
+        """The lease of a trunk that is free or abandoned; None if another holds it.
+
+        `population` names the trunks that will be trained side by side with it.
+        """
         here = marks(self.store, trunk_id)
         abandoned = False
         if here.epoch and not here.released:
@@ -125,7 +126,8 @@ class Leases:
             if not abandoned:
                 return None
         claim = dataclasses.asdict(self.worker) | dataclasses.asdict(self.terms)
-        content = schema.json_bytes(claim | {"time": now()})
+        claim |= {"time": now(), "trunks": list(population or [trunk_id])}
+        content = schema.json_bytes(claim)
         name = _mark(trunk_id, "claim", here.epoch + 1)
         if not self.store.files.publish_once(name, content):
             return None
@@ -156,7 +158,7 @@ class Lease:
         self.store, self.trunk_id, self.epoch = leases.store, trunk_id, epoch
         self.took_over = took_over
         """Whether the holder before vanished without a word."""
-        self._terms = leases.terms
+        self.beat_s = leases.terms.beat_s
         self._counter = 0
         self._lost = False
 
@@ -184,27 +186,6 @@ class Lease:
     def dissolve(self) -> None:
         """Removes the trunk's folder: its runs are all published."""
         self.store.files.remove(f"work/{self.trunk_id}")
-
-    @contextlib.contextmanager
-    def beating(self, position: Callable[[], dict[str, Any]]) -> Iterator[None]:
-        """Beats in a thread while the block runs, and looks whether the lease holds."""
-        stopped = threading.Event()
-
-        def run() -> None:
-            while not stopped.wait(self._terms.beat_s):
-                # A store that cannot be reached now may be reached at the next beat;
-                # if it never is, the worker's own publishing says so.
-                with contextlib.suppress(StoreError, LeaseLost):
-                    self.check()
-                    self.beat(position())
-
-        thread = threading.Thread(target=run, daemon=True, name="beat")
-        thread.start()
-        try:
-            yield
-        finally:
-            stopped.set()
-            thread.join()
 
     @property
     def lost(self) -> bool:

@@ -8,16 +8,20 @@ Run it on a quiet machine: the runs of a pair are told apart by a few per cent.
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 
-from harness import MLP, OptimSpec, RunSpec, TeacherStudent, Text, Transformer
+from harness import MLP, OptimSpec, RunSpec, TeacherStudent, Text, Transformer, data
 from harness.checkpoint import Checkpoints
+from harness.history import History
 from harness.plan import Plan, plan
+from harness.program import compile_cohort
 from harness.store import create_store
 from harness.sweep import Point
+from harness.train import Position
 from harness.worker import Listener, Options, work
 from tests.benchmarks.machine import machine
 
@@ -66,18 +70,47 @@ def standing_still() -> list[float]:
     found: list[float] = []
     plain = Checkpoints.save
 
-    def timed(self: Checkpoints, moment: object) -> None:
+    def timed(self: Checkpoints, *given: object) -> None:
         began = time.perf_counter()
-        plain(self, moment)  # type: ignore[arg-type]
+        plain(self, *given)  # type: ignore[arg-type]
         found.append(time.perf_counter() - began)
 
     Checkpoints.save = timed  # type: ignore[method-assign, assignment]
     return found
 
 
+def cost_of_saving(made: Plan) -> list[float]:
+    """CPU seconds of each of five saves of the run's state, while nothing else runs."""
+    (planned,) = made.runs
+    program = compile_cohort(planned.run, data.load(planned.run.data, 0))
+    position = Position(
+        state=program.start([planned.run]), step=1, histories=[History(losses=[1.0])]
+    )
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        store = create_store(Path(folder) / "store")
+        kept = Checkpoints(
+            store, planned.trunk_id, check=lambda: None, warn=print, every_s=0
+        )
+        for _ in range(5):
+            began = time.process_time()
+            kept.save([planned], "trunk", position)
+            kept.wait()
+            found.append(time.process_time() - began)
+            position.step += 1
+        kept.close()
+    return found
+
+
 def main() -> None:
     """Prints the figures."""
+    # As the local engine's workers are: one core, one thread.
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
     print(machine())
+    first, *others = cost_of_saving(minute_run(100))
+    print(f"CPU time of a checkpoint: {first:.2f} s the first, {median(others):.2f} s")
+    print("  each further one; a run of a minute has one or two")
     made = trivial_runs(1000)
     params = made.runs[0].counts.n_total
     wall, cpu, ends = trained(made)

@@ -93,6 +93,7 @@ class DeadlyFiles(LocalFiles):
 
 def be_worker(order):
     """What a child does: works on the sweep of the order, and perhaps dies."""
+    from harness.population import Wish
     from harness.worker import Listener, Options, work
 
     folder = Path(order["store"])
@@ -116,6 +117,7 @@ def be_worker(order):
             checkpoint_s=order.get("checkpoint", 0.0),
             poll_s=0.1,
             slot=order.get("slot", 0),
+            population=Wish(width=order.get("population", 1)),
         ),
     )
     return time.monotonic() - began

@@ -20,7 +20,7 @@ def calm(tmp_path_factory):
 
 
 def stopped(folder, chunks):
-    """A store whose worker was stopped after so many chunks, all of them kept."""
+    """A store whose worker was stopped in the chunk after so many, all of them kept."""
     store, seen = create_store(folder), []
     listener = Listener(progress=seen.append, stopping=lambda: len(seen) >= chunks)
     with pytest.raises(Interrupted):
@@ -32,7 +32,7 @@ def resume(store):
     """Goes on; returns the step of the first chunk, and what was warned of."""
     steps, warnings = [], []
     listener = Listener(
-        progress=lambda m: steps.append(m.position.step - m.new_steps),
+        progress=lambda m: steps.append(m.step - m.new_steps),
         warning=warnings.append,
     )
     work(store, planned(*runs(**MADE)), listener, Options(checkpoint_s=1e9))
@@ -40,7 +40,7 @@ def resume(store):
 
 
 def test_training_goes_on_at_the_newest_checkpoint(calm, tmp_path):
-    store = stopped(tmp_path, 5)
+    store = stopped(tmp_path, 4)
     (trunk,) = [n for n in store.files.names("work") if len(n) == 16]
     # Chunks end at 1, 2, 4, 8, 16, …: two positions stay, and the rows of all parts.
     names = store.files.names(f"work/{trunk}/ckpt")
@@ -57,7 +57,7 @@ def test_training_goes_on_at_the_newest_checkpoint(calm, tmp_path):
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("file", ["trunk-000000016.json", "manifest.ocdbt"])
 def test_a_damaged_checkpoint_is_passed_over(calm, tmp_path, file, damage):
-    store = stopped(tmp_path, 5)
+    store = stopped(tmp_path, 4)
     found = [
         p
         for p in tmp_path.rglob(file)
@@ -72,8 +72,8 @@ def test_a_damaged_checkpoint_is_passed_over(calm, tmp_path, file, damage):
 
 
 def test_without_any_sound_checkpoint_training_starts_over(calm, tmp_path):
-    store = stopped(tmp_path, 4)
-    for path in tmp_path.rglob("history.json"):
+    store = stopped(tmp_path, 3)
+    for path in tmp_path.rglob("histories.json"):
         path.unlink()
     first, warnings = resume(store)
     assert first == 0 and len(warnings) == 2

@@ -77,6 +77,41 @@ def test_killed_at_every_publishing_step(server, calm, tmp_path, kind, n, when):
     assert examine(open_store(folder), mend=False).ailments == []
 
 
+@pytest.fixture(scope="module")
+def calm_pair(server, tmp_path_factory):
+    """The same sweep, both trunks side by side."""
+    folder = tmp_path_factory.mktemp("pair") / "store"
+    order = {"store": str(folder), "runs": SMALL, "population": 2}
+    assert server.work(**order, checkpoint=1e9) == 0
+    return folder
+
+
+PAIR_POINTS = [
+    ("after", "claim", 2),
+    ("before", "checkpoint", 5),
+    ("after", "manifest", 3),
+    ("before", "metrics", 2),
+    ("after", "record", 1),
+    ("before", "record", 4),
+]
+
+
+@pytest.mark.parametrize(("when", "kind", "n"), PAIR_POINTS, ids=lambda v: str(v))
+def test_a_killed_population_goes_on_as_it_was(
+    server, calm_pair, tmp_path, when, kind, n
+):
+    """To the last bit, also when some of its members were published already."""
+    folder = tmp_path / "store"
+    order = {"store": str(folder), "runs": SMALL, "population": 2}
+    assert server.work(**order, die=(kind, when, n)) == -signal.SIGKILL
+    before = published(folder)
+    assert server.work(**order) == 0
+    assert_same(calm_pair, folder)
+    assert before.items() <= published(folder).items()
+    assert examine(open_store(folder), mend=False).ailments == []
+    assert set(open_store(folder).files.names("work")) <= {"current.json"}
+
+
 @pytest.mark.parametrize("chunks", [3, 5])
 def test_a_stop_hands_over_and_nothing_is_trained_twice(server, calm, tmp_path, chunks):
     """Also inside a cooldown: the fifth chunk lies in one."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harness import MLP, OptimSpec, RunSpec, Transformer, train
+from harness import MLP, OptimSpec, RunSpec, Transformer, program, train
 from harness.data import Dataset, sources
 from harness.errors import SpecError
 from harness.fields import spec
@@ -80,11 +80,11 @@ PROGRAMS = {}
 
 def trained(run, dataset):
     trunk = planned(run).cohorts[0].trunks[0]
-    key = (run.model, run.optim.program_key(), dataset.augment, train.CHUNK)
+    key = (run.model, run.optim.program_key(), dataset.augment, program.SHORTEST)
     if key not in PROGRAMS:
-        PROGRAMS[key] = train.compile_cohort(run, dataset)
-    program = PROGRAMS[key].with_data(dataset, run)
-    (result,) = train.train_trunk(trunk, program, train.Forgetful())
+        PROGRAMS[key] = program.compile_cohort(run, dataset)
+    compiled = PROGRAMS[key].with_data(dataset, run)
+    (result,) = train.train_trunks([trunk], compiled, train.Forgetful())
     return result
 
 
@@ -111,11 +111,9 @@ def test_penalties_are_added_to_the_gradient_of_matrices_alone():
     after = {}
     for optim in (plain, penal):
         run = run_of(optim=optim, steps=1)
-        program = train.compile_cohort(run, blobs())
-        leg = train.Leg(program=program, keeper=train.Forgetful(), like=None)
-        start = program.init(jax.random.key(0)).params
-        state = program.init(jax.random.key(0))
-        after[optim], _ = leg._chunk(state, run, 0, 1)
+        compiled = program.compile_cohort(run, blobs())
+        start = compiled.start([run]).params
+        after[optim], _ = compiled.train(compiled.start([run]), [run], 0, 1)
     pull = jax.tree.map(lambda p: 0.02 * np.sign(p) + 0.06 * p, start)
     for path, p in jax.tree.leaves_with_path(after[plain].params):
         moved = jax.tree_util.tree_leaves_with_path(after[penal].params)
@@ -150,7 +148,8 @@ def test_augmentation_and_dropout_do_not_depend_on_chunks_and_spare_evaluation(
     run = run_of(model=model, optim=OptimSpec(lr=0.0, schedule="constant"))
     still, shaken = blobs(), blobs(augment=shake)
     whole = trained(run, shaken)
-    monkeypatch.setattr(train, "CHUNK", 7)
+    monkeypatch.setattr(program, "SHORTEST", 7)
+    monkeypatch.setattr(program, "LONGEST", 7)
     assert losses(run, shaken) == whole.history.losses
     # With a learning rate of 0 only the draws differ between steps and seeds.
     assert len(set(whole.history.losses[0::3])) > 1
@@ -222,8 +221,8 @@ def test_a_mixture_of_experts_trains_with_a_balance():
 
     trunk = planned(run).cohorts[0].trunks[0]
     run = trunk.runs[0].run
-    program = train.compile_cohort(run, data.load(run.data, 0))
-    (result,) = train.train_trunk(trunk, program, train.Forgetful())
+    compiled = program.compile_cohort(run, data.load(run.data, 0))
+    (result,) = train.train_trunks([trunk], compiled, train.Forgetful())
     assert result.history.losses[-1] < result.history.losses[0]
     assert all(0 <= e.metrics["dropped"] < 1 for e in result.history.evaluations)
 

@@ -1,13 +1,19 @@
 """Training: the same run gives the same numbers however it is trained."""
 
 import dataclasses
+import json
+import logging
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 
-from harness import OptimSpec, TeacherStudent, Text, Transformer, data, train
+from harness import OptimSpec, TeacherStudent, Text, Transformer, data, program, train
 from harness.data import dataset as dataset_module
+from harness.history import common_grid
 from harness.models import build
 from harness.plan import cohort_key
 from harness.record import metric_rows, run_record
@@ -18,24 +24,28 @@ PROGRAMS = {}
 """One compilation per program in the whole module."""
 
 
-def program_for(run):
-    key = (cohort_key(run), train.CHUNK, dataset_module.DEVICE_BYTES)
+def program_for(run, population=1):
+    key = (cohort_key(run), population, program.SHORTEST, dataset_module.DEVICE_BYTES)
     dataset = data.load(run.data, run.seed_data)
     if key not in PROGRAMS:
-        PROGRAMS[key] = train.compile_cohort(run, dataset)
+        PROGRAMS[key] = program.compile_cohort(run, dataset, population)
     return PROGRAMS[key].with_data(dataset, run)
 
 
 def train_all(*runs):
-    """Metric rows (without the clock) and results by run id, trained as planned."""
+    """Results by run id, trained as planned, one trunk after another."""
     results = {}
     for cohort in planned(*runs).cohorts:
-        first = cohort.runs[0].run
-        program = program_for(first)
         for trunk in cohort.trunks:
-            for result in train.train_trunk(trunk, program, train.Forgetful()):
-                results[result.planned.run_id] = result
+            results |= train_together(trunk)
     return results
+
+
+def train_together(*trunks):
+    """Results by run id of trunks that are trained side by side."""
+    compiled = program_for(trunks[0].runs[0].run, len(trunks))
+    found = train.train_trunks(trunks, compiled, train.Forgetful())
+    return {result.planned.run_id: result for result in found}
 
 
 def rows_of(result):
@@ -64,7 +74,8 @@ def test_a_branch_of_a_trunk_is_the_run_trained_alone(make, schedule):
 
 def test_numbers_do_not_depend_on_the_chunk_length(monkeypatch):
     (whole,) = train_all(text_run(steps=70)).values()
-    monkeypatch.setattr(train, "CHUNK", 7)
+    monkeypatch.setattr(program, "SHORTEST", 7)
+    monkeypatch.setattr(program, "LONGEST", 7)
     (pieces,) = train_all(text_run(steps=70)).values()
     assert rows_of(whole) == rows_of(pieces)
 
@@ -118,13 +129,13 @@ def test_training_equals_a_plain_loop():
 
 
 def test_evaluation_grid_is_geometric_and_common_to_all_lengths():
-    long, short = train.common_grid(10_000, 8), train.common_grid(777, 8)
+    long, short = common_grid(10_000, 8), common_grid(777, 8)
     assert short == [step for step in long if step <= 777]
     assert sum(1000 <= step < 2000 for step in long) == 8
-    assert train.common_grid(1, 8) == [1]
+    assert common_grid(1, 8) == [1]
     (result,) = train_all(text_run(steps=77)).values()
     steps = [e.step for e in result.history.evaluations]
-    assert steps == [*train.common_grid(77, 8), 77]
+    assert steps == [*common_grid(77, 8), 77]
 
 
 def test_loss_falls_and_standard_error_is_that_of_the_mean():
@@ -217,3 +228,96 @@ def test_wide_and_deep_options_train():
     )
     (result,) = train_all(text_run(model=model, steps=30)).values()
     assert result.history.losses[-1] < result.history.losses[0]
+
+
+def assert_close(alone, together):
+    """A member of a population is the run trained by itself, up to rounding."""
+    assert together.status == alone.status
+    np.testing.assert_allclose(
+        together.history.losses, alone.history.losses, rtol=2e-3, atol=2e-5
+    )
+    one, other = alone.history.evaluations, together.history.evaluations
+    assert [e.step for e in one] == [e.step for e in other]
+    np.testing.assert_allclose(
+        [e.loss for e in other], [e.loss for e in one], rtol=2e-3, atol=2e-5
+    )
+
+
+@pytest.mark.parametrize("make", [text_run, mlp_run])
+def test_a_population_agrees_with_runs_trained_alone(make):
+    optims = [
+        OptimSpec(lr=1e-2, warmup=3),
+        OptimSpec(lr=3e-3, warmup=3, weight_decay=0.1, beta1=0.8),
+        OptimSpec(lr=1e-2, warmup=5, clip=0.1),
+    ]
+    runs = [
+        make(optim=optim, steps=steps, seed_init=seed, seed_order=seed)
+        for seed, optim in enumerate(optims)
+        for steps in (11, 24, 90)
+    ]
+    (cohort,) = planned(*runs).cohorts
+    assert len(cohort.trunks) == 3
+    together = train_together(*cohort.trunks)
+    assert {r.population for r in together.values()} == {3}
+    for run_id, alone in train_all(*runs).items():
+        assert_close(alone, together[run_id])
+
+
+def test_a_member_that_diverges_leaves_the_others_alone():
+    optims = [
+        OptimSpec(lr=1e9, clip=0.0, weight_decay=1e9),
+        OptimSpec(lr=1e-2),
+        OptimSpec(lr=2e-2),
+    ]
+    (cohort,) = planned(*[text_run(optim=optim, steps=40) for optim in optims]).cohorts
+    together = train_together(*cohort.trunks).values()
+    assert [result.status for result in together] == ["diverged", "done", "done"]
+    for result in together:
+        (alone,) = train_all(result.planned.run).values()
+        assert_close(alone, result)
+
+
+def test_members_stop_at_the_end_of_their_own_patience():
+    runs = [mlp_run(steps=400, patience=2, seed_init=seed) for seed in range(3)]
+    (cohort,) = planned(*runs).cohorts
+    together = train_together(*cohort.trunks)
+    stops = {result.stopped_step for result in together.values()}
+    assert len(stops) > 1
+    for run_id, alone in train_all(*runs).items():
+        assert together[run_id].stopped_step == alone.stopped_step
+        assert len(together[run_id].history.losses) == len(alone.history.losses)
+
+
+def test_training_copies_nothing_unasked_and_compiles_nothing(caplog):
+    """All lengths, rates and seeds of a cohort are trained by what is compiled."""
+    runs = [
+        text_run(steps=steps, optim=OptimSpec(lr=lr), seed_init=seed)
+        for lr, seed in ((1e-2, 0), (2e-2, 1))
+        for steps in (11, 70)
+    ]
+    (cohort,) = planned(*runs).cohorts
+    compiled = program_for(cohort.runs[0].run)
+    train_together(cohort.trunks[0])
+    caplog.set_level(logging.DEBUG, "jax._src.dispatch")
+    with jax.transfer_guard("disallow"):
+        for trunk in cohort.trunks:
+            assert len(list(train.train_trunks([trunk], compiled, train.Forgetful())))
+    assert not [m for m in caplog.messages if "XLA compilation" in m]
+
+
+def test_a_cohort_is_three_compilations_and_none_with_a_warm_cache(tmp_path):
+    """In fresh processes, as workers are."""
+    told = [
+        subprocess.run(
+            [sys.executable, "-m", "tests.harness.compiling", str(tmp_path / str(k))],
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for k in range(2)
+    ]
+    cold, warm = map(json.loads, told)
+    assert cold["missed"]["jit_train_chunk"] == 1
+    assert cold["missed"]["jit_evaluate"] == cold["missed"]["jit_init"] == 1
+    assert not warm["missed"]

@@ -1,0 +1,97 @@
+"""What a run has seen so far: a loss per step, and evaluations on a grid of steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """Held-out loss after `step` updates (nats per token, or mean squared error)."""
+
+    step: int
+    loss: float
+    loss_se: float
+    seconds: float
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Further metrics of the predictions, by name."""
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class History:
+    """Losses and evaluations of a run; it ends where the run diverges."""
+
+    losses: list[float] = dataclasses.field(default_factory=list)
+    evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    """Of training; a member of a population of P has a P-th of the population's."""
+    diverged_step: int | None = None
+    """First step whose training loss, or evaluation, is not finite."""
+
+    def branch(self) -> History:
+        """A copy that a branch continues."""
+        return dataclasses.replace(
+            self, losses=[*self.losses], evaluations=[*self.evaluations]
+        )
+
+    def add_losses(self, losses: np.ndarray) -> None:
+        """Losses of the next steps, up to the first that is not finite."""
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if len(bad):
+            self.diverged_step = len(self.losses) + int(bad[0])
+            losses = losses[: bad[0] + 1]
+        self.losses += losses.tolist()
+
+    def add_evaluation(
+        self, step: int, losses: np.ndarray, metrics: dict[str, float]
+    ) -> None:
+        """Losses of the held-out examples, and metrics, after `step` updates."""
+        if self.diverged_step is not None:
+            return
+        mean = float(losses.mean())
+        if not math.isfinite(mean):
+            self.diverged_step = step
+            return
+        spread = float(losses.std(ddof=1) / math.sqrt(len(losses)))
+        self.evaluations.append(
+            Evaluation(
+                step=step,
+                loss=mean,
+                loss_se=spread,
+                seconds=self.seconds,
+                metrics=metrics,
+            )
+        )
+
+    def stopped_step(self, patience: int) -> int | None:
+        """Step of the `patience`-th evaluation in a row without a new best loss.
+
+        It follows from the evaluations alone, so a resumed run stops at the same step.
+        """
+        best, waited = math.inf, 0
+        for evaluation in self.evaluations:
+            waited = 0 if evaluation.loss < best else waited + 1
+            best = min(best, evaluation.loss)
+            if patience and waited == patience:
+                return evaluation.step
+        return None
+
+    def is_over(self, patience: int) -> bool:
+        """Whether there is nothing more to see before the run's budget is spent."""
+        if self.diverged_step is not None:
+            return True
+        return bool(patience) and self.stopped_step(patience) is not None
+
+
+def common_grid(steps: int, per_octave: int) -> list[int]:
+    """Steps up to `steps` at which every run is evaluated: round(2^(k / per_octave)).
+
+    It does not depend on a run's length, so a trunk is evaluated alike for all its
+    runs. Each run is evaluated at its end as well.
+    """
+    last = math.ceil(per_octave * math.log2(max(1, steps)))
+    grid = {round(2 ** (k / per_octave)) for k in range(last + 1)}
+    return sorted(step for step in grid if step <= steps)

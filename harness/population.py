@@ -1,0 +1,132 @@
+"""Which trunks are trained side by side, as one vmapped population.
+
+Whether that pays depends on the shape and on the device, so it is tried: the program
+for one run and that for many are timed, and the decision is kept in the store. All
+workers follow it, also after a crash; what a population's width changes is rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+from harness.fields import hash_id
+from harness.forecast import Timing
+from harness.plan import Cohort, Trunk
+from harness.store import Store, attempts, schema
+from harness.store.holding import together
+
+WIDEST = 32
+"""Most runs in a population that was not asked for by number."""
+GAIN = 1.05
+"""How much faster a population must be for the choice to fall on it."""
+
+
+Probe = Callable[[Trunk, int], Sequence[Timing]]
+"""Times a trunk's program for one run and for as many as given, or as memory holds."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """What the user asked for."""
+
+    width: int | None = 1
+    """Runs side by side; None for what a probe says is fastest."""
+    peers: int = 1
+    """Workers that share the sweep: none of them shall be left without runs."""
+
+
+class Populations:
+    """Forms populations, the same ones on all workers of a store."""
+
+    def __init__(self, store: Store, wish: Wish, probe: Probe) -> None:
+        self.store, self.wish, self._probe = store, wish, probe
+        self._decided: dict[str, int] = {}
+        self._kin: dict[str, tuple[list[Trunk], int]] = {}
+
+    def of(self, cohort: Cohort, trunk: Trunk) -> tuple[Trunk, ...]:
+        """The trunks to train together with `trunk`, itself among them.
+
+        Those that have a common checkpoint go on together. One that has failed with an
+        error is tried alone, so that it does not take others with it.
+        """
+        if begun := self._begun(cohort, trunk):
+            return begun
+        if self.wish.width == 1:
+            return (trunk,)
+        kin, at = self._kin_of(cohort, trunk)
+        width = self._width(kin)
+        if width == 1 or self._has_erred(trunk):
+            return (trunk,)
+        first = at // width * width
+        block = [t for t in kin[first : first + width] if not self._has_erred(t)]
+        done = self.store.finished() | attempts.cancelled(self.store)
+        return tuple(t for t in block if any(r.run_id not in done for r in t.runs))
+
+    def _kin_of(self, cohort: Cohort, trunk: Trunk) -> tuple[list[Trunk], int]:
+        """The trunks that could be trained with `trunk`, and its place among them."""
+        if trunk.trunk_id not in self._kin:
+            groups: defaultdict[object, list[Trunk]] = defaultdict(list)
+            for other in cohort.trunks:
+                groups[_kind(other)].append(other)
+            for group in groups.values():
+                places = enumerate(group)
+                self._kin |= {t.trunk_id: (group, place) for place, t in places}
+        return self._kin[trunk.trunk_id]
+
+    def _begun(self, cohort: Cohort, trunk: Trunk) -> tuple[Trunk, ...]:
+        """The population whose checkpoint there is to go on from, if there is one."""
+        known = {t.trunk_id: t for t in cohort.trunks}
+        ids = together(self.store, trunk.trunk_id)
+        kept = self.store.files.names(f"work/{ids[0]}/ckpt")
+        whole = all(trunk_id in known for trunk_id in ids)
+        return tuple(known[i] for i in ids) if kept and whole else ()
+
+    def _has_erred(self, trunk: Trunk) -> bool:
+        if not attempts.count(self.store, trunk.trunk_id):
+            return False
+        failed = attempts.failures(self.store).get(trunk.trunk_id, [])
+        return any(failure.kind == "error" for failure in failed)
+
+    def _width(self, kin: Sequence[Trunk]) -> int:
+        share = math.ceil(len(kin) / self.wish.peers)
+        if self.wish.width is not None or share == 1:
+            return min(self.wish.width or 1, share)
+        key = hash_id(sorted(trunk.trunk_id for trunk in kin))
+        if key not in self._decided:
+            self._decided[key] = self._decision(key, kin[0], share)
+        return self._decided[key]
+
+    def _decision(self, key: str, first: Trunk, share: int) -> int:
+        name = f"populations/{key}.json"
+        if not self.store.files.exists(name):
+            timings = self._probe(first, min(WIDEST, share))
+            best = fastest(timings)
+            found = {
+                "width": best.population,
+                "timings": [dataclasses.asdict(timing) for timing in timings],
+            }
+            self.store.files.publish_once(name, schema.sealed(found))
+        return _width_in(self.store.json(name))
+
+
+def fastest(timings: Sequence[Timing]) -> Timing:
+    """The timing to go by: a population must be clearly faster than one run."""
+    alone, *wider = timings
+    best = min(wider, key=lambda t: t.seconds_per_run_step, default=alone)
+    pays = best.seconds_per_run_step * GAIN <= alone.seconds_per_run_step
+    return best if pays else alone
+
+
+def _kind(trunk: Trunk) -> tuple[object, ...]:
+    """What trunks that are trained side by side have in common."""
+    run = trunk.runs[0].run
+    lengths = tuple((r.branch_step, r.run.steps) for r in trunk.runs)
+    return lengths, run.data, run.seed_data, run.evals_per_octave
+
+
+def _width_in(decision: Mapping[str, object]) -> int:
+    width = decision.get("width")
+    return width if isinstance(width, int) and width > 0 else 1

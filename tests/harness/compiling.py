@@ -1,0 +1,46 @@
+"""Works on a small sweep of one cohort, and tells what was compiled for it.
+
+python -m tests.harness.compiling FOLDER      # prints JSON: names and how often
+"""
+
+import collections
+import json
+import logging
+import sys
+
+from harness import OptimSpec
+from harness.store import create_store
+from tests.harness.strategies import planned, text_run
+
+
+class Compilations(logging.Handler):
+    """Counts the programs that were not in the persistent cache, by name."""
+
+    def __init__(self):
+        super().__init__(logging.DEBUG)
+        self.missed = collections.Counter()
+
+    def emit(self, record):
+        if "CACHE MISS" in str(record.msg):
+            self.missed[record.args[0]] += 1
+
+
+def main():
+    """Trains two rates at two lengths."""
+    from harness.worker import work
+
+    logger, seen = logging.getLogger("jax._src.compiler"), Compilations()
+    logger.addHandler(seen)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    runs = [
+        text_run(steps=steps, optim=OptimSpec(lr=lr))
+        for lr in (1e-2, 2e-2)
+        for steps in (11, 70)
+    ]
+    work(create_store(sys.argv[1]), planned(*runs))
+    print(json.dumps({"missed": seen.missed}))
+
+
+if __name__ == "__main__":
+    main()
