@@ -128,9 +128,8 @@ def test_without_a_vertex_the_best_run_is_kept_and_flagged(case: str) -> None:
     rates, losses, best, edge, flag = CASES[case]
     found = minimum(np.array(rates, float), np.array(losses))
     assert found["lr"] == pytest.approx(best, nan_ok=True)
-    assert found["loss"] == pytest.approx(np.nanmin([*losses, 99]) if best else 0) or (
-        np.isnan(found["loss"]) and case == "all diverged"
-    )
+    lowest = min((x for x in losses if x == x), default=NAN)
+    assert found["loss"] == pytest.approx(lowest, nan_ok=True)
     assert found["lr_at_edge"] is edge
     assert flag in found["flag"] and found["parabola"] is None
 
@@ -200,9 +199,8 @@ def test_points_are_told_apart_by_what_was_trained_not_by_grid_or_names(
     shuffled["grid.size"] = "same"
     shuffled.to_parquet(tmp_path / "runs.parquet")
     one, other = (read_rate_curves(s).curves for s in (store, tmp_path))
-    assert [(c.n, c.d, c.losses, c.lr) for c in one] == pytest.approx(
-        [(c.n, c.d, c.losses, c.lr) for c in other], nan_ok=True
-    )
+    seen = [[(c.n, c.d, str(c.losses), c.lr) for c in x] for x in (one, other)]
+    assert len(seen[0]) == 35 and seen[0] == seen[1]
     assert sum(len(c.diverged) for c in one) == 1
 
 
