@@ -37,6 +37,11 @@ IsoFLOP curves::
     curves = isoflop(table, budget="grid.compute")
     curves.n_star.exponent, curves.n_star.interval, curves.notes
 
+Learning rates, tuned at each point (a results folder gives the minima by itself)::
+
+    found = study_rates(read_rate_curves("runs.csv", lr="lr"))
+    found.curves[0].lr, found.rule.exponents, found.rule.intervals
+
 Judge and plan::
 
     roll_out(table, "chinchilla")            # errors beyond compute cutoffs
@@ -84,6 +89,8 @@ _HOME = {
     "isoflop": "approaches",
     "side_by_side": "estimators",
     "roll_out": "rollout",
+    "read_rate_curves": "tuning",
+    "study_rates": "rate_study",
     "Target": "design",
     "suggest": "design",
     "write_report": "report",

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.laws import get_law
+from analysis.rate_study import HEAD, PASTE
 from analysis.records import FLAG_MEANING, Fit, interval_lines
 from analysis.resampling import WHEN
 from analysis.study import Study
@@ -68,6 +69,7 @@ def page(found: Study, pictures: Sequence[Picture]) -> str:
         f"<p>{escape(summary(found))}</p>",
         _section("Question", f"<pre>{escape(found.doc)}</pre>" if found.doc else ""),
         _section("Warnings", "".join(map(_warning, found.warnings))),
+        _section("Tuned learning rates", _rates(found)),
         _section("Fitted laws", "".join(map(fit_table, _printed_fits(found)))),
         _section("Exponents by counting convention", _conventions(found)),
         _section("The exponent by every estimator", _exponents(found)),
@@ -142,6 +144,30 @@ def _cell(value: Any) -> str:
         value = int(value)
         return f"{value:,}" if abs(value) < 10**9 else f"{value:.4g}"
     return str(value)
+
+
+def _rates(found: Study) -> str:
+    """What was kept of the runs at every rate, and why; the rule through it."""
+    rates = found.rates
+    if rates is None:
+        return ""
+    note = (
+        f'<p class="note">{sum(len(c.rates) for c in rates.curves)} rates at '
+        f"{len(rates.curves)} points. The fits use one row of each point: the vertex "
+        "of the parabola in ln LR through the rates around the best, so that no size "
+        "is judged at a rate that suits another. Where a flag says that there is no "
+        "vertex, the best run itself is kept.</p>"
+    )
+    body = note + html_table(HEAD, rates.rows())
+    rule = rates.rule
+    if rule is None:
+        return body
+    head = ("constant", "value", f"{rule.level:.0%} from", "to", "")
+    return (
+        f"{body}<h3>{escape(rule.formula)}</h3>{html_table(head, rule.rows())}"
+        f'<p class="note">{rule.points} minima; {escape(PASTE)}</p>'
+        f"<pre>{escape(rates.line())}</pre>"
+    )
 
 
 def _printed_fits(found: Study) -> tuple[Fit, ...]:

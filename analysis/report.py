@@ -56,7 +56,8 @@ Drawn = tuple[str, str, Figure]
 
 def figures(found: Study) -> list[Drawn]:
     """(file name, caption, figure) of every figure that the rows allow."""
-    return [*_measured(found), *_fitted(found), *_optimal(found), *_uncertain(found)]
+    parts = (_measured, _tuned, _fitted, _optimal, _uncertain)
+    return [drawn for part in parts for drawn in part(found)]
 
 
 def _measured(found: Study) -> Iterator[Drawn]:
@@ -79,6 +80,23 @@ def _measured(found: Study) -> Iterator[Drawn]:
             "ln N and their minima.",
             plots.isoflop_curves(found.isoflop),
         )
+
+
+def _tuned(found: Study) -> Iterator[Drawn]:
+    rates = found.rates
+    if rates is not None:
+        yield (
+            "rates",
+            "Loss against learning rate at each tuned point, with the parabolas around "
+            "the best rates and the minima that the fits use.",
+            plots.loss_against_rate(rates.curves),
+        )
+        if rates.rule is not None:
+            yield (
+                "rate_rule",
+                "The best learning rates against size, and the rule through them.",
+                plots.rates_against_size(rates.curves, rates.rule),
+            )
 
 
 def _fitted(found: Study) -> Iterator[Drawn]:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, t
 
+from analysis.coordinates import SEEDS, spec_columns
 from analysis.errors import AnalysisError
 from analysis.problem import Problem
 from analysis.table import Table
@@ -33,9 +34,6 @@ WHEN = {
 MOST_INSIDE = 0.9  # share of residuals within δ that is as good as least squares
 MANY_ROWS = 200
 ENOUGH = 10  # units of equal size below which a bootstrap of whole units is refused
-SPEC = ("family", "batch", "precision")
-SPEC_PARTS = ("model.", "data.", "optim.")
-SEEDS = ("seed_init", "seed_order", "seed_data")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,11 +150,7 @@ def effective_units(labels: np.ndarray) -> float:
 def trunk_labels(table: Table) -> np.ndarray | None:
     """Label (rows,) shared by runs whose specs differ in length alone; None without
     the spec columns of a results folder."""
-    return _same(table.frame, (*_spec_columns(table.frame), *SEEDS))
-
-
-def _spec_columns(frame: pd.DataFrame) -> tuple[str, ...]:
-    return tuple(c for c in frame.columns if c in SPEC or str(c).startswith(SPEC_PARTS))
+    return _same(table.frame, (*spec_columns(table.frame), *SEEDS))
 
 
 def _same(frame: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray | None:
@@ -167,7 +161,7 @@ def _same(frame: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray | None:
 
 def _strata(table: Table) -> np.ndarray | None:
     """Configurations that seeds repeat; None when the table does not know its seeds."""
-    found = _same(table.frame, _spec_columns(table.frame))
+    found = _same(table.frame, spec_columns(table.frame))
     if found is None and table.has("seed") and table.has("n") and table.has("d"):
         scales = np.stack([table.values("n"), table.values("d")])
         found = np.unique(scales, axis=1, return_inverse=True)[1].ravel()

@@ -17,11 +17,20 @@ from analysis.estimators import Exponent, disagreements, side_by_side
 from analysis.fit import fit_parts
 from analysis.laws import get_law
 from analysis.profile import Profile, profile
+from analysis.rate_study import RateStudy, study_rates
 from analysis.records import Fit
 from analysis.remarks import convention_warnings, vague_warnings
 from analysis.resampling import Advice, Bootstrap, advise
 from analysis.rollout import HeldOut, cutoffs, roll_out
-from analysis.table import CONVENTIONS, Table, read_metrics, read_runs, read_table
+from analysis.table import (
+    CONVENTIONS,
+    INNER_AXIS,
+    Table,
+    read_metrics,
+    read_runs,
+    read_table,
+)
+from analysis.tuning import read_rate_curves
 from analysis.uncertainty import fit_with_intervals
 
 BUDGET_COLUMN = "grid.compute"
@@ -37,7 +46,8 @@ class Study:
         name: of the store's folder.
         doc: the sweep's question, "" when none is recorded.
         runs: all finished runs, diverged ones included.
-        table: the rows that fits use.
+        table: the rows that fits use: of a tuned sweep, its minima.
+        rates: of a sweep whose learning rate was tuned, the minima; else None.
         metrics: long rows of the held-out loss, or None when there are none.
         advice: which bootstrap suits the rows, and why.
         fits: convention -> Chinchilla fit; empty when the rows do not allow one.
@@ -54,6 +64,7 @@ class Study:
     doc: str
     runs: pd.DataFrame
     table: Table
+    rates: RateStudy | None
     metrics: pd.DataFrame | None
     advice: Advice
     fits: dict[str, Fit]
@@ -94,6 +105,8 @@ def study(
     path = Path(store)
     table = read_table(path, duplicates="keep")
     warnings = [str(x) for x in table.left_out]
+    rates = _rates(path)
+    warnings += rates.notes() if rates else []
     advice = advise(table)
     if advice.caution:
         warnings.append(advice.caution)
@@ -117,6 +130,7 @@ def study(
         doc=read_doc(path) if doc is None else doc,
         runs=read_runs(path),
         table=table,
+        rates=rates,
         metrics=rows,
         advice=advice,
         fits=fits,
@@ -128,6 +142,13 @@ def study(
         exponents=exponents,
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def _rates(store: Path) -> RateStudy | None:
+    runs = read_runs(store)
+    if INNER_AXIS not in runs or runs[INNER_AXIS].isna().all():
+        return None
+    return study_rates(read_rate_curves(store, duplicates="keep"))
 
 
 def _try(compute: Callable[[], T], what: str, warnings: list[str]) -> T | None:

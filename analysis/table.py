@@ -25,6 +25,7 @@ STORE_COLUMNS = {
     "loss": "loss",
     "run": "run_id",
 }
+INNER_AXIS = "grid.tune.lr"  # filled in the runs of a tuned learning rate
 LABEL_ROLES = ("run", "group", "seed")
 CONVENTIONS = ("n_matmul", "n_total", "n_body")
 
@@ -105,14 +106,19 @@ def read_table(
     *,
     where: str | None = None,
     duplicates: Literal["error", "keep", "drop"] = "error",
+    every_rate: bool = False,
     **columns: str | None,
 ) -> Table:
     """Read a results folder or a CSV, JSONL or parquet file.
+
+    A sweep whose learning rate was tuned gives the minimum over the rates of each of
+    its points (see `analysis.tuning`).
 
     Args:
         source: folder with `runs.parquet`, or a file.
         where: condition over columns; rows that fail it are left out and counted.
         duplicates: what to do with rows equal in every column.
+        every_rate: give the runs at every rate of a tuned sweep instead.
         **columns: role -> column or expression, e.g. `n="Model Size"`,
             `d="C / (6 * N)"`. A results folder has defaults for all of them; in a
             file n, d, c and loss default to the columns of the same name.
@@ -121,18 +127,21 @@ def read_table(
         AnalysisError: missing file or column, text in a number column, zero or
             negative scale, duplicate rows; one line with the rows and the remedy.
     """
-    path = Path(source)
+    path, frame = Path(source), read_frame(source)
     named = {k: v for k, v in columns.items() if v is not None}
     if path.is_dir():
-        frame = read_runs(path)
         # The columns outlive the renaming of a convention: a store has all of them.
         table = Table(frame=frame, columns={**STORE_COLUMNS, **named}, source=str(path))
         table = _finished(table)
     else:
-        frame = _read_file(path)
         same = {k: k for k in ("n", "d", "c", "loss") if k in frame.columns}
         table = Table(frame=frame, columns=same | named, source=str(path))
-    return _prepare(table, where, duplicates)
+    table = _prepare(table, where, duplicates)
+    if every_rate or INNER_AXIS not in frame:
+        return table
+    from analysis.tuning import tuned_minima  # which is made of tables itself
+
+    return tuned_minima(table, frame, where)
 
 
 def table_from_frame(
@@ -147,6 +156,12 @@ def table_from_frame(
     named = {k: v for k, v in columns.items() if v is not None}
     table = Table(frame=frame.reset_index(drop=True), columns=named, source=source)
     return _prepare(table, where, duplicates)
+
+
+def read_frame(source: str | Path) -> pd.DataFrame:
+    """Every row of a results folder or a file, as it is."""
+    path = Path(source)
+    return read_runs(path) if path.is_dir() else _read_file(path)
 
 
 def read_runs(store: Path) -> pd.DataFrame:

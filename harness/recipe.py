@@ -9,9 +9,45 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 from harness.spec import RunSpec
 from harness.sweep import Point, with_recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearningRate:
+    """The rule LR* = k · N^n · D^d · B^batch, as `harness tune` prints it.
+
+    N counts parameters as `counted` says, D is in tokens or examples, B in examples a
+    step. A rule holds where it was fitted: far beyond, tune a few sizes again.
+    """
+
+    k: float
+    n: float = 0.0
+    d: float = 0.0
+    batch: float = 0.0
+    counted: Literal["matmul", "total", "body"] = "matmul"
+
+    def of(self, run: RunSpec) -> float:
+        """The learning rate of a run."""
+        size = getattr(run.model.params(run.data.shape), self.counted)
+        return float(self.k * size**self.n * run.tokens**self.d * run.batch**self.batch)
+
+
+def tuned(points: Iterable[Point], rule: LearningRate) -> list[Point]:
+    """Each run with the learning rate of a rule that was fitted to tuned runs.
+
+    Where the rule has an exponent of D, runs of different length have different rates
+    and share no trunk.
+    """
+
+    def set_rate(run: RunSpec) -> RunSpec:
+        optim = dataclasses.replace(run.optim, lr=rule.of(run))
+        return dataclasses.replace(run, optim=optim)
+
+    return with_recipe(points, set_rate)
 
 
 def learning_rate(n: int) -> float:

@@ -23,6 +23,8 @@ from harness.fields import Spec, number, unknown_field
 from harness.spec import ModelSpec, RunSpec, TaskShape
 
 Scalar = int | float | str | bool | None
+TUNED = "tune.lr"
+"""Coordinate of the inner axis: fits keep each point's minimum over it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,11 @@ class Sweep:
             raise SpecError("Sweep takes the list of points that a combinator returns")
         for point in points:
             point.run.check_budget()
+            if _set_again(point):
+                raise SpecError(
+                    f"a rate of tune is {point.coords[TUNED]:g}, its run has "
+                    f"{point.run.optim.lr:g}: a recipe set it again; put tune last"
+                )
         object.__setattr__(self, "points", tuple(points))
 
 
@@ -137,6 +144,41 @@ def isoflop(
             f"no model and budget give between {low} and {high} tokens per parameter"
         )
     return out
+
+
+def tune(points: Base, *, lr: Iterable[float]) -> list[Point]:
+    """Each point once per learning rate: an inner axis, the coordinate `tune.lr`.
+
+    Every run is stored; fits keep the minimum over the rates of each point (see
+    `analysis.tuning`). A minimum needs a rate on either side of it, so give three or
+    more, an octave or less apart: `lr=octaves(1e-3, 1.6e-2)`.
+    """
+    rates = [number(rate, float, "tune: lr") for rate in lr]
+    if bad := [rate for rate in rates if rate <= 0]:
+        raise SpecError(f"tune: lr {bad[0]:g} is not positive; rates lie on a log axis")
+    if len(rates) < 2 or len(set(rates)) < len(rates):
+        shown = ", ".join(f"{rate:g}" for rate in rates)
+        raise SpecError(
+            f"tune needs two or more different rates (three for a minimum), not {shown}"
+        )
+    out = []
+    for p in product(points, {"optim.lr": rates}):
+        coords = {k: v for k, v in p.coords.items() if k != "optim.lr"}
+        out.append(Point(run=p.run, coords={**coords, TUNED: p.run.optim.lr}))
+    return out
+
+
+def octaves(low: float, high: float, *, per_octave: float = 1) -> list[float]:
+    """Values from `low` up to `high`, `per_octave` of them to a factor of two."""
+    low, high = number(low, float, "low"), number(high, float, "high")
+    if not 0 < low <= high or not per_octave > 0:
+        raise SpecError(
+            f"octaves from {low:g} to {high:g}, {per_octave:g} each: give a positive "
+            "low, a high that is not below it, and a positive per_octave"
+        )
+    # A high that is meant to be met is met, whatever the last bit says.
+    count = math.floor(math.log2(high / low) * per_octave + 1e-9)
+    return [low * 2 ** (k / per_octave) for k in range(count + 1)]
 
 
 def with_seeds(
@@ -229,7 +271,16 @@ def _place(point: Point, paths: list[str], row: Sequence[tuple[Any, Scalar]]) ->
         run = run.with_tokens(coords["tokens"])  # type: ignore[arg-type]
     elif "compute" in coords:
         run = run_with_compute(run, coords["compute"])  # type: ignore[arg-type]
-    return Point(run=run, coords=coords)
+    placed = Point(run=run, coords=coords)
+    if _set_again(placed):
+        del coords[TUNED]
+    return placed
+
+
+def _set_again(point: Point) -> bool:
+    """Whether something has changed the rate that `tune` gave."""
+    rate = point.coords.get(TUNED)
+    return rate is not None and rate != point.run.optim.lr
 
 
 def _no_empty(axes: Mapping[str, Any], columns: list[list[Any]]) -> None:

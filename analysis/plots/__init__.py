@@ -1,8 +1,8 @@
 """Figures, one function each: data in, a matplotlib Figure out, no files touched.
 
-`runs` draws what was measured, `laws` a fit against its rows, `optimal` N* and D*;
-`intervals` how sure it is, `exponents` the estimators side by side; `style` holds the
-look that they share.
+`runs` draws what was measured, `rates` the learning rates tried, `laws` a fit against
+its rows, `optimal` N* and D*; `intervals` how sure it is, `exponents` the estimators
+side by side; `style` holds the look that they share.
 """
 
 from analysis.plots.exponents import exponent_comparison
@@ -14,6 +14,7 @@ from analysis.plots.intervals import (
 )
 from analysis.plots.laws import law_in_one_variable, law_surface
 from analysis.plots.optimal import isoflop_curves, optimal_allocation
+from analysis.plots.rates import loss_against_rate, rates_against_size
 from analysis.plots.runs import loss_against_compute, training_curves
 
 __all__ = [
@@ -23,9 +24,11 @@ __all__ = [
     "law_in_one_variable",
     "law_surface",
     "loss_against_compute",
+    "loss_against_rate",
     "optimal_allocation",
     "profile_curve",
     "profiles",
+    "rates_against_size",
     "rollout_errors",
     "training_curves",
 ]

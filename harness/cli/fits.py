@@ -58,6 +58,9 @@ def fit(
     starts: Annotated[int, typer.Option(help="Starting points of the search.")] = 64,
     seed: Annotated[int, typer.Option(help="Of starts and bootstrap.")] = 0,
     duplicates: Duplicates = "error",
+    every_rate: Annotated[
+        bool, typer.Option(help="Of a tuned sweep, fit the runs at every rate.")
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the fit record here.")
     ] = None,
@@ -75,6 +78,7 @@ def fit(
         table,
         where=where,
         duplicates=duplicates,
+        every_rate=every_rate,
         **{**roles, **labels, **roles_of(column or [])},
     )
     how = Objective(loss=objective, delta=delta, space=space)  # type: ignore[arg-type]

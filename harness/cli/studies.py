@@ -1,4 +1,4 @@
-"""Commands that judge and plan: report, compare, approaches, suggest, reproduce."""
+"""Commands that judge and plan: report, compare, tune, suggest, reproduce, …"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.cli.options import AsJson, Column, Duplicates, TableFile, Where
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to the command line."""
-    for command in (report, compare, approaches, suggest, reproduce):
+    for command in (report, compare, approaches, tune, suggest, reproduce):
         app.command()(command)
 
 
@@ -133,6 +133,36 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def tune(
+    table: TableFile,
+    n: Column = None,
+    d: Column = None,
+    loss: Column = None,
+    lr: Column = None,
+    batch: Column = None,
+    group: Annotated[
+        str | None, typer.Option(help="A column that tells further points apart.")
+    ] = None,
+    where: Where = None,
+    duplicates: Duplicates = "error",
+    level: Annotated[float, typer.Option(help="Coverage of the intervals.")] = 0.95,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write optima and rule here.")
+    ] = None,
+) -> None:
+    """The best learning rate of each point, and the rule through them."""
+    from analysis.rate_study import study_rates
+    from analysis.tuning import read_rate_curves
+
+    roles = {"n": n, "d": d, "loss": loss, "lr": lr, "batch": batch, "group": group}
+    found = study_rates(
+        read_rate_curves(table, where=where, duplicates=duplicates, **roles), level
+    )
+    if json_file:
+        found.save(json_file)
+    typer.echo(str(found))
 
 
 def suggest(

@@ -262,6 +262,34 @@ def test_wrong_arguments_get_one_line(folder, harness, args, message):
     assert code == 2 and message in err and err.count("\n") == 1
 
 
+TUNED = """
+'''Does a tuned sweep keep its minima?'''
+from harness import MLP, OptimSpec, RunSpec, Sweep, TeacherStudent, product, tune
+BASE = RunSpec(
+    model=MLP(width=4, depth=1), data=TeacherStudent(inputs=4, eval_examples=64),
+    optim=OptimSpec(), batch=16, steps=30, evals_per_octave=1,
+)
+GRID = product(BASE, {"model.width": [4, 8]})
+SWEEP = Sweep(tune(GRID, lr=[1e-3, 1e-2, 1e-1, 1e18]))
+"""
+
+
+def test_a_tuned_sweep_from_file_to_rule_and_back(folder, harness):
+    (folder / "experiments" / "tuned.py").write_text(TUNED)
+    code, out, err = harness("run", "tuned")
+    assert code == 0 and "8/8" in out and "report: " in out, err
+    store = folder / "results" / "tuned"
+    assert len(pd.read_parquet(store / "runs.parquet")) == 8
+    assert "Tuned learning rates" in (store / "report" / "index.html").read_text()
+    code, out, _ = harness("tune", store, "--json", "rule.json")
+    found = json.loads((folder / "rule.json").read_text())
+    assert code == 0 and len(found["points"]) == 2
+    assert all(p["losses"][-1] is None for p in found["points"])  # 1e18 diverged
+    assert [len(p["rates"]) for p in found["points"]] == [4, 4]
+    code, _, err = harness("tune", folder / "rule.json")
+    assert code == 2 and err.count("\n") == 1
+
+
 def test_set_changes_every_run(folder, harness):
     settings = ("--set", "optim.lr=0.02", "--set", "steps=3")
     code, _, _ = harness("run", "tiny", "--no-report", *settings)

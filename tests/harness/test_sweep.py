@@ -13,7 +13,10 @@ from harness import (
     chain,
     isoflop,
     ladder,
+    octaves,
     product,
+    recipe,
+    tune,
     with_recipe,
     with_seeds,
     zip_,
@@ -166,3 +169,55 @@ def test_coordinates_are_plain_values():
 def test_window_leaves_out_pairs_before_they_can_be_wrong():
     models = ladder(Transformer, [1e4, 1e6], TINY_TEXT.shape)
     assert len(isoflop(text_run(), models, [1e8], tokens_per_parameter=(0.1, 1e9))) == 1
+
+
+def test_tune_is_an_inner_axis_whatever_comes_after_it():
+    grid = product(text_run(), {"optim.lr": [5.0], "steps": [10, 20]})
+    points = tune(grid, lr=octaves(1e-3, 4e-3))
+    assert [(p.run.steps, p.run.optim.lr) for p in points] == [
+        (steps, lr) for steps in (10, 20) for lr in (1e-3, 2e-3, 4e-3)
+    ]
+    assert points[1].coords == {"steps": 10, "tune.lr": 2e-3}
+    assert with_seeds(points, [0, 1])[0].coords["tune.lr"] == 1e-3
+    again = product(points, {"optim.lr": [1.0]})
+    assert all("tune.lr" not in p.coords for p in again)
+    with pytest.raises(SpecError, match="put tune last"):
+        Sweep(recipe.small_language_model(points))
+
+
+def test_octaves_meet_the_end_that_they_can_meet():
+    assert octaves(1e-3, 1.6e-2) == pytest.approx([1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2])
+    assert octaves(1, 2.5, per_octave=2) == pytest.approx([1, 2**0.5, 2])
+    assert octaves(3, 3) == [3]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: tune(text_run(), lr=[1e-3, 0.0]), "lr 0 is not positive"),
+        (lambda: tune(text_run(), lr=[1e-3, -1]), "lr -1 is not positive"),
+        (lambda: tune(text_run(), lr=[1e-3]), "two or more different rates"),
+        (lambda: tune(text_run(), lr=[1e-3, 1e-3]), "two or more different rates"),
+        (lambda: tune(text_run(), lr=["a", 1]), "must be a number"),
+        (lambda: octaves(2, 1), "a positive low"),
+        (lambda: octaves(1, 2, per_octave=0), "positive per_octave"),
+    ],
+)
+def test_rates_that_cannot_be_tuned_over_are_refused(make, message):
+    with pytest.raises(SpecError, match=message):
+        make()
+
+
+def test_a_rule_gives_each_run_the_rate_of_its_scale():
+    rule = recipe.LearningRate(k=2.0, n=-0.5, d=-0.1, batch=0.25)
+    points = product(text_run(), {"model.width": [8, 16], "batch": [4, 8]})
+    for point in recipe.tuned(points, rule):
+        run = point.run
+        n = run.model.params(run.data.shape).matmul
+        expected = 2.0 * n**-0.5 * run.tokens**-0.1 * run.batch**0.25
+        assert run.optim.lr == pytest.approx(expected)
+    (total,) = recipe.tuned(
+        product(text_run(), {"batch": [4]}),
+        recipe.LearningRate(k=1.0, n=-1.0, counted="total"),
+    )
+    assert total.run.optim.lr == pytest.approx(1 / count(total.run).n_total)
