@@ -4,7 +4,7 @@
 
 Each side is measured as one process with a thread per core, and as one pinned process
 per core, their rates summed; its better placement counts. All processes stay alive and
-train in bursts of about half a second, one placement after the other, round by round, so
+train in bursts of half a second, one placement after the other, round by round, so
 that what else the machine does meets all alike. Ours is the harness's loop with its
 host work, theirs is `rival`. Model FLOP/s count full attention on both sides; the peak
 is the best float32 product of 2048 × 2048 that either library reached here and now.
