@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test format clean bench-fit bench-coverage bench-families bench-overhead
+.PHONY: demo test format clean bench-fit bench-coverage bench-families bench-overhead bench-sweep
 demo: $(READY)
 	$(BIN)/harness run quickstart --out results/demo
 
@@ -29,6 +29,10 @@ bench-coverage: $(READY)
 
 bench-families: $(READY)
 	$(BIN)/python -m tests.benchmarks.families > $(RECORD)/families.txt
+
+bench-sweep: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m tests.benchmarks.sweep > $(RECORD)/sweep.txt
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -168,14 +168,38 @@ def cross_entropy(
     logits = logits.astype(jnp.float32)
     if targets.ndim == logits.ndim:
         picked = jnp.sum(targets * logits, axis=-1)
+        nats = jax.nn.logsumexp(logits, axis=-1) - picked
     else:
-        # A masked sum, since the gradient of indexing is a slow scatter on CPU.
-        is_target = targets[..., None] == jnp.arange(logits.shape[-1])
-        picked = jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1)
+        nats = _surprisal(logits, targets)
     if smoothing is not None:
-        picked = (1 - smoothing) * picked + smoothing * logits.mean(axis=-1)
-    nats = jax.nn.logsumexp(logits, axis=-1) - picked
+        uniform = jax.nn.logsumexp(logits, axis=-1) - logits.mean(axis=-1)
+        nats = (1 - smoothing) * nats + smoothing * uniform
     return nats.mean(axis=-1) if nats.ndim == 2 else nats
+
+
+@jax.custom_vjp
+def _surprisal(logits: jax.Array, ids: jax.Array) -> jax.Array:
+    """-ln softmax(logits)[id], with a gradient of one pass over the logits."""
+    return _surprisal_and_weights(logits, ids)[0]
+
+
+def _surprisal_and_weights(logits: jax.Array, ids: jax.Array) -> tuple:
+    largest = logits.max(axis=-1)
+    weights = jnp.exp(logits - largest[..., None])
+    total = weights.sum(axis=-1)
+    picked = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
+    return jnp.log(total) + largest - picked, (weights, total, ids)
+
+
+def _surprisal_gradients(saved: tuple, g: jax.Array) -> tuple:
+    weights, total, ids = saved
+    is_target = ids[..., None] == jnp.arange(weights.shape[-1])
+    # A masked subtraction, since a scatter is slow on CPU.
+    picked = jnp.where(is_target, g[..., None], 0.0)
+    return weights * (g / total)[..., None] - picked, None
+
+
+_surprisal.defvjp(_surprisal_and_weights, _surprisal_gradients)
 
 
 def squared_error(outputs_BO: jax.Array, targets_BO: jax.Array) -> jax.Array:

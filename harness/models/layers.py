@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from harness.models import cpu
+
 Role = Literal["input", "hidden", "output"]
 
 ACTIVATIONS = {
@@ -126,7 +128,7 @@ class Linear(nnx.Module):
         shape = (*copies, inputs, outputs)
         self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
-        self.dtype = dtype
+        self.dtype, self.role = dtype, role
 
     def matrix(self) -> jax.Array:
         """The weights as they are used; `copies` of them if there are several."""
@@ -134,7 +136,11 @@ class Linear(nnx.Module):
         return kernel if self.multiplier == 1 else kernel * self.multiplier
 
     def __call__(self, x_NI: jax.Array) -> jax.Array:
-        return self.shift(x_NI.astype(self.dtype) @ self.matrix())
+        x_NI, w_IO = x_NI.astype(self.dtype), self.matrix()
+        # Inputs to hidden matrices have gradients of their own, which `product` makes.
+        if self.role == "hidden" and cpu.on_cpu():
+            return self.shift(cpu.product(x_NI, w_IO))
+        return self.shift(x_NI @ w_IO)
 
     def shift(self, y: jax.Array) -> jax.Array:
         """Adds the bias, if there is one."""
@@ -178,6 +184,8 @@ def attention(
     q = (q_BTHK / math.sqrt(K)).transpose(0, 2, 1, 3)
     k = jnp.repeat(k_BTGK, shared, axis=2).transpose(0, 2, 1, 3)
     v = jnp.repeat(v_BTGK, shared, axis=2).transpose(0, 2, 1, 3)
+    if cpu.on_cpu():
+        return cpu.attention(q, k, v, causal).transpose(0, 2, 1, 3)
     scores_BHTT = jnp.einsum(
         "bhtk,bhsk->bhts", q, k, preferred_element_type=jnp.float32
     )
