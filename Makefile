@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test format clean bench-fit bench-coverage bench-families bench-overhead bench-sweep
+.PHONY: demo test format clean bench-population bench-fit bench-coverage bench-families bench-overhead bench-sweep
 demo: $(READY)
 	$(BIN)/harness run quickstart --out results/demo
 
@@ -26,6 +26,9 @@ bench-overhead: $(READY)
 
 bench-coverage: $(READY)
 	$(BIN)/python -m tests.benchmarks.coverage > $(RECORD)/coverage.txt
+
+bench-population: $(READY)
+	$(BIN)/python -m tests.benchmarks.population > $(RECORD)/population.txt
 
 bench-families: $(READY)
 	$(BIN)/python -m tests.benchmarks.families > $(RECORD)/families.txt

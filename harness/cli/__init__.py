@@ -12,7 +12,7 @@ import sys
 import typer
 
 from analysis.errors import AnalysisError
-from harness.cli import data, fits, studies, sweeps, workers
+from harness.cli import data, fits, probing, studies, sweeps, workers
 from harness.cli.stopping import INTERRUPTED, STOPPER
 from harness.errors import HarnessError, Interrupted
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 sweeps.register(app)
+probing.register(app)
 workers.register(app)
 fits.register(app)
 studies.register(app)

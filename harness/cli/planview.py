@@ -6,6 +6,7 @@ import statistics
 from collections import defaultdict
 from typing import Any
 
+from harness.cli import probing
 from harness.cli.labels import duration, model_label, si
 from harness.plan import Cohort, Plan, PlannedRun
 from harness.store import Store
@@ -63,15 +64,19 @@ def text(view: dict[str, Any], shown: int) -> str:
         f"{view['flops']:.3g} FLOPs with shared trunks, {saved:.2f}× fewer than run "
         f"by run; {view['flops_left']:.3g} to do"
     )
-    seconds = view["seconds_left"]
-    lines.append(
-        f"about {duration(seconds)} to do, at the speed of the runs finished here"
-        if seconds is not None
-        else "time: not known before a run has finished in this results folder"
-    )
     lines.append("state: weights, gradients and moments; activations come on top of it")
+    if "probe" in view:
+        lines += probing.text(view["probe"], shown)
+    else:
+        lines.append(_time_left(view["seconds_left"]))
     lines += [f"warning: {warning}" for warning in view["warnings"]]
     return "\n".join(lines)
+
+
+def _time_left(seconds: float | None) -> str:
+    if seconds is None:
+        return "time: not known before a run has finished here; --probe times them now"
+    return f"about {duration(seconds)} to do, at the speed of the runs finished here"
 
 
 def _by_size(made: Plan) -> list[Cohort]:

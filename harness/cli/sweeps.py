@@ -36,6 +36,10 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a field of every run: path=value."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Worker processes [default: one per GPU, or per CPU core]."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -46,10 +50,17 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    experiment: Name, out: Out = None, set_: Set = None, as_json: Json = False
+    experiment: Name,
+    out: Out = None,
+    set_: Set = None,
+    workers: Workers = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Compile and time every program first.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what would run: models, tokens, FLOPs, what is finished, the time left."""
-    from harness.cli import planview
+    from harness.cli import planview, probing
     from harness.cli.experiment import load
     from harness.plan import plan as make_plan
 
@@ -57,6 +68,9 @@ def plan(
     made = make_plan(found.sweep.points)
     store = _existing(_place(found, out))
     view = planview.describe(made, store)
+    if probe:
+        done = store.finished() if store else set()
+        view["probe"] = probing.forecast(made, done, found, set_ or [], workers)
     typer.echo(json.dumps(view, indent=1) if as_json else planview.text(view, SHOWN))
 
 
@@ -64,10 +78,7 @@ def run(
     experiment: Name,
     out: Out = None,
     set_: Set = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Worker processes [default: one per GPU, or per CPU core]."),
-    ] = None,
+    workers: Workers = None,
     population: Population = "auto",
     report: Annotated[
         bool, typer.Option(help="Fit and write the report at the end.")

@@ -71,7 +71,7 @@ def work(
 ) -> None:
     """Be one worker: train runs of a sweep, with as many others as there are."""
     if cores and hasattr(os, "sched_setaffinity"):
-        _bind(cores)
+        bind(cores)
     from harness.cli.experiment import load
     from harness.plan import plan_of_record
     from harness.store import open_store
@@ -178,7 +178,8 @@ def population_width(text: str) -> int | None:
     return int(text)
 
 
-def _bind(cores: str) -> None:
+def bind(cores: str) -> None:
+    """Keeps this process to some CPU cores, named as 0,1."""
     try:
         os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
     except (ValueError, OSError) as error:

@@ -1,0 +1,107 @@
+"""Runs side by side against one after another, on one core of this machine.
+
+    make bench-population      # into tests/benchmarks/results/population.txt
+
+First 32 learning rates of a perceptron of about a thousand parameters, through the
+whole worker with all that it writes, programs compiled before. Then six shapes: the
+time of a step of one run, alone and in a population, and what `--population auto`
+chooses by its short trial, against longer timings of both.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from harness import (
+    MLP,
+    RNN,
+    ModelSpec,
+    OptimSpec,
+    RunSpec,
+    TeacherStudent,
+    Text,
+    Transformer,
+    data,
+)
+from harness.plan import plan
+from harness.population import WIDEST, Wish, fastest
+from harness.probe import probe, time_program
+from harness.program import compile_cohort
+from harness.spec import DataSpec
+from harness.store import create_store
+from harness.sweep import Point, product
+from harness.worker import Options, work
+from tests.benchmarks.machine import machine
+
+RATES = [1e-3 * 1.1**k for k in range(32)]
+ROUNDS = 5
+NUMBERS = TeacherStudent(inputs=25, unique_examples=4096, eval_examples=256)
+BYTES = Text(context=64)
+SHAPES: list[tuple[str, ModelSpec, DataSpec, int]] = [
+    ("mlp 0.7k", MLP(width=16), NUMBERS, 32),
+    ("mlp 13k", MLP(width=100), NUMBERS, 32),
+    ("mlp 151k", MLP(width=375), NUMBERS, 32),
+    ("rnn 17k", RNN(width=32, cell="gru"), BYTES, 16),
+    ("transformer 7k", Transformer(width=16, depth=1, heads=2), BYTES, 16),
+    ("transformer 60k", Transformer(width=48, depth=2, heads=6), BYTES, 16),
+]
+
+
+def run_of(model: ModelSpec, source: DataSpec, batch: int, steps: int) -> RunSpec:
+    """A run at a constant rate."""
+    optim = OptimSpec(lr=1e-3, schedule="constant")
+    return RunSpec(model=model, data=source, optim=optim, batch=batch, steps=steps)
+
+
+def rates(width: int) -> float:
+    """Seconds of a worker for all the rates, so many side by side."""
+    run = run_of(*SHAPES[0][1:], steps=20_000)
+    made = plan(product(run, {"optim.lr": RATES}))
+    with tempfile.TemporaryDirectory() as folder:
+        store = create_store(Path(folder) / "store")
+        began = time.perf_counter()
+        work(store, made, options=Options(population=Wish(width=width)))
+        return time.perf_counter() - began
+
+
+def shape(name: str, model: ModelSpec, source: DataSpec, batch: int) -> None:
+    """One line of the second table."""
+    (planned,) = plan([Point(run=run_of(model, source, batch, 100_000))]).runs
+    run, dataset = planned.run, data.load(planned.run.data, 0)
+    chosen = fastest(probe(run, dataset, WIDEST)).population
+    programs = [compile_cohort(run, dataset, width) for width in (1, WIDEST)]
+    rounds = [[time_program(p, run) for p in programs] for _ in range(ROUNDS)]
+    alone, beside = (
+        1e6 * median(t.seconds_per_run_step for t in column)
+        for column in zip(*rounds, strict=True)
+    )
+    lost = (alone if chosen == 1 else beside) / min(alone, beside) - 1
+    print(
+        f"{name:<16} {alone:>9.1f} {beside:>9.1f} {alone / beside:>7.2f}   "
+        f"{chosen:>4}  {lost:>5.1%}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Prints both tables."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
+    print(machine() + "; one core")
+    for width in (1, len(RATES)):
+        rates(width)
+    pairs = [(rates(1), rates(len(RATES))) for _ in range(3)]
+    for one, other in pairs:
+        print(f"32 rates, 20,000 steps: {one:.1f} s, side by side {other:.1f} s")
+    print(f"  median ratio {median(one / other for one, other in pairs):.2f}")
+    print("shape           µs a step  in a population of 32  ratio  auto  loses")
+    for each in SHAPES:
+        shape(*each)
+
+
+if __name__ == "__main__":
+    main()
