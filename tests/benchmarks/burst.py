@@ -1,4 +1,4 @@
-"""One contender of `sweep`: a process on given cores that trains in short bursts.
+"""One contender of `steps`: a process on given cores that trains in short bursts.
 
     python -m tests.benchmarks.burst ours|theirs CORES
 
@@ -34,29 +34,34 @@ Advance = Callable[[int], Any]
 
 
 def ours(case: int) -> Advance:
-    """The harness's own loop over chunks, host work included."""
-    from harness import data, device, train
+    """The harness's own chunks, with the host's work for each of them."""
+    import jax
+
+    from harness import data, device
     from harness.plan import plan
+    from harness.program import compile_cohort
     from harness.sweep import Point
 
     device.enable_compile_cache()
-    planned = plan([Point(run=run_of(case))]).runs[0]
-    run = planned.run
-    program = train.compile_cohort(run, data.load(run.data, run.seed_data))
-    import jax
-
-    start = program.init(jax.random.key(0))
-    leg = train.Leg(program=program, keeper=train.Forgetful(), like=start)
-    at = train.Position(state=start, history=train.History())
+    run = plan([Point(run=run_of(case))]).runs[0].run
+    program = compile_cohort(run, data.load(run.data, run.seed_data))
+    state, step = program.start([run]), 0
 
     def advance(steps: int) -> None:
-        leg.advance(at, planned, train.TRUNK, at.step + steps)
+        nonlocal state, step
+        end, losses = step + steps, []
+        while step < end:
+            stop = min(end, step + program.chunk)
+            state, chunk = program.train(state, [run], step, stop)
+            losses.append(chunk)
+            step = stop
+        jax.device_get(losses)
 
     return advance
 
 
 def run_of(case: int) -> Any:
-    """A run of endless length that is never evaluated in a burst."""
+    """A run of endless length."""
     from harness import OptimSpec, RunSpec, Text, Transformer
 
     width, depth, heads, T = CASES[case]

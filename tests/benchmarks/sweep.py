@@ -1,127 +1,174 @@
-"""Training on CPU cores against a plain PyTorch loop: tokens per second of a step.
+"""The whole quick start against its 20 runs in PyTorch, from start to last loss.
 
-    python -m tests.benchmarks.sweep [ROUNDS]    (`make bench-sweep` keeps its table)
+    make bench-sweep      # into tests/benchmarks/results/sweep.txt
 
-Each side is measured as one process with a thread per core, and as one pinned process
-per core, their rates summed; its better placement counts. All processes stay alive and
-train in bursts of half a second, one placement after the other, round by round, so
-that what else the machine does meets all alike. Ours is the harness's loop with its
-host work, theirs is `rival`. Model FLOP/s count full attention on both sides; the peak
-is the best float32 product of 2048 × 2048 that either library reached here and now.
+Ours is `harness run quickstart --no-report`, as a user starts it, with a cold and with
+a warm compile cache. Theirs trains every run alone with the loop of `rival`: the same
+models, data, order of batches, rates, steps and evaluations, as one process with a
+thread per core, and as one pinned process per core with the runs dealt out by FLOPs.
+Ours shares trunks, which the loop of most people does not: the ratio of the FLOPs, and
+the gain without that share, are printed as well.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
-from collections import defaultdict
-from collections.abc import Sequence
+import tempfile
+import time
+from pathlib import Path
 
-from tests.benchmarks.burst import CASES, run_of
+from harness import data
+from harness.history import common_grid
+from harness.plan import Plan, PlannedRun, plan
 
-SIDES = ("ours", "theirs")
-
-
-class Contender:
-    """Processes of one side, on groups of cores, that train at the same time."""
-
-    def __init__(self, side: str, groups: Sequence[Sequence[int]]) -> None:
-        self.processes = [_start(side, cores) for cores in groups]
-
-    def rate(self, word: str) -> float:
-        """The sum of what the processes answer to a case's number or `peak`."""
-        for process in self.processes:
-            assert process.stdin is not None
-            process.stdin.write(f"{word}\n")
-            process.stdin.flush()
-        return sum(float(_answer(process)) for process in self.processes)
+ROOT = Path(__file__).parents[2]
 
 
-def _start(side: str, cores: Sequence[int]) -> subprocess.Popen[str]:
-    listed = ",".join(map(str, cores))
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.burst", side, listed],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": str(len(cores))},
-    )
+def quickstart() -> Plan:
+    """The plan of the experiment."""
+    from experiments.quickstart import SWEEP
+
+    return plan(SWEEP.points)
 
 
-def _answer(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    if not (line := process.stdout.readline()):
-        raise RuntimeError("a contender has ended; its error stands above")
-    return line
+def share(made: Plan, part: int, of: int) -> list[PlannedRun]:
+    """The runs of one of `of` processes: always the longest to the least loaded."""
+    loads, dealt = [0] * of, [[] for _ in range(of)]
+    for planned in sorted(made.runs, key=lambda r: -r.counts.flops_train):
+        least = loads.index(min(loads))
+        loads[least] += planned.counts.flops_train
+        dealt[least].append(planned)
+    return dealt[part]
 
 
-Rates = dict[tuple[str, str, str], list[float]]
-"""By side, placement and word."""
+def train_share(part: int, of: int, cores: list[int]) -> None:
+    """Trains a share and prints the final losses."""
+    os.sched_setaffinity(0, cores)
+    import torch
+
+    torch.set_num_threads(len(cores))
+    for planned in share(quickstart(), part, of):
+        loss = train(planned)
+        print(f"{planned.run_id} {loss:.4f}", flush=True)
 
 
-def measure(rounds: int) -> Rates:
-    """Rounds in which the contenders take turns; the first, cold one is not kept."""
-    cores = sorted(os.sched_getaffinity(0))
-    placements = {"threads": [cores], "pinned": [[core] for core in cores]}
-    contenders = {
-        (side, place): Contender(side, groups)
-        for place, groups in placements.items()
-        for side in SIDES
-    }
-    found: Rates = defaultdict(list)
-    words = [*map(str, range(len(CASES))), "peak"]
-    for turn in range(rounds + 1):
-        for word in words:
-            for (side, place), contender in contenders.items():
-                rate = contender.rate(word)
-                if turn:
-                    found[side, place, word].append(rate)
-    return found
+def train(planned: PlannedRun) -> float:
+    """One run from start to end; its final held-out loss."""
+    import torch
+
+    from tests.benchmarks.rival import Shape, Trainer
+
+    run, task = planned.run, planned.run.data.shape
+    source = data.load(run.data, run.seed_data)
+    torch.manual_seed(run.seed_init)
+    model = run.model
+    shape = Shape(width=model.width, depth=model.depth, heads=model.heads)
+    corpus = torch.from_numpy(source.train["tokens"])
+    decay = run.optim.weight_decay
+    trainer = Trainer(shape, task.length, corpus, weight_decay=decay)
+    held_out = torch.from_numpy(source.held_out["tokens"]).unfold(
+        0, task.length + 1, 1
+    )[torch.from_numpy(source.eval_offsets)]
+    examples = source.order(run.seed_order, run.batch, 0, run.steps)
+    offsets_SB = torch.from_numpy(source.locate(examples))
+    grid = {*common_grid(run.steps, run.evals_per_octave), run.steps}
+    losses, found = [], (math.nan, math.nan)
+    for step in range(run.steps):
+        losses.append(trainer.step(offsets_SB[step], rate(planned, step)))
+        if step + 1 in grid:
+            found = trainer.evaluate(held_out)
+            torch.stack(losses).tolist()
+            losses.clear()
+    return found[0]
 
 
-def table(found: Rates) -> list[str]:
-    """Medians and spreads (half of largest less least, of the median)."""
-    peak = max(max(x) for (_, _, word), x in found.items() if word == "peak")
-    lines = [
-        f"float32 matmul peak {peak / 1e9:.0f} GFLOP/s; tokens per second",
-        f"{'width x depth, heads, T':<24}"
-        + "".join(f"{side:>10}{'':<17}{'GFLOP/s':>8}{'peak':>6}" for side in SIDES)
-        + f"{'ratio':>7}",
+def rate(planned: PlannedRun, step: int) -> float:
+    """Warm-up, constant, square-root cooldown."""
+    run, optim = planned.run, planned.run.optim
+    start = planned.branch_step
+    warm = min(1.0, (step + 1) / max(1, optim.warmup))
+    progress = min(1.0, max(0.0, (step - start) / max(1, run.steps - start)))
+    return optim.lr * warm * (1 - (1 - optim.final) * math.sqrt(progress))
+
+
+def seconds_of_ours(cache: Path) -> float:
+    """Of the command, with this compile cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "harness", "run", "quickstart"),
+                *("--no-report", "--out", f"{folder}/store"),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        return time.perf_counter() - began
+
+
+def seconds_of_theirs(groups: list[list[int]]) -> tuple[float, float]:
+    """Of processes on these groups of cores; and the mean of the final losses."""
+    began = time.perf_counter()
+    started = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.benchmarks.sweep"),
+                *(str(k), str(len(groups)), ",".join(map(str, cores))),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": str(len(cores))},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for k, cores in enumerate(groups)
     ]
-    ratios = []
-    for case, (width, depth, heads, T) in enumerate(CASES):
-        run = run_of(case)
-        flops = run.model.forward_flops(run.data.shape).train() / T
-        line, medians = f"{f'{width} x {depth}, {heads}, {T}':<24}", []
-        for side in SIDES:
-            place, rates = _best(found, side, str(case))
-            median = statistics.median(rates)
-            spread = (max(rates) - min(rates)) / 2 / median
-            medians.append(median)
-            line += (
-                f"{median:>10,.0f} ±{spread:>4.0%} {place:<9} "
-                f"{median * flops / 1e9:>8.1f}{median * flops / peak:>6.0%}"
-            )
-        ratios.append(medians[0] / medians[1])
-        lines.append(f"{line}{ratios[-1]:>7.2f}")
-    mean = math.exp(statistics.fmean(map(math.log, ratios)))
-    return [*lines, f"geometric mean of the ratios {mean:.2f}, least {min(ratios):.2f}"]
+    told = [process.communicate()[0] for process in started]
+    spent = time.perf_counter() - began
+    losses = [float(line.split()[1]) for out in told for line in out.splitlines()]
+    assert len(losses) == len(quickstart().runs), "a contender has failed"
+    return spent, statistics.mean(losses)
 
 
-def _best(found: Rates, side: str, word: str) -> tuple[str, list[float]]:
-    return max(
-        ((place, found[side, place, word]) for place in ("threads", "pinned")),
-        key=lambda entry: statistics.median(entry[1]),
-    )
-
-
-if __name__ == "__main__":
+def main(rounds: int) -> None:
+    """Prints a line per round, and the ratios."""
     import torch
 
     from tests.benchmarks.machine import machine
 
+    cores = sorted(os.sched_getaffinity(0))
+    made = quickstart()
     print(f"{machine()}; torch {torch.__version__}")
-    print("\n".join(table(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 5))))
+    print("seconds:      ours cold  ours warm  theirs threads  theirs pinned")
+    cache = Path(tempfile.mkdtemp())
+    rows = []
+    for _ in range(rounds):
+        shutil.rmtree(cache)
+        cold, warm = seconds_of_ours(cache), seconds_of_ours(cache)
+        threads, loss = seconds_of_theirs([cores])
+        pinned, _ = seconds_of_theirs([[core] for core in cores])
+        rows.append((cold, warm, threads, pinned))
+        form = "{:>23.0f}{:>11.0f}{:>16.0f}{:>15.0f}   their mean final loss {:.3f}"
+        print(form.format(*rows[-1], loss), flush=True)
+    cold, warm, threads, pinned = map(statistics.median, zip(*rows, strict=True))
+    best = min(threads, pinned)
+    shared = made.flops_alone / made.flops
+    print(f"best of theirs over ours: warm {best / warm:.2f}, cold {best / cold:.2f}")
+    print(
+        f"shared trunks save {shared:.2f} times the FLOPs; at equal FLOPs the warm "
+        f"ratio is {best / warm / shared:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        part, of, listed = sys.argv[1:]
+        train_share(int(part), int(of), [int(core) for core in listed.split(",")])
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
