@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test format clean bench-population bench-fit bench-coverage bench-families bench-overhead bench-steps bench-sweep
+.PHONY: demo test format clean bench-population bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep
 demo: $(READY)
 	$(BIN)/harness run quickstart --out results/demo
 
@@ -32,6 +32,9 @@ bench-population: $(READY)
 
 bench-families: $(READY)
 	$(BIN)/python -m tests.benchmarks.families > $(RECORD)/families.txt
+
+bench-memory: $(READY)
+	$(BIN)/python -m tests.benchmarks.memory > $(RECORD)/memory.txt
 
 bench-steps: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
