@@ -9,6 +9,7 @@ lengths.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +21,12 @@ import numpy as np
 
 from harness import device
 from harness.data import Dataset
-from harness.metrics import measures
+from harness.evaluation import Examples, held_out, training_sample
 from harness.models import build
 from harness.optim import hyper, learning_rates
 from harness.plan import PlannedRun, Trunk
-from harness.spec import RunSpec, TaskShape
-from harness.step import Batches, HeldOut, State, functions
+from harness.spec import RunSpec
+from harness.step import Batches, State, functions
 
 CHUNK = 64
 """Most steps in one call of the compiled program."""
@@ -35,36 +36,25 @@ CHUNK = 64
 class Program:
     """A cohort's compiled functions and its data on the device."""
 
-    task: TaskShape
     dataset: Dataset
     train_data: Any
-    held_out: Any
-    eval_offsets: jax.Array
+    held_out: Examples
+    sample: Examples | None
+    """Training examples that are evaluated too, where the run asks for it."""
     init: Callable[..., State]
     train_chunk: Callable[..., tuple[State, jax.Array]]
-    evaluate: Callable[..., HeldOut]
     compile_s: float
-    targets: np.ndarray | None
-    """Held-out targets; None for next tokens."""
-
-    def measure(self, held_out: HeldOut) -> tuple[np.ndarray, dict[str, float]]:
-        """Losses of the held-out examples, and metrics of the predictions."""
-        found = {name: float(np.mean(x)) for name, x in held_out.monitors.items()}
-        if self.targets is not None:
-            outputs_EO = np.asarray(held_out.outputs_EO)
-            found |= measures(self.task.target, outputs_EO, self.targets)
-        return np.asarray(held_out.loss_E, np.float64), found
 
     def with_data(self, dataset: Dataset, run: RunSpec) -> Program:
         """The same compiled functions on other data of the same shapes."""
+        sample = self.sample
         return dataclasses.replace(
             self,
             compile_s=0.0,
             dataset=dataset,
             train_data=_device_data(dataset, run),
-            held_out=jax.tree.map(jnp.asarray, dataset.held_out),
-            eval_offsets=jnp.asarray(dataset.eval_offsets, jnp.int32),
-            targets=_targets(dataset, self.task),
+            held_out=self.held_out.moved(dataset, *held_out(dataset)),
+            sample=sample and sample.moved(dataset, *training_sample(dataset, run)),
         )
 
 
@@ -78,6 +68,8 @@ class Evaluation:
     seconds: float
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     """Further metrics of the predictions, by name."""
+    train_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    """The same, and `evaluated_loss`, on a sample of the training examples."""
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -105,7 +97,11 @@ class History:
         self.losses += losses.tolist()
 
     def add_evaluation(
-        self, step: int, losses: np.ndarray, metrics: dict[str, float]
+        self,
+        step: int,
+        losses: np.ndarray,
+        metrics: dict[str, float],
+        train_metrics: dict[str, float],
     ) -> None:
         """Losses of the held-out examples, and metrics, after `step` updates."""
         if self.diverged_step is not None:
@@ -122,6 +118,7 @@ class History:
                 loss_se=spread,
                 seconds=self.seconds,
                 metrics=metrics,
+                train_metrics=train_metrics,
             )
         )
 
@@ -177,6 +174,9 @@ class Position:
         return len(self.history.losses)
 
 
+Measured = tuple[np.ndarray, dict[str, float], dict[str, float]]
+"""Losses of the held-out examples; metrics on them, and on training examples."""
+
 TRUNK = "trunk"
 """Name of the shared part of a trunk; a branch has its run's id as its name."""
 
@@ -227,8 +227,6 @@ def compile_cohort(run: RunSpec, dataset: Dataset) -> Program:
     model = build(run.model, task, device.DTYPES[run.precision])
     fns = functions(model, dataset.gather, task, run.optim, dataset.augment)
     train_data = _device_data(dataset, run)
-    held_out = jax.tree.map(jnp.asarray, dataset.held_out)
-    eval_offsets = jnp.asarray(dataset.eval_offsets, jnp.int32)
     key = jax.random.key(run.seed_init)
     state = jax.eval_shape(fns.init, key)
     chunk = Batches(
@@ -238,20 +236,20 @@ def compile_cohort(run: RunSpec, dataset: Dataset) -> Program:
         jax.ShapeDtypeStruct((), jnp.uint32),
     )
     train_chunk = jax.jit(fns.train_chunk, donate_argnums=0)
-    evaluate = jax.jit(fns.evaluate)
     scalars = hyper(run.optim)
+    evaluated = functools.partial(
+        Examples.compiled, jax.jit(fns.evaluate), state.params, dataset, task
+    )
+    sample = training_sample(dataset, run) if run.train_eval_examples else None
     return Program(
-        task=task,
-        targets=_targets(dataset, task),
         dataset=dataset,
         train_data=train_data,
-        held_out=held_out,
-        eval_offsets=eval_offsets,
+        held_out=evaluated(*held_out(dataset)),
+        sample=evaluated(*sample) if sample else None,
         init=jax.jit(fns.init).lower(key).compile(),
         train_chunk=train_chunk.lower(
             state, scalars, train_data, chunk, jnp.int32(0)
         ).compile(),
-        evaluate=evaluate.lower(state.params, held_out, eval_offsets).compile(),
         compile_s=time.perf_counter() - start,
     )
 
@@ -330,12 +328,12 @@ class Leg:
             step = at.step
             stop = min([to, step + CHUNK, *(g for g in grid if g > step)])
             at.state, losses = self._chunk(at.state, run, step, stop)
-            # Both are dispatched before either is waited for.
-            held_out = self._evaluate(at.state) if stop in grid else None
+            # All are dispatched before any is waited for.
+            measure = self._evaluate(at.state) if stop in grid else None
             history.add_losses(np.asarray(losses)[: stop - step])
             history.seconds = time.perf_counter() - begun
-            if held_out is not None:
-                history.add_evaluation(stop, *self.program.measure(held_out))
+            if measure is not None:
+                history.add_evaluation(stop, *measure())
             self.keeper.reached(
                 Moment(
                     planned=planned,
@@ -351,8 +349,7 @@ class Leg:
         history = at.history
         evaluated = {e.step for e in history.evaluations[-1:]}
         if not _over(history, run) and run.steps not in evaluated:
-            measured = self.program.measure(self._evaluate(at.state))
-            history.add_evaluation(run.steps, *measured)
+            history.add_evaluation(run.steps, *self._evaluate(at.state)())
 
     def _chunk(
         self, state: State, run: RunSpec, first: int, last: int
@@ -376,21 +373,26 @@ class Leg:
             state, hyper(run.optim), data, batches, np.int32(last - first)
         )
 
-    def _evaluate(self, state: State) -> HeldOut:
+    def _evaluate(self, state: State) -> Callable[[], Measured]:
+        """Dispatches the evaluations; what is returned waits for their numbers."""
         program = self.program
-        return program.evaluate(state.params, program.held_out, program.eval_offsets)
+        wait = program.held_out.evaluate(state.params)
+        wait_too = program.sample and program.sample.evaluate(state.params)
+
+        def measure() -> Measured:
+            losses, metrics = wait()
+            if not wait_too:
+                return losses, metrics, {}
+            on_sample, found = wait_too()
+            return losses, metrics, found | {"evaluated_loss": float(on_sample.mean())}
+
+        return measure
 
 
 def _over(history: History, run: RunSpec) -> bool:
     """Whether there is nothing more to train before the run's budget is spent."""
     stopped = history.stopped_step(run.patience)
     return history.diverged_step is not None or stopped is not None
-
-
-def _targets(dataset: Dataset, task: TaskShape) -> np.ndarray | None:
-    if task.target == "next_token":
-        return None
-    return np.asarray(dataset.gather(dataset.held_out, dataset.eval_offsets)[1])
 
 
 def _device_data(dataset: Dataset, run: RunSpec) -> Any:

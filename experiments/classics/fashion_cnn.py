@@ -32,7 +32,7 @@ CLASSIC = RunSpec(
     steps=EPOCHS * 60_000 // BATCH,
     evals_per_octave=1,
 )
-WIDTHS = [1 / 8, 1 / 4, 1 / 2]
+WIDTHS = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]
 SWEEP = Sweep(
     chain(
         product(CLASSIC, {"seed_init": [0]}),

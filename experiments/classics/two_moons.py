@@ -18,6 +18,7 @@ CLASSIC = RunSpec(
     batch=POINTS,
     steps=4000,
     evals_per_octave=1,
+    train_eval_examples=POINTS,
 )
 WIDTHS = [1, 2, 5, 10, 20]
 SWEEP = Sweep(
