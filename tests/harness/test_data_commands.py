@@ -4,10 +4,14 @@ import json
 import signal
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from harness import Images, Table, data
 from harness.cli import main
-from harness.data import fetch, files
+from harness.data import fetch, files, hub
+from tests.harness.test_data_hub import PIXELS
 from tests.harness.test_data_images import cut, write_mnist
 
 SWEEP = """
@@ -131,3 +135,52 @@ def test_experiments_in_folders_are_found_by_name(folder, harness):
     (folder / "experiments" / "other").mkdir()
     write_sweep(folder / "experiments" / "other", folder / "set", name="digits")
     assert "name one" in one_line(*harness("plan", "digits"))
+
+
+def used(out):
+    """The data source that an import names, as a sweep file would have it."""
+    assert out.startswith("use: ")
+    return data.resolve(
+        eval(out.removeprefix("use: "), {"Images": Images, "Table": Table})
+    )
+
+
+def test_an_import_from_the_hub_says_what_to_install(folder, harness, monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(hub, "import_module", missing)
+    found = one_line(*harness("data", "import", "hf", "mnist", "--out", "o"))
+    assert "pip install 'scaling-harness[hf]'" in found
+
+
+def test_folders_of_tables_and_texts_are_imported(folder, harness):
+    pytest.importorskip("datasets")
+    for name in ("toy", "texts"):
+        (folder / name).mkdir()
+    for split, n in (("train", 8), ("test", 4)):
+        columns = {"a": np.arange(n) / 7, "b": np.ones(n), "y": np.arange(n) % 2}
+        pd.DataFrame(columns).to_parquet(folder / "toy" / f"{split}.parquet")
+    code, out, _ = harness("data", "import", "hf", "toy", "--out=o", "--target=y")
+    spec = used(out)
+    assert code == 0 and (spec.unique, spec.eval_examples, spec.outputs) == (8, 4, 2)
+    lines = [json.dumps({"text": f"line {i} of a text"}) for i in range(40)]
+    (folder / "texts" / "train.jsonl").write_text("\n".join(lines))
+    code, out, _ = harness("data", "import", "hf", "texts", "--out=t")
+    assert code == 0 and "Text(corpus='t/train.txt')" in out
+    missing = one_line(*harness("data", "import", "hf", "./none", "--out=n"))
+    assert "datasets cannot load './none'" in missing
+
+
+def test_folders_of_images_are_imported(folder, harness):
+    pytest.importorskip("datasets")
+    pillow = pytest.importorskip("PIL.Image")
+    for place in ("train/cat", "train/dog", "test/cat"):
+        (folder / "set" / place).mkdir(parents=True)
+        for i in range(3):
+            pillow.fromarray(PIXELS[i]).save(folder / "set" / place / f"{i}.png")
+    code, out, _ = harness("data", "import", "hf", "set", "--out", "o")
+    spec = used(out)
+    assert code == 0 and (spec.height, spec.width, spec.channels) == (5, 4, 1)
+    sums = data.load(spec, 0).train["x"].sum(axis=(1, 2, 3))
+    assert sorted(sums) == sorted([*PIXELS[:3].sum(axis=(1, 2))] * 2)
