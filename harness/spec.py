@@ -128,7 +128,8 @@ class Text(DataSpec):
     path or glob of `.txt` files (read as bytes), `.npy` (uint8 or uint16) or `.bin`
     (raw uint16) token files, or a text that `harness data fetch` brings
     ("tiny_shakespeare", "enwik8"). With the JSON file that `harness data import text`
-    writes beside a token file, `vocab` is checked and bits per byte are known.
+    writes beside a token file, `vocab` is checked and bits per byte are known, exactly
+    those of the evaluated windows.
     `held_out` is another such path, or "austen" for that novel; without it the last 5 %
     of the corpus, a contiguous piece, is held out.
     `unique_tokens` keeps only that many training tokens (a multiple of `context`;
