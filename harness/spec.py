@@ -319,8 +319,8 @@ class RunSpec(Spec):
 
     def validate(self) -> None:
         at_least(self, 1, "batch", "evals_per_octave")
-        at_least(self, 0, "steps", "seed_init", "seed_order", "seed_data", "patience")
-        at_least(self, 0, "train_eval_examples")
+        at_least(self, 0, "steps", "patience", "train_eval_examples")
+        at_least(self, 0, "seed_init", "seed_order", "seed_data")
         for name in ("seed_init", "seed_order", "seed_data"):
             if (seed := getattr(self, name)) >= SEEDS:
                 raise SpecError(f"RunSpec.{name} is {seed}; seeds lie below 2^32")
