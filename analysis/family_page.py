@@ -46,8 +46,8 @@ def _table(curves: Sequence[Curve], measure: str) -> str:
         rows.append(
             (curve.family, TITLES[curve.axis], len(curve.x), span, best, *cells)
         )
-    head = ("family", "scale", "runs", "from … to", "lowest", "exponent c")
-    head += ("c above a floor", "floor E")
+    head = ["family", "scale", "runs", "from … to", "lowest", "exponent c"]
+    head += ["c above a floor", "floor E"]
     return f"<h3>{escape(MEASURES[measure])}</h3>{html_table(head, rows)}"
 
 

@@ -232,7 +232,7 @@ def _evaluated(test: Any) -> str:
     return "" if test is not None else ", validation_examples=…, evaluate='validation'"
 
 
-def _save(out: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+def _save(out: Path, arrays: Mapping[str, Any]) -> None:
     _publish(out / "data.npz", lambda file: np.savez(file, **arrays))
 
 
