@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.family_page import families_section
+from analysis.html import html_table
 from analysis.laws import get_law
 from analysis.rate_study import HEAD, PASTE
 from analysis.records import FLAG_MEANING, Fit, interval_lines
@@ -20,6 +22,7 @@ from analysis.uncertainty import optimum_at
 RUN_COLUMNS = (
     "run_id",
     "status",
+    "family",
     "model.width",
     "model.depth",
     "n_matmul",
@@ -27,6 +30,7 @@ RUN_COLUMNS = (
     "flops_train",
     "loss",
     "loss_se",
+    "error",
     "optim.lr",
     "epochs",
     "seconds",
@@ -70,6 +74,7 @@ def page(found: Study, pictures: Sequence[Picture]) -> str:
         _section("Question", f"<pre>{escape(found.doc)}</pre>" if found.doc else ""),
         _section("Warnings", "".join(map(_warning, found.warnings))),
         _section("Tuned learning rates", _rates(found)),
+        _section("Families side by side", families_section(found.families)),
         _section("Fitted laws", "".join(map(fit_table, _printed_fits(found)))),
         _section("Exponents by counting convention", _conventions(found)),
         _section("The exponent by every estimator", _exponents(found)),
@@ -98,6 +103,9 @@ def summary(found: Study) -> str:
     )
     text = f"{len(runs)} finished runs, {len(table)} of them in the fits: {spans}."
     fit = found.main_fit
+    if found.families:
+        names = ", ".join(dict.fromkeys(c.family for c in found.families))
+        return f"{text} Laws are fitted to each family by itself: {names}."
     if fit is None:
         return text + " No law in N and D could be fitted; the warnings say why."
     low, high = fit.intervals["a"]
@@ -117,33 +125,6 @@ def _section(title: str, body: str) -> str:
 
 def _warning(text: str) -> str:
     return f'<div class="warning">{escape(text)}</div>'
-
-
-def html_table(head: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
-    """An escaped HTML table."""
-
-    def line(cells: Iterable[Any], tag: str) -> str:
-        inner = "".join(f"<{tag}{_kind(c)}>{escape(_cell(c))}</{tag}>" for c in cells)
-        return f"<tr>{inner}</tr>"
-
-    body = "".join(line(r, "td") for r in rows)
-    return f'<div class="scroll"><table>{line(head, "th")}{body}</table></div>'
-
-
-def _kind(value: Any) -> str:
-    """Prose is set to the left and may break over lines."""
-    return ' class="prose"' if isinstance(value, str) and len(value) > 36 else ""
-
-
-def _cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return "–"
-    if isinstance(value, (float, np.floating)):
-        return f"{value:.5g}"
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        value = int(value)
-        return f"{value:,}" if abs(value) < 10**9 else f"{value:.4g}"
-    return str(value)
 
 
 def _rates(found: Study) -> str:
@@ -308,4 +289,7 @@ def _runs(runs: pd.DataFrame) -> str:
 
 
 def _recipes(found: Study) -> str:
-    return "".join(f"<pre>{escape(str(f))}</pre>" for f in found.all_fits)
+    recipes = "".join(f"<pre>{escape(str(f))}</pre>" for f in found.all_fits)
+    if not found.families:
+        return recipes
+    return f"<details><summary>{len(found.all_fits)} fits</summary>{recipes}</details>"

@@ -56,8 +56,26 @@ Drawn = tuple[str, str, Figure]
 
 def figures(found: Study) -> list[Drawn]:
     """(file name, caption, figure) of every figure that the rows allow."""
-    parts = (_measured, _tuned, _fitted, _optimal, _uncertain)
+    parts = (_families, _measured, _tuned, _fitted, _optimal, _uncertain)
     return [drawn for part in parts for drawn in part(found)]
+
+
+def _families(found: Study) -> Iterator[Drawn]:
+    for measure in dict.fromkeys(c.measure for c in found.families):
+        yield (
+            f"families_{measure}",
+            f"Held-out {measure} of each family: against parameters at full data, "
+            "against data at the largest model, and along its frontier of compute. "
+            "Lines: E + b x^-c, or b x^-c where there are fewer than five scales; "
+            "shaded: the interval of the law.",
+            plots.family_scaling(found.families, measure),
+        )
+    if found.families:
+        yield (
+            "families_exponents",
+            "Exponents of the plain power law b x^-c of each family along each scale.",
+            plots.family_exponents(found.families),
+        )
 
 
 def _measured(found: Study) -> Iterator[Drawn]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import pandas as pd
 
-from analysis.approaches import BUDGET_TOLERANCE, IsoFlop, isoflop
+from analysis.approaches import IsoFlop, isoflop
 from analysis.errors import AnalysisError
 from analysis.estimators import Exponent, disagreements, side_by_side
+from analysis.families import Curve, by_family, families_of, frontier
 from analysis.fit import fit_parts
 from analysis.laws import get_law
 from analysis.profile import Profile, profile
@@ -57,6 +57,8 @@ class Study:
         profiles: of the constants of the main fit.
         isoflop: parabolas and their minima, or None.
         exponents: of N*, by estimator and convention.
+        families: curves of each family, where there are several; no law is then
+            fitted to the rows of all together.
         warnings: one sentence each.
     """
 
@@ -74,6 +76,7 @@ class Study:
     profiles: tuple[Profile, ...]
     isoflop: IsoFlop | None
     exponents: tuple[Exponent, ...]
+    families: tuple[Curve, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -84,7 +87,8 @@ class Study:
     @property
     def all_fits(self) -> tuple[Fit, ...]:
         """Every fit, the default convention first."""
-        return (*self.fits.values(), *self.curves)
+        of_families = [fit for c in self.families for fit in c.fits.values()]
+        return (*self.fits.values(), *self.curves, *of_families)
 
 
 def study(
@@ -111,18 +115,28 @@ def study(
     if advice.caution:
         warnings.append(advice.caution)
     chosen = bootstrap or Bootstrap(kind=advice.kind)
-    fits = _fits(table, chosen, warnings)
+    families = by_family(table, chosen) if len(families_of(table)) > 1 else ()
     front = frontier(table)
-    curves = _curves(front, replace(chosen, kind="row"), warnings)
-    held = _try(lambda: _held_out(table), "held-out error", warnings) if fits else None
-    iso = _try(lambda: _isoflop(table), "isoFLOP curves", warnings)
+    fits: dict[str, Fit] = {}
+    curves: tuple[Fit, ...] = ()
+    held: dict[str, tuple[HeldOut, ...]] | None = None
+    iso: IsoFlop | None = None
+    if not families:
+        fits = _fits(table, chosen, warnings)
+        curves = _curves(front, replace(chosen, kind="row"), warnings)
+        iso = _try(lambda: _isoflop(table), "isoFLOP curves", warnings)
+    if fits:
+        held = _try(lambda: _held_out(table), "held-out error", warnings)
     warnings += [f"isoFLOP: {x}" for x in (iso.notes if iso else ())]
     metrics = _try(lambda: read_metrics(path, "loss", "eval"), "curves", warnings)
     warnings += metrics.damaged if metrics else ()
     rows = metrics.rows if metrics else None
-    exponents = (
-        _try(lambda: _exponents(table, rows, fits, chosen), "exponents", warnings) or ()
-    )
+    exponents: tuple[Exponent, ...] = ()
+    if not families:
+        tried = _try(
+            lambda: _exponents(table, rows, fits, chosen), "exponents", warnings
+        )
+        exponents = tried or ()
     warnings += [*convention_warnings(fits), *disagreements(exponents)]
     warnings += vague_warnings(fits)
     return Study(
@@ -140,6 +154,7 @@ def study(
         profiles=_profiles(table, warnings) if fits else (),
         isoflop=iso,
         exponents=exponents,
+        families=families,
         warnings=tuple(dict.fromkeys(warnings)),
     )
 
@@ -175,19 +190,6 @@ def _fits(table: Table, bootstrap: Bootstrap, warnings: list[str]) -> dict[str, 
             fits[name] = fitted
             warnings += [f"fit with n = {name}: {x}" for x in fitted.diagnostics.notes]
     return fits
-
-
-def frontier(table: Table) -> Table:
-    """The runs that no run of about equal or lower compute beats.
-
-    Budgets that differ by less than 10 % are one nominal budget.
-    """
-    c, loss = table.values("c"), table.values("loss")
-    rivals = c[None, :] <= c[:, None] * (1 + BUDGET_TOLERANCE)
-    best = np.where(rivals, loss[None, :], np.inf).min(axis=1)
-    return table.keep(
-        loss <= best, "a run of about equal or lower compute has a lower loss"
-    )
 
 
 def _curves(front: Table, bootstrap: Bootstrap, warnings: list[str]) -> tuple[Fit, ...]:

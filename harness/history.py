@@ -18,6 +18,8 @@ class Evaluation:
     seconds: float
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     """Further metrics of the predictions, by name."""
+    train_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    """The same, and `evaluated_loss`, on a sample of the training examples."""
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -46,7 +48,11 @@ class History:
         self.losses += losses.tolist()
 
     def add_evaluation(
-        self, step: int, losses: np.ndarray, metrics: dict[str, float]
+        self,
+        step: int,
+        losses: np.ndarray,
+        metrics: dict[str, float],
+        train_metrics: dict[str, float],
     ) -> None:
         """Losses of the held-out examples, and metrics, after `step` updates."""
         if self.diverged_step is not None:
@@ -63,6 +69,7 @@ class History:
                 loss_se=spread,
                 seconds=self.seconds,
                 metrics=metrics,
+                train_metrics=train_metrics,
             )
         )
 

@@ -213,6 +213,7 @@ def cohort_key(run: RunSpec) -> tuple[object, ...]:
         run.batch,
         run.optim.program_key(),
         run.precision,
+        run.train_eval_examples and run.train_evaluated,
     )
 
 

@@ -8,6 +8,7 @@ seeds, batches). A population's numbers agree with those of single runs up to ro
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,12 +19,14 @@ import numpy as np
 
 from harness import device
 from harness.data import Dataset
-from harness.metrics import measures
+from harness.evaluation import Examples, held_out, training_sample
 from harness.models import build
 from harness.optim import hyper, learning_rates
-from harness.spec import RunSpec, TaskShape
-from harness.step import Batches, HeldOut, State, functions
+from harness.spec import RunSpec
+from harness.step import Batches, State, functions
 
+Measured = tuple[np.ndarray, dict[str, float], dict[str, float]]
+"""Losses of the held-out examples; metrics on them, and on training examples."""
 SHORTEST, LONGEST = 64, 1024
 """Most steps in one call of the compiled program: for large and for tiny models."""
 CHUNK_FLOPS = 3e9
@@ -37,22 +40,19 @@ class Program:
     Arrays of a population have a leading axis P; those of a single run have not.
     """
 
-    task: TaskShape
     dataset: Dataset
     population: int
     chunk: int
     """Most steps in one call."""
     train_data: Any
-    held_out: Any
-    eval_offsets: jax.Array
+    held_out: Examples
+    sample: Examples | None
+    """Training examples that are evaluated too, where the runs ask for it."""
     init: Callable[[Any], State]
     train_chunk: Callable[..., tuple[State, jax.Array]]
-    evaluate_all: Callable[..., HeldOut]
     compile_s: float
     memory: int
     """Bytes that a call of the training function needs, its arguments included."""
-    targets: np.ndarray | None
-    """Held-out targets; None for next tokens."""
 
     def start(self, runs: Sequence[RunSpec]) -> State:
         """Fresh states of the runs."""
@@ -91,33 +91,35 @@ class Program:
             *jax.device_put((hypers, data, _stack(batches), np.int32(last - first))),
         )
 
-    def evaluate(self, state: State) -> HeldOut:
-        """Starts the evaluation of the runs' states; nothing is waited for."""
-        return self.evaluate_all(state.params, self.held_out, self.eval_offsets)
+    def evaluate(self, state: State) -> Callable[[], list[Measured]]:
+        """Starts the evaluations; what is returned waits for what they find of each
+        run."""
+        wait = self.held_out.evaluate(state.params)
+        wait_too = self.sample.evaluate(state.params) if self.sample else None
 
-    def measure(self, held_out: HeldOut) -> list[tuple[np.ndarray, dict[str, float]]]:
-        """Of each run: losses of the held-out examples, metrics of the predictions."""
-        found = jax.device_get(held_out)
-        if self.population == 1:
-            return [self._measure(found)]
-        return [self._measure(_member(found, i)) for i in range(self.population)]
+        def measure() -> list[Measured]:
+            found = wait()
+            if not wait_too:
+                return [(losses, metrics, {}) for losses, metrics in found]
+            return [
+                (losses, metrics, also | {"evaluated_loss": float(on_sample.mean())})
+                for (losses, metrics), (on_sample, also) in zip(
+                    found, wait_too(), strict=True
+                )
+            ]
 
-    def _measure(self, held_out: HeldOut) -> tuple[np.ndarray, dict[str, float]]:
-        found = {name: float(np.mean(x)) for name, x in held_out.monitors.items()}
-        if self.targets is not None:
-            found |= measures(self.task.target, held_out.outputs_EO, self.targets)
-        return np.asarray(held_out.loss_E, np.float64), found
+        return measure
 
     def with_data(self, dataset: Dataset, run: RunSpec) -> Program:
         """The same compiled functions on other data of the same shapes."""
+        sample = self.sample
         return dataclasses.replace(
             self,
             compile_s=0.0,
             dataset=dataset,
             train_data=_device_data(dataset, run, self.chunk),
-            held_out=jax.tree.map(jnp.asarray, dataset.held_out),
-            eval_offsets=jnp.asarray(dataset.eval_offsets, jnp.int32),
-            targets=_targets(dataset, self.task),
+            held_out=self.held_out.moved(dataset, *held_out(dataset)),
+            sample=sample and sample.moved(dataset, *training_sample(dataset, run)),
         )
 
 
@@ -137,8 +139,6 @@ def compile_cohort(run: RunSpec, dataset: Dataset, population: int = 1) -> Progr
         return fns.init(jax.random.key(seed))
 
     train_data = _device_data(dataset, run, chunk)
-    held_out = jax.tree.map(jnp.asarray, dataset.held_out)
-    eval_offsets = jnp.asarray(dataset.eval_offsets, jnp.int32)
     batches = Batches(
         np.zeros((chunk, run.batch), np.int32),
         np.zeros(chunk, np.float32),
@@ -159,20 +159,19 @@ def compile_cohort(run: RunSpec, dataset: Dataset, population: int = 1) -> Progr
         .lower(state, scalars, train_data, batches, jnp.int32(0))
         .compile()
     )
+    evaluated = functools.partial(
+        Examples.compiled, jax.jit(evaluate), state.params, dataset, task, population
+    )
+    sample = training_sample(dataset, run) if run.train_eval_examples else None
     return Program(
-        task=task,
-        targets=_targets(dataset, task),
         dataset=dataset,
         population=population,
         chunk=chunk,
         train_data=train_data,
-        held_out=held_out,
-        eval_offsets=eval_offsets,
+        held_out=evaluated(*held_out(dataset)),
+        sample=evaluated(*sample) if sample else None,
         init=jax.jit(init).lower(seeds).compile(),
         train_chunk=trained,
-        evaluate_all=jax.jit(evaluate)
-        .lower(state.params, held_out, eval_offsets)
-        .compile(),
         compile_s=time.perf_counter() - start,
         memory=_memory(trained),
     )
@@ -216,21 +215,11 @@ def _stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def _member(tree: Any, index: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[index], tree)
-
-
 def _memory(compiled: Any) -> int:
     found = compiled.memory_analysis()
     if found is None:
         return 0
     return int(found.argument_size_in_bytes + found.temp_size_in_bytes)
-
-
-def _targets(dataset: Dataset, task: TaskShape) -> np.ndarray | None:
-    if task.target == "next_token":
-        return None
-    return np.asarray(dataset.gather(dataset.held_out, dataset.eval_offsets)[1])
 
 
 def _device_data(dataset: Dataset, run: RunSpec, chunk: int) -> Any:

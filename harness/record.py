@@ -26,7 +26,8 @@ def metric_rows(
     planned: PlannedRun, history: History, *, annealed: bool, after: int = 0
 ) -> list[dict[str, Any]]:
     """Long rows of the evaluations after step `after`: held-out loss, its standard
-    error and further metrics, and the mean training loss since the evaluation before.
+    error and further metrics, and the mean training loss since the evaluation before;
+    where training examples are evaluated, their metrics.
 
     `annealed` says whether the run's last step ended a decay of the learning rate.
     """
@@ -53,6 +54,7 @@ def metric_rows(
             ("eval", "loss", evaluation.loss),
             ("eval", "loss_se", evaluation.loss_se),
             *(("eval", name, value) for name, value in evaluation.metrics.items()),
+            *(("train", name, x) for name, x in evaluation.train_metrics.items()),
         ):
             rows.append({**shared, "split": split, "metric": metric, "value": value})
     return rows
@@ -83,6 +85,7 @@ def _row(result: Result) -> dict[str, Any]:
     tokens = steps * run.tokens_per_step
     row = {
         **(whole(final.metrics) if final else {}),
+        **(_on_training(final.train_metrics) if final else {}),
         **run.flat(),
         **dataclasses.asdict(count(dataclasses.replace(run, steps=steps))),
         **device.describe(),
@@ -109,6 +112,10 @@ def _row(result: Result) -> dict[str, Any]:
         "peak_memory": device.peak_memory(),
     }
     return {k: None if _not_finite(v) else v for k, v in row.items()}
+
+
+def _on_training(metrics: dict[str, float]) -> dict[str, float]:
+    return {f"train_{name}": value for name, value in whole(metrics).items()}
 
 
 def _bits_per_byte(run: RunSpec, loss: float) -> float | None:

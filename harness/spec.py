@@ -128,7 +128,8 @@ class Text(DataSpec):
     path or glob of `.txt` files (read as bytes), `.npy` (uint8 or uint16) or `.bin`
     (raw uint16) token files, or a text that `harness data fetch` brings
     ("tiny_shakespeare", "enwik8"). With the JSON file that `harness data import text`
-    writes beside a token file, `vocab` is checked and bits per byte are known.
+    writes beside a token file, `vocab` is checked and bits per byte are known, exactly
+    those of the evaluated windows.
     `held_out` is another such path, or "austen" for that novel; without it the last 5 %
     of the corpus, a contiguous piece, is held out.
     `unique_tokens` keeps only that many training tokens (a multiple of `context`;
@@ -299,6 +300,8 @@ class RunSpec(Spec):
     `patience` k stops a run early, at the k-th held-out evaluation in a row that does
     not improve on the best loss before; 0 never stops. Evaluations lie on a geometric
     grid of steps, so k of them span a fixed factor in steps: 2^(k / evals_per_octave).
+    `train_eval_examples` k > 0 evaluates k training examples too (all, if there are
+    fewer), evenly spaced and without augmentation: metrics of the split "train".
     """
 
     model: ModelSpec
@@ -312,10 +315,12 @@ class RunSpec(Spec):
     seed_order: int = 0
     seed_data: int = 0
     patience: int = added(default=0)
+    train_eval_examples: int = added(default=0)
 
     def validate(self) -> None:
         at_least(self, 1, "batch", "evals_per_octave")
-        at_least(self, 0, "steps", "seed_init", "seed_order", "seed_data", "patience")
+        at_least(self, 0, "steps", "patience", "train_eval_examples")
+        at_least(self, 0, "seed_init", "seed_order", "seed_data")
         for name in ("seed_init", "seed_order", "seed_data"):
             if (seed := getattr(self, name)) >= SEEDS:
                 raise SpecError(f"RunSpec.{name} is {seed}; seeds lie below 2^32")
@@ -351,6 +356,13 @@ class RunSpec(Spec):
     def tokens(self) -> int:
         """D: training tokens (text) or examples, repeats included."""
         return self.steps * self.tokens_per_step
+
+    @property
+    def train_evaluated(self) -> int:
+        """Training examples (windows of text) that each evaluation looks at."""
+        shape = self.data.shape
+        length = shape.length if shape.target == "next_token" else 1
+        return min(self.train_eval_examples, self.data.unique // length)
 
     def with_tokens(self, tokens: float) -> RunSpec:
         """The run with the most whole steps that `tokens` pay for."""

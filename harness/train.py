@@ -20,9 +20,9 @@ import numpy as np
 
 from harness.history import History, common_grid
 from harness.plan import PlannedRun, Trunk
-from harness.program import Program
+from harness.program import Measured, Program
 from harness.spec import RunSpec
-from harness.step import HeldOut, State
+from harness.step import State
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +62,8 @@ class Position:
     """One for each member of the population."""
 
 
+Measure = Callable[[], Sequence[Measured]]
+"""Waits for an evaluation of each member that was started."""
 TRUNK = "trunk"
 """Name of the shared part of a trunk; a branch has its run's id as its name."""
 
@@ -205,9 +207,9 @@ class Leg:
             ends = [to, first + self.program.chunk, *(g for g in grid if g > first)]
             at.step = min(ends)
             at.state, losses = self.program.train(at.state, specs, first, at.step)
-            held_out = self.program.evaluate(at.state) if at.step in grid else None
+            measure = self.program.evaluate(at.state) if at.step in grid else None
             settle = functools.partial(
-                self._settle, (first, at.step), losses, held_out, at, runs, part, watch
+                self._settle, (first, at.step), losses, measure, at, runs, part, watch
             )
             if begun:
                 self.keeper.reached(begun())
@@ -224,7 +226,7 @@ class Leg:
         self,
         steps: tuple[int, int],
         losses: jax.Array,
-        held_out: HeldOut | None,
+        measure: Measure | None,
         at: Position,
         runs: tuple[PlannedRun, ...],
         part: str,
@@ -240,8 +242,8 @@ class Leg:
             if not history.is_over(planned.run.patience):
                 history.add_losses(losses_S)
                 history.seconds = seconds
-        if held_out is not None:
-            self._add_evaluations(last, held_out, at.histories, runs)
+        if measure is not None:
+            _add_evaluations(last, measure(), at.histories, runs)
         return _moment(runs, part, at, last, last - first)
 
     def finish(self, at: Position, runs: tuple[PlannedRun, ...], part: str) -> Moment:
@@ -249,21 +251,20 @@ class Leg:
         evaluated = {e.step for h in at.histories for e in h.evaluations[-1:]}
         specs = [planned.run for planned in runs]
         if not _all_over(at.histories, specs) and specs[0].steps not in evaluated:
-            held_out = self.program.evaluate(at.state)
-            self._add_evaluations(specs[0].steps, held_out, at.histories, runs)
+            measured = self.program.evaluate(at.state)()
+            _add_evaluations(specs[0].steps, measured, at.histories, runs)
         return _moment(runs, part, at, at.step, 0)
 
-    def _add_evaluations(
-        self,
-        step: int,
-        held_out: HeldOut,
-        histories: Sequence[History],
-        runs: Sequence[PlannedRun],
-    ) -> None:
-        measured = self.program.measure(held_out)
-        for planned, history, found in zip(runs, histories, measured, strict=True):
-            if not history.is_over(planned.run.patience):
-                history.add_evaluation(step, *found)
+
+def _add_evaluations(
+    step: int,
+    measured: Sequence[Measured],
+    histories: Sequence[History],
+    runs: Sequence[PlannedRun],
+) -> None:
+    for planned, history, found in zip(runs, histories, measured, strict=True):
+        if not history.is_over(planned.run.patience):
+            history.add_evaluation(step, *found)
 
 
 class _Watch:

@@ -2,10 +2,11 @@
 
 `runs` draws what was measured, `rates` the learning rates tried, `laws` a fit against
 its rows, `optimal` N* and D*; `intervals` how sure it is, `exponents` the estimators
-side by side; `style` holds the look that they share.
+side by side, `families` the families; `style` holds the look that they share.
 """
 
 from analysis.plots.exponents import exponent_comparison
+from analysis.plots.families import family_exponents, family_scaling
 from analysis.plots.intervals import (
     bootstrap_pairs,
     profile_curve,
@@ -20,6 +21,8 @@ from analysis.plots.runs import loss_against_compute, training_curves
 __all__ = [
     "bootstrap_pairs",
     "exponent_comparison",
+    "family_exponents",
+    "family_scaling",
     "isoflop_curves",
     "law_in_one_variable",
     "law_surface",

@@ -2,11 +2,17 @@
 
 conv 32 – pool – conv 64 – pool – conv 64 – dense 64 – 10, Adam, batch 32, 5 epochs.
 
-Cost: about 8 minutes on 2 CPU cores. Data: `harness data fetch mnist`.
+Cost: about 12 minutes on one CPU core. Data: `harness data fetch mnist`.
 Promise: at least 98.8 % test accuracy at full width (such examples claim about 99 %).
 
 The classic run holds its learning rate; the same run and its narrower relatives are
-also trained with a cooldown, since fits take annealed runs.
+also trained with a cooldown, since fits take annealed runs: the ladder over the width
+is part of the sweep.
+
+Found, on the 10,000 test images, whose accuracy has a standard error of 0.1 %: the
+classic 98.97 %. With a cooldown 99.31 % at full width, and 99.24, 98.92 and 97.58 % at
+1/2, 1/4 and 1/8: a last fifth of the run at a falling rate is worth as much as four
+times the width.
 """
 
 from harness import CNN, Images, OptimSpec, RunSpec, Sweep, chain, product

@@ -3,12 +3,18 @@
 One hidden layer of 512 units, Adam, 20 epochs of batches of 128, a fifth of the
 training images held back for validation; evaluated on the test images.
 
-Cost: about 4 minutes on 2 CPU cores. Data: `harness data fetch mnist`.
+Cost: about 5 minutes on one CPU core. Data: `harness data fetch mnist`.
 Promise: at least 97.8 % test accuracy at full width; accuracy of each class in the
 metrics `accuracy/0` … `accuracy/9`.
 
-The classic run holds its learning rate; the ladder over its width cools down, since
-fits take annealed runs.
+The classic run holds its learning rate; the ladder over its width, part of the sweep,
+cools down, since fits take annealed runs.
+
+Found: 98.11, 98.06 and 98.22 % with three seeds, while the test loss had risen to 0.074
+to 0.080 from 0.065 to 0.069 at its best. By class, means of the three: 98.9, 99.2,
+97.7, 98.0, 98.2, 97.6, 98.2, 98.1, 97.6 and 97.6 % of the digits 0 to 9. With a
+cooldown 98.16 % at width 512, and 98.00, 97.70, 97.34, 96.73 and 95.38 % at 256, 128,
+64, 32 and 16.
 """
 
 from harness import MLP, Images, OptimSpec, RunSpec, Sweep, chain, product

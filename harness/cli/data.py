@@ -139,3 +139,26 @@ def import_text(
         f"use: Text(corpus='{out}/train.bin', held_out='{out}/held_out.bin', "
         f"vocab={said['train']['vocab']})"
     )
+
+
+@importer.command("hf")
+def import_hf(
+    name: Annotated[str, typer.Argument(help="A data set's name, or a folder.")],
+    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    config: Annotated[str | None, typer.Option(help="One of its configs.")] = None,
+    train: Annotated[str, typer.Option(help="Split to train on.")] = "train",
+    test: Annotated[
+        str | None, typer.Option(help="Split to evaluate; else test or validation.")
+    ] = None,
+    inputs: Annotated[
+        str | None, typer.Option(help="Column of images, text or lists of numbers.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Column of the targets.")] = None,
+) -> None:
+    """Bring a Hugging Face data set: images, rows of numbers, or text."""
+    from harness.data import hub
+
+    wanted = hub.Wanted(
+        name=name, config=config, train=train, test=test, inputs=inputs, target=target
+    )
+    typer.echo(f"use: {hub.import_hf(wanted, out)}")

@@ -1,8 +1,9 @@
 """Text files to token files: a byte-level BPE of one's own, or one of tiktoken's.
 
 A token file is raw uint16, little-endian; the JSON file beside it says how many tokens
-it holds, of which vocabulary, and how many bytes of text they stand for. The packages
-that do the work are in the extra `text`.
+it holds, of which vocabulary, and how many bytes of text they stand for; the file
+`token_bytes.npy` says so of each token. The packages that do the work are in the extra
+`text`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from harness.data.text import LENGTHS
 from harness.errors import DataError
 
 SEPARATOR = b"\n\0\n"
@@ -38,6 +41,8 @@ class Tokenizer:
     name: str
     vocab: int
     end: int
+    lengths: NDArray[np.uint16]
+    """Bytes of text that each token stands for (V,); 0 for special tokens."""
     encode: Encode
     save: Callable[[Path], None] | None
 
@@ -72,6 +77,7 @@ def import_text(
     out.mkdir(parents=True, exist_ok=True)
     if tokenizer.save is not None:
         tokenizer.save(out / "tokenizer.json")
+    np.save(out / LENGTHS, tokenizer.lengths)
     return {
         "train": _write(out / "train.bin", train, tokenizer),
         "held_out": _write(out / "held_out.bin", held, tokenizer),
@@ -138,6 +144,7 @@ def _trained(documents: list[bytes], vocab: int) -> Tokenizer:
         name="byte-level BPE trained on train.bin",
         vocab=size,
         end=made.token_to_id(END_OF_TEXT),
+        lengths=_byte_level_lengths(made.get_vocab(), size),
         encode=encode,
         save=lambda path: made.save(str(path)),
     )
@@ -165,9 +172,25 @@ def _tiktoken(name: str) -> Tokenizer:
         name=f"tiktoken {name}",
         vocab=found.n_vocab,
         end=found.eot_token,
+        lengths=_tiktoken_lengths(found),
         encode=encode,
         save=None,
     )
+
+
+def _byte_level_lengths(ids: Mapping[str, int], vocab: int) -> NDArray[np.uint16]:
+    """In a byte-level vocabulary each character of a token stands for one byte."""
+    lengths = np.zeros(vocab, np.uint16)
+    for token, index in ids.items():
+        lengths[index] = 0 if token == END_OF_TEXT else len(token)
+    return lengths
+
+
+def _tiktoken_lengths(encoding: Any) -> NDArray[np.uint16]:
+    lengths = np.zeros(encoding.n_vocab, np.uint16)
+    for token in encoding.token_byte_values():
+        lengths[encoding.encode_single_token(token)] = len(token)
+    return lengths
 
 
 def _package(name: str) -> Any:

@@ -56,6 +56,15 @@ class Dataset:
             index = chosen[index]
         return index.reshape(last - first, batch)
 
+    def sample(self, count: int) -> tuple[Arrays, NDArray[np.int64]]:
+        """`count` of the unique training examples, evenly spaced: arrays, offsets."""
+        chosen = self.examples
+        n = chosen if isinstance(chosen, int) else len(chosen)
+        index = np.round(np.linspace(0, n - 1, count)).astype(np.int64)
+        if not isinstance(chosen, int):
+            index = chosen[index]
+        return self.subset(self.train, index)
+
 
 def row_dataset(
     *,

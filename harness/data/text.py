@@ -54,7 +54,7 @@ def resolve(spec: Text) -> Text:
         spec,
         unique_tokens=unique,
         digest=digest,
-        bytes_per_token=_bytes_per_token(spec.held_out or spec.corpus),
+        bytes_per_token=_bytes_per_token(spec, held_out),
     )
 
 
@@ -142,6 +142,8 @@ def _sides(pattern: str | None) -> list[tuple[Path, dict[str, Any]]]:
 
 
 SIDE_KEYS = ("vocab", "tokens", "bytes_per_token")
+LENGTHS = "token_bytes.npy"
+"""File beside token files: bytes of text that each token stands for."""
 
 
 def _check_side_files(spec: Text) -> None:
@@ -163,13 +165,34 @@ def _check_side_files(spec: Text) -> None:
                 )
 
 
-def _bytes_per_token(pattern: str) -> float | None:
-    """Of what is evaluated; None where no side file says it."""
-    sides = [side for _, side in _sides(pattern)]
+def _bytes_per_token(spec: Text, held_out: Tokens) -> float | None:
+    """Bytes of text for each evaluated target; None where no side file says it.
+
+    Exact where the lengths of all tokens are known, so that bits per byte are those of
+    the very bytes that are predicted; else the mean over the held-out files.
+    """
+    sides = _sides(spec.held_out or spec.corpus)
     if not sides:
         return None
-    tokens = sum(side["tokens"] for side in sides)
-    return sum(side["tokens"] * side["bytes_per_token"] for side in sides) / tokens
+    lengths = _token_bytes(sides[0][0].with_name(LENGTHS), spec)
+    if lengths is not None:
+        starts = _eval_windows(held_out, spec)[:, None] * spec.context
+        targets = held_out[starts + np.arange(1, spec.context + 1)]
+        return float(lengths[targets].mean())
+    tokens = sum(side["tokens"] for _, side in sides)
+    return sum(side["tokens"] * side["bytes_per_token"] for _, side in sides) / tokens
+
+
+def _token_bytes(file: Path, spec: Text) -> NDArray[np.uint16] | None:
+    if not file.is_file():
+        return None
+    lengths = _read_npy(file)
+    if len(lengths) != spec.vocab:
+        raise DataError(
+            f"{file} has the lengths of {len(lengths):,} tokens but Text.vocab is "
+            f"{spec.vocab:,}; import the text again"
+        )
+    return lengths
 
 
 def _windows(part: Tokens, spec: Text) -> int:

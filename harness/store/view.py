@@ -6,6 +6,7 @@ new records are read.
 
 from __future__ import annotations
 
+import json
 import warnings
 from typing import Any
 
@@ -82,6 +83,7 @@ def _row(store: Store, run_id: str) -> dict[str, Any]:
     row = store.record(run_id).get("row")
     if not isinstance(row, dict):
         raise StoreError(f"{store.uri}/{record_name(run_id)} holds no row")
+    row = {key: _cell(value) for key, value in row.items()}
     for key, value in row.items():
         wanted = schema.RUN_TYPES.get(key)
         try:
@@ -94,6 +96,12 @@ def _row(store: Store, run_id: str) -> dict[str, Any]:
                 f"{store.uri}/{record_name(run_id)} has {key} {str(value)[:40]!r}"
             )
     return row | {"run_id": run_id}
+
+
+def _cell(value: Any) -> Any:
+    """A list of a spec, such as a network's channels, as text: tables hold scalars."""
+    plain = isinstance(value, list) and all(isinstance(v, int | float) for v in value)
+    return json.dumps(value) if plain else value
 
 
 def _places(store: Store) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Resident memory of one worker over ten thousand tiny runs.
 
-    make bench-memory      # into tests/benchmarks/results/memory.txt
+make bench-memory      # into tests/benchmarks/results/memory.txt
 """
 
 from __future__ import annotations

@@ -1,14 +1,22 @@
 """`harness data`, and sweeps on data that are bad or absent: one line, exit code 2."""
 
+import hashlib
 import json
 import signal
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from harness import Images, Table, data
 from harness.cli import main
-from harness.data import fetch, files
-from tests.harness.test_data_images import cut, write_mnist
+from harness.data import fetch, files, hub
+from tests.harness.test_data_fetch import CONTENT, in_cache, offer, server
+from tests.harness.test_data_hub import PIXELS
+from tests.harness.test_data_images import BAD_FOLDERS, cut, npz, small, write_mnist
+
+__all__ = ["server"]
 
 SWEEP = """
 '''Does a tiny sweep work?'''
@@ -93,6 +101,86 @@ def test_a_sweep_on_truncated_images_is_refused_in_one_line(folder, harness):
     assert "train-images-idx3-ubyte is truncated" in found
 
 
+def untouched(folder):
+    """Whether a command has left neither results nor anything in the data cache."""
+    return not (folder / "results").exists() and not files.cache_folder().exists()
+
+
+@pytest.mark.parametrize("name", BAD_FOLDERS)
+def test_bad_image_files_are_refused_in_one_line(folder, harness, name):
+    damage, _ = BAD_FOLDERS[name]
+    write_mnist(folder / "set")
+    damage(folder / "set")
+    write_sweep(folder, folder / "set")
+    for command in ("plan", "run"):
+        assert str(folder / "set") in one_line(*harness(command, "tiny.py"))
+    assert untouched(folder)
+    one_line(*harness("data", "import", "images", "mnist", folder / "set"))
+    assert untouched(folder)
+
+
+def test_images_of_unequal_size_are_refused_in_one_line(folder, harness):
+    ragged = np.empty(8, object)
+    ragged[:] = [np.zeros((6 + k % 2, 5), np.uint8) for k in range(8)]
+    npz(folder / "set.npz", **small(x=ragged))
+    write_sweep(folder, folder / "set.npz")
+    assert "must all have one size" in one_line(*harness("run", "tiny.py"))
+    assert untouched(folder)
+
+
+TEXT = """
+'''Does a tiny sweep work?'''
+from harness import OptimSpec, RunSpec, Sweep, Text, Transformer, product
+
+BASE = RunSpec(
+    model=Transformer(width=8, depth=1, heads=1),
+    data=Text(corpus={corpus!r}, context=8, eval_sequences=2, vocab=300),
+    optim=OptimSpec(),
+    batch=2,
+)
+SWEEP = Sweep(product(BASE, {{"steps": [2]}}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "side", "message"),
+    [
+        ("a.txt", b"", None, "a.txt is empty"),
+        ("a.txt", b"short", None, "fewer than one window"),
+        ("a.bin", bytes(2001), None, "odd size"),
+        ("a.bin", bytes(2000), {"vocab": 9}, "vocabulary of 9 (says a.json)"),
+        ("a.bin", bytes(2000), {"tokens": 7}, "a.json says 7 below 300"),
+        ("a.bin", b"\xff" * 2000, {}, "1,000 tokens up to 65535, but a.json says"),
+        ("a.bin", bytes(2000), {"vocab": None}, "a.bin was written with"),
+    ],
+)
+def test_bad_texts_are_refused_in_one_line(
+    folder, harness, name, content, side, message
+):
+    (folder / name).write_bytes(content)
+    if side is not None:
+        said = {"vocab": 300, "tokens": 1000, "bytes_per_token": 2.0} | side
+        (folder / "a.json").write_text(json.dumps(said))
+    (folder / "tiny.py").write_text(TEXT.format(corpus=str(folder / name)))
+    assert message in one_line(*harness("run", "tiny.py"))
+    assert untouched(folder)
+
+
+@pytest.mark.parametrize("sent", [CONTENT[:-1], CONTENT[:-1] + b"x", b""])
+def test_a_checksum_that_fails_is_one_line_and_leaves_nothing(
+    folder, harness, server, monkeypatch, sent
+):
+    offer(server, monkeypatch, sent, sha256=hashlib.sha256(CONTENT).hexdigest())
+    code, out, err = harness("data", "fetch", "toy")
+    # What a progress bar has drawn stands before the one line.
+    *_, last = err.splitlines()
+    assert code == 2 and last.startswith("error: file.bin could not be fetched")
+    assert "sha256 is not the expected one" in last and "Traceback" not in err
+    assert not in_cache(files.cache_folder()) and not fetch.present()
+    code, out, _ = harness("data", "list", "--json")
+    assert not any(row["folder"] for row in json.loads(out))
+
+
 def test_only_the_right_images_can_be_imported(folder, harness, monkeypatch):
     write_mnist(folder / "set")
     known = {"mnist": (6, 5, 1, 4)}
@@ -131,3 +219,52 @@ def test_experiments_in_folders_are_found_by_name(folder, harness):
     (folder / "experiments" / "other").mkdir()
     write_sweep(folder / "experiments" / "other", folder / "set", name="digits")
     assert "name one" in one_line(*harness("plan", "digits"))
+
+
+def used(out):
+    """The data source that an import names, as a sweep file would have it."""
+    assert out.startswith("use: ")
+    return data.resolve(
+        eval(out.removeprefix("use: "), {"Images": Images, "Table": Table})
+    )
+
+
+def test_an_import_from_the_hub_says_what_to_install(folder, harness, monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(hub, "import_module", missing)
+    found = one_line(*harness("data", "import", "hf", "mnist", "--out", "o"))
+    assert "pip install 'scaling-harness[hf]'" in found
+
+
+def test_folders_of_tables_and_texts_are_imported(folder, harness):
+    pytest.importorskip("datasets")
+    for name in ("toy", "texts"):
+        (folder / name).mkdir()
+    for split, n in (("train", 8), ("test", 4)):
+        columns = {"a": np.arange(n) / 7, "b": np.ones(n), "y": np.arange(n) % 2}
+        pd.DataFrame(columns).to_parquet(folder / "toy" / f"{split}.parquet")
+    code, out, _ = harness("data", "import", "hf", "toy", "--out=o", "--target=y")
+    spec = used(out)
+    assert code == 0 and (spec.unique, spec.eval_examples, spec.outputs) == (8, 4, 2)
+    lines = [json.dumps({"text": f"line {i} of a text"}) for i in range(40)]
+    (folder / "texts" / "train.jsonl").write_text("\n".join(lines))
+    code, out, _ = harness("data", "import", "hf", "texts", "--out=t")
+    assert code == 0 and "Text(corpus='t/train.txt')" in out
+    missing = one_line(*harness("data", "import", "hf", "./none", "--out=n"))
+    assert "datasets cannot load './none'" in missing
+
+
+def test_folders_of_images_are_imported(folder, harness):
+    pytest.importorskip("datasets")
+    pillow = pytest.importorskip("PIL.Image")
+    for place in ("train/cat", "train/dog", "test/cat"):
+        (folder / "set" / place).mkdir(parents=True)
+        for i in range(3):
+            pillow.fromarray(PIXELS[i]).save(folder / "set" / place / f"{i}.png")
+    code, out, _ = harness("data", "import", "hf", "set", "--out", "o")
+    spec = used(out)
+    assert code == 0 and (spec.height, spec.width, spec.channels) == (5, 4, 1)
+    sums = data.load(spec, 0).train["x"].sum(axis=(1, 2, 3))
+    assert sorted(sums) == sorted([*PIXELS[:3].sum(axis=(1, 2))] * 2)

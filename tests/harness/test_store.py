@@ -180,6 +180,17 @@ def test_columns_that_mix_kinds_become_text(tmp_path):
     assert column.tolist()[:2] == ["1", "tail"] and column.isna().tolist()[2]
 
 
+def test_lists_of_a_spec_become_text(tmp_path):
+    store = create_store(tmp_path)
+    add_run(store, "a", **{"model.channels": [4, 8], "loss": 1.0})
+    refresh_runs(store)
+    add_run(store, "b", **{"model.channels": [4, 8], "loss": 2.0})
+    refresh_runs(store)
+    table = pd.read_parquet(tmp_path / "runs.parquet")
+    assert table["model.channels"].tolist() == ["[4, 8]"] * 2
+    assert table["loss"].tolist() == [1.0, 2.0]
+
+
 def test_the_sweep_run_last_is_the_current_one(tmp_path):
     store = create_store(tmp_path)
     ids = [f"{k:016x}" for k in (1, 2, 1)]

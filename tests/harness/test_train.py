@@ -11,14 +11,26 @@ import jax
 import numpy as np
 import pytest
 
-from harness import OptimSpec, TeacherStudent, Text, Transformer, data, program, train
+from harness import (
+    CNN,
+    OptimSpec,
+    RunSpec,
+    TeacherStudent,
+    Text,
+    Transformer,
+    data,
+    program,
+    train,
+)
 from harness.data import dataset as dataset_module
 from harness.history import common_grid
 from harness.models import build
 from harness.plan import cohort_key
 from harness.record import metric_rows, run_record
-from harness.step import cross_entropy
+from harness.step import DRAWS, cross_entropy
 from tests.harness.strategies import mlp_run, planned, text_run
+from tests.harness.test_data_images import spec_of as images_of
+from tests.harness.test_data_images import write_mnist
 
 PROGRAMS = {}
 """One compilation per program in the whole module."""
@@ -321,3 +333,35 @@ def test_a_cohort_is_three_compilations_and_none_with_a_warm_cache(tmp_path):
     assert cold["missed"]["jit_train_chunk"] == 1
     assert cold["missed"]["jit_evaluate"] == cold["missed"]["jit_init"] == 1
     assert not warm["missed"]
+
+
+def test_mixed_images_are_trained_on_mixed_classes(tmp_path):
+    """The loss of the first step is that of the mixed targets; held-out ones are not
+    mixed, and label smoothing goes with it."""
+    write_mnist(tmp_path / "set")
+    run = RunSpec(
+        model=CNN(channels=(2,)),
+        data=images_of(tmp_path / "set", mixup=1.0),
+        optim=OptimSpec(lr=0.0, schedule="constant", label_smoothing=0.1),
+        batch=8,
+        steps=4,
+    )
+    (result,) = train_all(run).values()
+    resolved = dataclasses.replace(run, data=data.resolve(run.data))
+    source = data.load(resolved.data, 0)
+    model = build(run.model, run.data.shape)
+    params = model.init(jax.random.key(0))
+    for step, loss in enumerate(result.history.losses):
+        index = source.order(0, 8, step, step + 1)[0]
+        x, y = source.gather(source.train, index)
+        key = jax.random.fold_in(jax.random.key(0), DRAWS)
+        vary, _ = jax.random.split(jax.random.fold_in(key, step))
+        mixed, targets = source.augment(vary, x, y)
+        assert targets.shape == (8, 4) and np.any((targets > 0) & (targets < 1))
+        soft = 0.9 * np.asarray(targets) + 0.1 / 4
+        nats = -(soft * jax.nn.log_softmax(model.apply(params, mixed))).sum(axis=1)
+        assert loss == pytest.approx(float(nats.mean()), rel=1e-5)
+    x, y = source.gather(source.held_out, source.eval_offsets)
+    plain = cross_entropy(model.apply(params, x), y).mean()
+    assert result.history.evaluations[-1].loss == pytest.approx(float(plain), rel=1e-5)
+    assert 0 <= result.history.evaluations[-1].metrics["accuracy"] <= 1

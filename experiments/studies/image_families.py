@@ -1,0 +1,80 @@
+"""How do test loss and error of four families fall with parameters, data and compute?
+
+Perceptrons, convolutional networks, residual networks and vision transformers on
+Fashion-MNIST. Every size is trained for 4 epochs of all 60,000 images; the largest of
+each family also on nested subsets, for as many epochs; and every size for shorter
+times, which share its trunk. The report fits each family by itself.
+
+Cost: about 50 minutes on 2 CPU cores, estimated from timed steps on a machine that had
+other work; not trained yet. Data: `harness data fetch fashion_mnist`.
+Promise: for each family an exponent, with interval, of loss and of error against
+parameters at full data, against different images at the largest size, and against
+compute along the frontier.
+
+One learning rate serves all families and sizes; it is not tuned.
+
+The same on digits: `harness data fetch mnist`, then
+
+    harness run image_families --set data.data=mnist --out results/image_families_mnist
+"""
+
+from harness import (
+    CNN,
+    MLP,
+    Images,
+    OptimSpec,
+    ResNet,
+    RunSpec,
+    Sweep,
+    ViT,
+    chain,
+    ladder,
+    product,
+)
+
+EPOCHS, BATCH, IMAGES = 4, 64, 60_000
+LENGTHS = [1 / 8, 1 / 4, 1 / 2, 1]
+SUBSETS = [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2]
+
+BASE = RunSpec(
+    model=MLP(width=8, depth=1),
+    data=Images(data="fashion_mnist"),
+    optim=OptimSpec(lr=3e-3, warmup=50, weight_decay=0.05),
+    batch=BATCH,
+    evals_per_octave=1,
+)
+TASK = BASE.data.shape
+FAMILIES = [
+    ladder(MLP, [3e3, 9e3, 3e4, 9e4, 2.7e5], TASK, depth=2),
+    ladder(CNN, [5e2, 1.5e3, 5e3, 1.5e4, 5e4], TASK, channels=(1, 2, 4), hidden=0),
+    ladder(ResNet, [1.3e3, 2.8e3, 5e3, 1e4, 2e4], TASK),
+    ladder(ViT, [3e3, 1e4, 2.5e4, 6e4, 1.5e5], TASK, head_size=8, aspect=24, patch=7),
+]
+
+
+def steps(images: float, epochs: float) -> int:
+    """Updates that show so many images so many times."""
+    return round(images * epochs / BATCH)
+
+
+SIZES = product(
+    BASE,
+    {
+        "model": [model for family in FAMILIES for model in family],
+        "steps": [steps(IMAGES, share * EPOCHS) for share in LENGTHS],
+    },
+)
+LESS_DATA = chain(
+    *(
+        product(
+            BASE,
+            {
+                "model": [family[-1] for family in FAMILIES],
+                "data.unique_examples": [round(share * IMAGES)],
+                "steps": [steps(share * IMAGES, EPOCHS)],
+            },
+        )
+        for share in SUBSETS
+    )
+)
+SWEEP = Sweep(chain(SIZES, LESS_DATA))

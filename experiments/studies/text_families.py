@@ -1,0 +1,43 @@
+"""Which learns Jane Austen's bytes best at equal compute: attention or recurrence?
+
+Transformers, LSTMs and gated linear recurrences, five sizes of each, on six lengths of
+text seen once; lengths share the trunk of their size. The report fits each family by
+itself, and compares them at budgets that all of them were trained at.
+
+Cost: about 30 minutes on 2 CPU cores, estimated from timed steps on a machine that had
+other work; not trained yet.
+Promise: for each family an exponent, with interval, of loss against parameters at all
+the data, against bytes at the largest size, and against compute along the frontier; and
+which family leads at the ends and the middle of the compute that they share.
+
+All take the learning rates that were read off for transformers; for the others they
+are not tuned.
+"""
+
+from harness import (
+    RNN,
+    LinearRNN,
+    OptimSpec,
+    RunSpec,
+    Sweep,
+    Text,
+    Transformer,
+    ladder,
+    product,
+    recipe,
+)
+
+SIZES = [7e3, 2e4, 5e4, 1.2e5, 3e5]
+TOKENS = [1e5 * 2**k for k in range(6)]
+
+DATA = Text(corpus="austen", context=128, eval_sequences=512)
+MODELS = [
+    *ladder(Transformer, SIZES, DATA.shape, head_size=8),
+    *ladder(RNN, SIZES, DATA.shape, cell="lstm"),
+    *ladder(LinearRNN, SIZES, DATA.shape),
+]
+BASE = RunSpec(
+    model=MODELS[0], data=DATA, optim=OptimSpec(), batch=8, evals_per_octave=2
+)
+GRID = product(BASE, {"model": MODELS, "tokens": TOKENS})
+SWEEP = Sweep(recipe.small_language_model(GRID))
