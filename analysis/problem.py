@@ -82,13 +82,25 @@ def role_of(law: Law, column: str, table: Table) -> str:
     return column
 
 
+def complete(table: Table, law: Law) -> Table:
+    """The table with the law's roles named that are called like a column of it."""
+    same = {k: k for k in law.columns if k in table.frame.columns and not table.has(k)}
+    return table.with_columns(**same) if same else table
+
+
 def prepare(table: Table, law: Law | str, objective: Objective) -> Problem:
     """Collect the law's columns from the table and check that they can be fitted.
+
+    Args:
+        table: rows, with a role for every column of the law.
+        law: a registered name or a `Law`.
+        objective: how residuals are summed.
 
     Raises:
         AnalysisError: fewer rows than constants, or a column without variation.
     """
     law = get_law(law) if isinstance(law, str) else law
+    table = complete(table, law)
     count = len(law.parameters)
     if len(table) < count:
         left = "".join(f"; {x}" for x in table.left_out)

@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.approaches import isoflop
 from analysis.errors import AnalysisError
+from analysis.files import read_metrics
 from analysis.records import Fit
 from analysis.report import write_report
 from analysis.resampling import Bootstrap
 from analysis.rollout import roll_out
 from analysis.study import frontier
-from analysis.table import read_metrics, read_table
+from analysis.table import read_table
 from analysis.uncertainty import fit_with_intervals
 from tests.analysis import synthetic
 from tests.analysis.stores import LAW, write_store
