@@ -50,14 +50,12 @@ def refit(
         search: tolerance.
     """
     basins = len(starts)
-    lanes = {
-        k: np.repeat(v, basins, axis=0)
-        for k in ("y", "weights")
-        if (v := getattr(problem, k)).ndim == 2
-    }
-    solution = minimise(
-        replace(problem, **lanes), np.tile(starts, (replicas, 1)), search, near=True
-    )
+
+    def lanes(a: np.ndarray) -> np.ndarray:
+        return np.repeat(a, basins, axis=0) if a.ndim == 2 else a
+
+    repeated = replace(problem, y=lanes(problem.y), weights=lanes(problem.weights))
+    solution = minimise(repeated, np.tile(starts, (replicas, 1)), search, near=True)
     best = solution.objective.reshape(replicas, basins).argmin(1)
     pick = np.arange(replicas) * basins + best
     return solver.Solution(

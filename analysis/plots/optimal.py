@@ -123,8 +123,10 @@ def _law(
 ) -> None:
     if np.isfinite(band.low).any():
         level = fit.recipe.bootstrap["level"]
-        style = {"color": BAND, "alpha": 0.5, "lw": 0, "label": f"{level:.0%} band"}
-        ax.fill_between(compute, band.low, band.high, **style)
+        label = f"{level:.0%} band"
+        ax.fill_between(
+            compute, band.low, band.high, color=BAND, alpha=0.5, lw=0, label=label
+        )
     ax.plot(compute[measured], band.value[measured], color=LAW, label=f"{fit.law} law")
     ax.plot(compute[~measured], band.value[~measured], color=LAW, ls=":")
 
