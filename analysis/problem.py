@@ -141,7 +141,9 @@ def collinear_columns(problem: Problem) -> str | None:
         rest = logs[name] - design @ solution
         if np.var(rest) < COLLINEAR * np.var(logs[name]):
             power = " ".join(
-                f"{k}^{p:.3g}" for k, p in zip(names[:i], solution[1:], strict=True)
+                f"{k}^{p:.3g}"
+                for k, p in zip(names[:i], solution[1:], strict=True)
+                if abs(p) > COLLINEAR
             )
             return f"{name} is proportional to {power} on every row"
     return None
