@@ -77,7 +77,7 @@ _HOME = {
     "fix": "laws",
     "register": "laws",
     "Objective": "problem",
-    "Search": "fit",
+    "Search": "search",
     "fit_law": "fit",
     "fit_parts": "fit",
     "Fit": "records",

@@ -114,6 +114,13 @@ def isoflop(
     Intervals of the exponents come from a parametric bootstrap: new losses are drawn
     around the parabolas with their pooled residual standard deviation.
 
+    Args:
+        table: rows with roles n, c and loss.
+        budget: column of the nominal budget (FLOPs); None groups rows whose C agree.
+        level: coverage of the intervals.
+        replicas: draws of the bootstrap.
+        seed: of the draws.
+
     Raises:
         AnalysisError: no budget has three sizes.
     """

@@ -12,9 +12,9 @@ import numpy as np
 
 from analysis import solver
 from analysis.errors import AnalysisError
-from analysis.fit import THOROUGH, Search, constants_of
 from analysis.laws.base import Law
 from analysis.problem import HOFFMANN, Objective
+from analysis.search import THOROUGH, Search, constants_of
 from analysis.starts import make_starts
 
 
@@ -101,7 +101,13 @@ def _compiled(law: Law) -> Any:
 def predict_many(
     law: Law, fits: ManyFits, columns: Sequence[Mapping[str, np.ndarray]]
 ) -> list[np.ndarray]:
-    """Predicted loss of every table at its own columns, in one compiled call."""
+    """Predicted loss of every table at its own columns, in one compiled call.
+
+    Args:
+        law: the functional form.
+        fits: constants of every table.
+        columns: per table, column of the law -> (rows,).
+    """
     lengths = [len(c[law.columns[0]]) for c in columns]
     rows = solver.bucket(max(lengths))
     xs = {

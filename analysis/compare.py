@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.fit import THOROUGH, Search
 from analysis.laws.base import Law, all_laws, get_law
 from analysis.problem import HOFFMANN, Objective
 from analysis.records import Fit
 from analysis.resampling import BY_ROW, Bootstrap
 from analysis.rollout import HeldOut, cutoffs, roll_out
+from analysis.search import THOROUGH, Search
 from analysis.table import Table
 from analysis.uncertainty import fit_with_intervals
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from analysis import solver
 from analysis.errors import AnalysisError
-from analysis.fit import THOROUGH, Search, constants_of, fit_parts
+from analysis.fit import fit_parts
 from analysis.laws.base import Law, get_law
 from analysis.optimum import allocate
 from analysis.problem import HOFFMANN, Objective, Problem, collinear_columns
+from analysis.search import THOROUGH, Search, constants_of
 from analysis.table import Table
 
 Kind = Literal["loss", "n_star", "a"]
@@ -80,7 +81,14 @@ BEYOND = 4.0
 def target_value(
     law: Law, constants: dict[str, np.ndarray], target: Target, flops_per_nd: float
 ) -> np.ndarray:
-    """The target for arrays of constants: loss in nats, ln N*, or an exponent."""
+    """The target for arrays of constants: loss in nats, ln N*, or an exponent.
+
+    Args:
+        law: in n and d.
+        constants: name -> (draws,), natural units.
+        target: what is to be known, and at which C (FLOPs).
+        flops_per_nd: k of C = k N D.
+    """
     if target.kind == "a":
         low = allocate(law, constants, target.compute / 2, flops_per_nd=flops_per_nd)
         high = allocate(law, constants, target.compute * 2, flops_per_nd=flops_per_nd)
@@ -92,7 +100,11 @@ def target_value(
 def target_gradient(
     law: Law, theta: np.ndarray, target: Target, flops_per_nd: float
 ) -> np.ndarray:
-    """Gradient (p,) of the target in solver coordinates, by central differences."""
+    """Gradient (p,) of the target in solver coordinates, by central differences.
+
+    Raises:
+        AnalysisError: the law has no optimum near the target's C.
+    """
     step = 1e-4 * np.maximum(np.abs(theta), 0.1)
     shifts = np.concatenate([np.diag(step), -np.diag(step)])
     constants = constants_of(law, theta + shifts)
@@ -254,7 +266,14 @@ def _greedy(
 def design_notes(
     problem: Problem, fit_notes: Sequence[str], table: Table, target: Target
 ) -> tuple[str, ...]:
-    """What is weak about the runs made so far, one sentence each."""
+    """What is weak about the runs made so far, one sentence each.
+
+    Args:
+        problem: the regression.
+        fit_notes: of its certificate, passed on.
+        table: the rows.
+        target: its C (FLOPs) is compared with the greatest one of the table.
+    """
     notes = list(fit_notes)
     if collinear_columns(problem) is None and {"n", "d"} <= set(problem.columns):
         ratio = problem.columns["d"] / problem.columns["n"]

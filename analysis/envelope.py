@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.resampling import Bootstrap, percentiles, trunk_labels
+from analysis.percentile import percentiles
+from analysis.resampling import Bootstrap, trunk_labels
 from analysis.table import Table
 
 BUDGETS = 120  # geometric grid of compute

@@ -17,8 +17,9 @@ from scipy.interpolate import Akima1DInterpolator
 from analysis.approaches import budgets, isoflop
 from analysis.envelope import envelope
 from analysis.errors import AnalysisError
+from analysis.percentile import percentiles
 from analysis.records import Fit
-from analysis.resampling import BY_ROW, Bootstrap, percentiles
+from analysis.resampling import BY_ROW, Bootstrap
 from analysis.table import Table
 from analysis.uncertainty import fit_with_intervals
 

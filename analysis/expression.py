@@ -72,6 +72,7 @@ class _Evaluator:
         self.quoted: dict[str, str] = {}
 
     def run(self) -> Any:
+        """The value of the text. Raises `AnalysisError` when it is no expression."""
         source = _BACKTICKED.sub(self._hide, self.text).strip()
         try:
             tree = ast.parse(source, mode="eval")
@@ -168,7 +169,11 @@ def evaluate(text: str, frame: pd.DataFrame) -> pd.Series:
 
 
 def condition(text: str, frame: pd.DataFrame) -> np.ndarray:
-    """Evaluate a condition over the columns: a boolean array, one entry per row."""
+    """Evaluate a condition over the columns: a boolean array, one entry per row.
+
+    Raises:
+        AnalysisError: the text is no expression, or its value is not true or false.
+    """
     value = evaluate(text, frame)
     if value.dtype != bool:
         raise AnalysisError(

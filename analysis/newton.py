@@ -61,7 +61,15 @@ def to_natural(law: Law, theta: Array) -> dict[str, Array]:
 def residuals(
     law: Law, theta: Array, columns: Mapping[str, Array], y: Array, log: bool
 ) -> Array:
-    """Residuals of all rows: ln(predicted/observed), or predicted - observed."""
+    """Residuals of all rows: ln(predicted/observed), or predicted - observed.
+
+    Args:
+        law: the functional form.
+        theta: (p,) solver coordinates.
+        columns: column of the law -> (rows,).
+        y: (rows,) observed loss.
+        log: of ln loss, else of loss in nats.
+    """
     predicted = law.predict(to_natural(law, theta), columns)
     return jnp.log(predicted) - jnp.log(y) if log else predicted - y
 
@@ -188,7 +196,18 @@ def minimise(
     high: Array,
     limit: Array,
 ) -> State:
-    """Step until converged, stalled, or `limit` evaluations are spent in all."""
+    """Step until converged, stalled, or `limit` evaluations are spent in all.
+
+    Args:
+        law, log: as for `residuals`.
+        state: where to go on from.
+        weights, y: (rows,).
+        columns: column of the law -> (rows,).
+        delta: Huber threshold; `inf` is least squares.
+        tolerance: least relative decrement.
+        low, high: (p,) bounds, solver coordinates; equal ones hold a constant.
+        limit: evaluations in all.
+    """
 
     def evaluate(theta: Array) -> Point:
         return _evaluate(law, log, theta, columns, y, weights, delta)

@@ -82,13 +82,25 @@ def role_of(law: Law, column: str, table: Table) -> str:
     return column
 
 
+def complete(table: Table, law: Law) -> Table:
+    """The table with the law's roles named that are called like a column of it."""
+    same = {k: k for k in law.columns if k in table.frame.columns and not table.has(k)}
+    return table.with_columns(**same) if same else table
+
+
 def prepare(table: Table, law: Law | str, objective: Objective) -> Problem:
     """Collect the law's columns from the table and check that they can be fitted.
+
+    Args:
+        table: rows, with a role for every column of the law.
+        law: a registered name or a `Law`.
+        objective: how residuals are summed.
 
     Raises:
         AnalysisError: fewer rows than constants, or a column without variation.
     """
     law = get_law(law) if isinstance(law, str) else law
+    table = complete(table, law)
     count = len(law.parameters)
     if len(table) < count:
         left = "".join(f"; {x}" for x in table.left_out)
@@ -129,7 +141,9 @@ def collinear_columns(problem: Problem) -> str | None:
         rest = logs[name] - design @ solution
         if np.var(rest) < COLLINEAR * np.var(logs[name]):
             power = " ".join(
-                f"{k}^{p:.3g}" for k, p in zip(names[:i], solution[1:], strict=True)
+                f"{k}^{p:.3g}"
+                for k, p in zip(names[:i], solution[1:], strict=True)
+                if abs(p) > COLLINEAR
             )
             return f"{name} is proportional to {power} on every row"
     return None

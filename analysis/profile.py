@@ -9,8 +9,8 @@ from scipy.stats import chi2
 
 from analysis import solver
 from analysis.errors import AnalysisError
-from analysis.fit import THOROUGH, Optimum, Search, minimise
 from analysis.problem import Problem
+from analysis.search import THOROUGH, Optimum, Search, minimise
 
 POINTS = 81
 REACH = (4.0, 16.0, 64.0)  # half widths of the grid, in standard errors, until it spans
@@ -45,7 +45,16 @@ def profile_objective(
 ) -> np.ndarray:
     """Least objective with the constant held at each of `values` (natural units).
 
-    Every value starts from each local optimum of the full fit.
+    Every value starts from each local optimum of the full fit, with the other constants
+    there and moved along the ridge of the objective (its quadratic approximation):
+    far out, where constants trade against each other, only the second finds the least.
+
+    Args:
+        problem: the regression.
+        optimum: of the full fit.
+        name: of the constant.
+        values: where it is held.
+        search: tolerance.
 
     Raises:
         AnalysisError: the law has no such constant.
@@ -57,10 +66,25 @@ def profile_objective(
         )
     at = names.index(name)
     log = problem.law.parameters[at].scale == "log"
-    starts = np.repeat(optimum.local, len(values), axis=0)
-    starts[:, at] = np.tile(np.log(values) if log else values, len(optimum.local))
-    found = minimise(problem, starts, search, held=np.arange(len(names)) == at)
-    return np.asarray(found.objective.reshape(len(optimum.local), -1).min(axis=0))
+    moves = (np.log(values) if log else values) - optimum.local[:, at, None]
+    held = np.arange(len(names)) == at
+    ridge = _ridge(problem, optimum.theta, at)
+    starts = np.concatenate(
+        [optimum.local[:, None] + moves[..., None] * step for step in (held, ridge)]
+    )
+    flat = starts.reshape(-1, len(names))
+    found = minimise(problem, flat, search, held=held)
+    return np.asarray(found.objective.reshape(len(starts), -1).min(axis=0))
+
+
+def _ridge(problem: Problem, theta: np.ndarray, at: int) -> np.ndarray:
+    """How far all constants (p,) move when one is moved by 1 and the others follow."""
+    log = problem.objective.space == "log"
+    _, jac = solver.jacobian(problem.law, theta, problem.columns, problem.y, log)
+    covariance = np.linalg.pinv((jac.T * problem.weights) @ jac)
+    if not covariance[at, at] > 0:  # the rows say nothing about it
+        return np.asarray(np.arange(len(theta)) == at, np.float64)
+    return np.asarray(covariance[at] / covariance[at, at])
 
 
 def dispersion(problem: Problem, residuals: np.ndarray) -> float:
@@ -96,6 +120,13 @@ def profile(
 
     The grid widens until the profile crosses the threshold on both sides, or spans 64
     standard errors.
+
+    Args:
+        problem: the regression.
+        optimum: of the full fit.
+        name: of the constant.
+        level: coverage of the interval.
+        search: tolerance.
 
     Raises:
         AnalysisError: unknown constant, too few rows, or the objective has no profile.

@@ -173,7 +173,14 @@ def _uncertain(found: Study) -> Iterator[Drawn]:
 
 
 def save_figure(figure: Figure, folder: Path, name: str, caption: str) -> Picture:
-    """Write PNG and SVG; the page shows the SVG unless it is too large."""
+    """Write PNG and SVG; the page shows the SVG unless it is too large.
+
+    Args:
+        figure: to be written.
+        folder: of the report.
+        name: of the files, without ending.
+        caption: one or two sentences.
+    """
     with mpl.rc_context(RC):
         figure.savefig(folder / f"{name}.png", metadata={"Software": None})
         figure.set_layout_engine("none")  # the layout is found: keep it

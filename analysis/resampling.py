@@ -2,17 +2,18 @@
 
 `WHEN` says which kind suits what, `advise` which one a table. Drawing rows that are
 correlated gives intervals that are far too narrow; drawing fewer than about ten units
-gives none that can be trusted (Cameron, Gelbach & Miller 2008).
+gives none that can be trusted (Cameron, Gelbach & Miller 2008). Rows and seeds are
+drawn by weights; so are whole runs, trunks and groups under a robust loss, while under
+least squares their residuals are (`wild`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, t
 
 from analysis.coordinates import SEEDS, spec_columns
 from analysis.errors import AnalysisError
@@ -21,28 +22,27 @@ from analysis.table import Table
 
 Kind = Literal["row", "run", "trunk", "group", "seed"]
 KINDS = ("row", "run", "trunk", "group", "seed")
+WHOLE = ("run", "trunk", "group")  # kinds whose units have several rows
 WHEN = {
     "seed": "every configuration was run with two seeds or more: seeds are drawn "
     "within each, and what the law misses stays out of the intervals",
     "trunk": "runs that differ in length alone share weights, data order and most of "
-    "their steps: their errors move together, and whole trunks are drawn",
-    "run": "several rows come from one training run: whole runs are drawn",
-    "group": "rows share something else, such as an isoFLOP budget; 95 % intervals of "
-    "the exponent a hold 91 %, those of the constants 95 %",
+    "their steps: their errors move together, and are drawn together",
+    "run": "several rows come from one training run, and are drawn together",
+    "group": "rows share something else, such as an isoFLOP budget; the rows of a "
+    "group are drawn together",
     "row": "every row is a run of its own, with noise of its own",
 }
-MOST_INSIDE = 0.9  # share of residuals within δ that is as good as least squares
-MANY_ROWS = 200
 ENOUGH = 10  # units of equal size below which a bootstrap of whole units is refused
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bootstrap:
-    """A bootstrap of whole units (Efron 1979; clusters: Davison & Hinkley 1997, §3.8).
+    """A bootstrap (Efron 1979) by one kind of unit.
 
     Attributes:
-        kind: what is drawn with replacement: rows, whole runs, trunks or groups, or the
-            seeds within each configuration.
+        kind: what is drawn: rows, whole runs, trunks or groups (or their residuals), or
+            the seeds within each configuration.
         replicas: number of refits.
         level: coverage of the percentile intervals.
         seed: of the draws.
@@ -176,6 +176,11 @@ def _seed_units(table: Table) -> np.ndarray:
 def units_of(table: Table, problem: Problem, kind: Kind) -> Units:
     """The units that a kind of bootstrap draws.
 
+    Args:
+        table: the rows, with their labels.
+        problem: of the same rows.
+        kind: of the bootstrap.
+
     Raises:
         AnalysisError: the table lacks the columns that say so, or has too few units.
     """
@@ -199,7 +204,13 @@ def units_of(table: Table, problem: Problem, kind: Kind) -> Units:
 
 
 def draw_weights(units: Units, replicas: int, rng: np.random.Generator) -> np.ndarray:
-    """Weights (replicas, rows) of the kind that the units ask for."""
+    """Weights (replicas, rows) of the kind that the units ask for.
+
+    Args:
+        units: what is drawn.
+        replicas: number of draws.
+        rng: of the draws.
+    """
     if units.strata is None:
         return resampled_weights(units.labels, replicas, rng)
     return seed_weights(units.strata, replicas, rng, units.labels)
@@ -208,7 +219,11 @@ def draw_weights(units: Units, replicas: int, rng: np.random.Generator) -> np.nd
 def resampled_weights(
     units: np.ndarray, replicas: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Multiplicity (replicas, rows) of each row when whole units are drawn."""
+    """Multiplicity (replicas, rows) of each row when whole units are drawn.
+
+    Raises:
+        AnalysisError: there is one unit only.
+    """
     _, index = np.unique(units, return_inverse=True)
     count = int(index.max()) + 1
     if count < 2:
@@ -247,52 +262,3 @@ def seed_weights(
         drawn = rng.multinomial(m - 1, np.full(m, 1 / m), size=replicas)
         weights[:, rows] = (drawn * m / (m - 1))[:, index]
     return weights
-
-
-def tail_of(units: Units, kind: Kind, level: float, inside: float = 1.0) -> float:
-    """Share of the draws to cut off on either side for a coverage of `level`.
-
-    That of Student's t with as many degrees of freedom as units less strata (expanded
-    percentile interval: Hesterberg 2015): the spread is estimated from so few units.
-    Two cases keep the percentile interval's (1 - level)/2:
-
-    - Groups lie side by side along one axis of the design; drawing without an end group
-      widens the draws already, and with t they cover 99 %.
-    - A Huber loss with few residuals within δ is close to least absolute deviations,
-      whose draws are too wide for fewer than about 200 rows (Hall & Martin 1988).
-
-    `tests/benchmarks/coverage.py` measures them all.
-
-    Args:
-        units: what is drawn.
-        kind: of the bootstrap.
-        level: coverage asked for.
-        inside: share of the residuals that lie within δ; 1 for least squares.
-    """
-    tail = (1 - level) / 2
-    if kind == "group" or inside < MOST_INSIDE:
-        return tail
-    spare = int(np.sum(units.sizes() - 1))
-    return float(norm.cdf(-t.isf(tail, spare)))
-
-
-def interval_note(rows: int, inside: float) -> str:
-    """What a reader must know about the width of the intervals; "" for nothing."""
-    if inside >= 0.5 or rows >= MANY_ROWS:
-        return ""
-    return (
-        f"{inside:.0%} of the residuals lie within delta, which makes the loss nearly "
-        f"one of absolute deviations: below {MANY_ROWS} rows its intervals err on the "
-        "wide side (95 % ones cover 98 to 99 %)"
-    )
-
-
-def percentiles(draws: Any, tail: float) -> tuple[np.ndarray, np.ndarray]:
-    """Quantiles `tail` and 1 - `tail` over the first axis, of draws that are not NaN.
-
-    The p-quantile of R draws is the p(R + 1)-th of them (Davison & Hinkley 1997, §5.2):
-    interpolating between p(R - 1) instead loses 1 % of coverage at 200 draws.
-    """
-    draws = np.asarray(draws, np.float64)
-    low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0, method="weibull")
-    return low, high

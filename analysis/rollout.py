@@ -9,9 +9,10 @@ import jax
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.fit import THOROUGH, Search, fit_law
+from analysis.fit import fit_law
 from analysis.laws.base import Law, get_law
 from analysis.problem import HOFFMANN, Objective, role_of
+from analysis.search import THOROUGH, Search
 from analysis.table import Table
 
 
@@ -39,6 +40,11 @@ def cutoffs(table: Table, law: Law, most: int = 6) -> tuple[float, ...]:
     """Budgets to cut at: those that leave rows to fit and rows to predict.
 
     A cutoff keeps at least one and a half rows per constant below it and one row above.
+
+    Args:
+        table: rows with a role c (FLOPs).
+        law: the one with the most constants.
+        most: cutoffs, spread evenly over those that are possible.
     """
     c = np.sort(table.values("c"))
     least = int(np.ceil(1.5 * len(law.parameters)))

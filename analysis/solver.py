@@ -82,7 +82,15 @@ def _compiled_jacobian(law: Law, log: bool) -> Any:
 def jacobian(
     law: Law, theta: Array, columns: Mapping[str, Array], y: Array, log: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals (rows,) and their Jacobian (rows, p) in solver coordinates."""
+    """Residuals (rows,) and their Jacobian (rows, p) in solver coordinates.
+
+    Args:
+        law: the functional form.
+        theta: (p,) solver coordinates.
+        columns: column of the law -> (rows,).
+        y: (rows,) observed loss.
+        log: residuals of ln loss, else of loss in nats.
+    """
     rows = bucket(len(y))
     padded = {
         k: pad_rows(np.asarray(columns[k], np.float64), rows) for k in law.columns
@@ -98,7 +106,13 @@ def bucket(rows: int) -> int:
 
 
 def pad_rows(a: np.ndarray, rows: int, fill: float | None = None) -> np.ndarray:
-    """The last axis lengthened to `rows`: by `fill`, or by repeating the last row."""
+    """The last axis lengthened to `rows`: by `fill`, or by repeating the last row.
+
+    Args:
+        a: (…, rows).
+        rows: the new length, not below the old.
+        fill: value of the new entries; None repeats the last one.
+    """
     extra = rows - a.shape[-1]
     if extra == 0:
         return a

@@ -86,6 +86,13 @@ def make_starts(
     Constants that the loss is not linear in follow a scrambled Sobol sequence (Owen
     1998) over their start ranges; the others are the non-negative least-squares
     solution, in relative loss, given those (variable projection, Golub & Pereyra 1973).
+
+    Args:
+        law: the functional form.
+        columns: column of the law -> (rows,).
+        y, weights: (rows,); rows of weight zero are not looked at.
+        count: number of starts.
+        seed: of the sequence.
     """
     drawn = [p for p in law.parameters if not p.solved_linearly]
     solved = [p for p in law.parameters if p.solved_linearly]

@@ -14,6 +14,7 @@ from analysis.approaches import IsoFlop, isoflop
 from analysis.errors import AnalysisError
 from analysis.estimators import Exponent, disagreements, side_by_side
 from analysis.families import Curve, by_family, families_of, frontier
+from analysis.files import read_metrics, read_runs
 from analysis.fit import fit_parts
 from analysis.laws import get_law
 from analysis.profile import Profile, profile
@@ -22,14 +23,7 @@ from analysis.records import Fit
 from analysis.remarks import convention_warnings, vague_warnings
 from analysis.resampling import Advice, Bootstrap, advise
 from analysis.rollout import HeldOut, cutoffs, roll_out
-from analysis.table import (
-    CONVENTIONS,
-    INNER_AXIS,
-    Table,
-    read_metrics,
-    read_runs,
-    read_table,
-)
+from analysis.table import CONVENTIONS, INNER_AXIS, Table, read_table
 from analysis.tuning import read_rate_curves
 from analysis.uncertainty import fit_with_intervals
 

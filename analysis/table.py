@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
 from analysis.expression import condition, evaluate, missing_column
+from analysis.files import read_frame
 
 STORE_COLUMNS = {
     "n": "n_matmul",
@@ -27,6 +28,7 @@ STORE_COLUMNS = {
 }
 INNER_AXIS = "grid.tune.lr"  # filled in the runs of a tuned learning rate
 LABEL_ROLES = ("run", "group", "seed")
+OPTIONS = ("n", "d", "c", "x", "loss", "group", "run")  # roles with an option
 CONVENTIONS = ("n_matmul", "n_total", "n_body")
 
 
@@ -68,8 +70,9 @@ class Table:
     def values(self, role: str) -> np.ndarray:
         """The role's numbers (float64) or labels; raises when it has no column."""
         if role not in self.columns:
+            option = f"--{role} " if role in OPTIONS else f"--column {role}="
             raise AnalysisError(
-                f"no column is named for {role!r}; name one, e.g. --{role} COLUMN "
+                f"no column is named for {role!r}; name one, e.g. {option}COLUMN "
                 f"(columns: {', '.join(map(str, self.frame.columns))})"
             )
         series = evaluate(self.columns[role], self.frame)
@@ -152,84 +155,16 @@ def table_from_frame(
     duplicates: Literal["error", "keep", "drop"] = "error",
     **columns: str,
 ) -> Table:
-    """The same as `read_table` for rows that are already in memory."""
+    """The same as `read_table` for rows that are already in memory.
+
+    Args:
+        frame: the rows.
+        source: what a fit record calls them.
+        where, duplicates, **columns: as for `read_table`, without defaults for columns.
+    """
     named = {k: v for k, v in columns.items() if v is not None}
     table = Table(frame=frame.reset_index(drop=True), columns=named, source=source)
     return _prepare(table, where, duplicates)
-
-
-def read_frame(source: str | Path) -> pd.DataFrame:
-    """Every row of a results folder or a file, as it is."""
-    path = Path(source)
-    return read_runs(path) if path.is_dir() else _read_file(path)
-
-
-def read_runs(store: Path) -> pd.DataFrame:
-    """The `runs.parquet` of a results folder: one row per finished run."""
-    path = store / "runs.parquet"
-    if not path.is_file():
-        raise AnalysisError(
-            f"{store} has no runs.parquet: it is not a results folder, or no run of "
-            "it has finished yet"
-        )
-    frame = _read_file(path)
-    if frame.empty:
-        raise AnalysisError(f"{store} has no finished runs yet")
-    return frame
-
-
-class Curves(NamedTuple):
-    """Long rows of one metric, and one sentence for each file that is not in them."""
-
-    rows: pd.DataFrame
-    damaged: tuple[str, ...]
-
-
-def read_metrics(store: Path, metric: str, split: str) -> Curves:
-    """One metric of all runs as long rows (run_id, step, tokens, flops, value, …).
-
-    A damaged file hides only its own run; it is named in `damaged`.
-
-    Raises:
-        AnalysisError: the folder has no metrics, or no file of them can be read.
-    """
-    frames, damaged = [], []
-    for path in sorted((store / "metrics").glob("*.parquet")):
-        try:
-            frame = _read_file(path)
-            frames.append(
-                frame[(frame["metric"] == metric) & (frame["split"] == split)]
-            )
-        except (AnalysisError, KeyError) as error:
-            damaged.append(
-                f"metrics/{path.name} is damaged and left out of the curves: {error}"
-            )
-    if not frames:
-        raise AnalysisError("; ".join(damaged) or f"{store} has no metrics/*.parquet")
-    return Curves(pd.concat(frames, ignore_index=True), tuple(damaged))
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise AnalysisError(f"there is no table at {path}")
-    readers: dict[str, Any] = {
-        ".csv": pd.read_csv,
-        ".tsv": lambda p: pd.read_csv(p, sep="\t"),
-        ".parquet": pd.read_parquet,
-        ".jsonl": lambda p: pd.read_json(p, lines=True),
-    }
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    reader = readers.get(suffix.lower())
-    if reader is None:
-        raise AnalysisError(
-            f"{path} is none of {', '.join(readers)} (or .gz); convert it or rename it"
-        )
-    try:
-        frame: pd.DataFrame = reader(path)
-    except (ValueError, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AnalysisError(f"cannot read {path}: {first}") from None
-    return frame
 
 
 def _finished(table: Table) -> Table:

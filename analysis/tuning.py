@@ -17,8 +17,9 @@ import pandas as pd
 from analysis.coordinates import run_columns
 from analysis.errors import AnalysisError
 from analysis.expression import condition, evaluate
+from analysis.files import read_frame
 from analysis.rate_curve import RateCurve, minimum
-from analysis.table import INNER_AXIS, Table, read_frame, read_table
+from analysis.table import INNER_AXIS, Table, read_table
 
 RATE_COLUMNS = ("optim.lr", "lr", INNER_AXIS)
 POINT_ROLES = ("n", "d", "batch", "group", "seed")

@@ -15,30 +15,16 @@ from numpy.typing import ArrayLike
 
 from analysis import solver
 from analysis.errors import AnalysisError
-from analysis.fit import (
-    THOROUGH,
-    Optimum,
-    Search,
-    constants_of,
-    derived_values,
-    fit_parts,
-    minimise,
-)
+from analysis.fit import derived_values, fit_parts
 from analysis.laws.base import Law, get_law
 from analysis.optimum import Allocation, allocate
+from analysis.percentile import MOST_INSIDE, interval_note, percentiles, tail_of
 from analysis.problem import HOFFMANN, Objective, Problem
 from analysis.records import Fit
-from analysis.resampling import (
-    BY_ROW,
-    Bootstrap,
-    Units,
-    draw_weights,
-    interval_note,
-    percentiles,
-    tail_of,
-    units_of,
-)
+from analysis.resampling import BY_ROW, WHOLE, Bootstrap, Units, draw_weights, units_of
+from analysis.search import THOROUGH, Optimum, Search, constants_of, minimise
 from analysis.table import Table
+from analysis.wild import adjust, wild_losses
 
 
 class Band(NamedTuple):
@@ -50,17 +36,26 @@ class Band(NamedTuple):
 
 
 def refit(
-    problem: Problem, optimum: Optimum, weights: np.ndarray, search: Search = THOROUGH
+    problem: Problem, starts: np.ndarray, replicas: int, search: Search = THOROUGH
 ) -> solver.Solution:
-    """Refit under each row of `weights` (replicas, rows), best of the local optima.
+    """Solve every replica from each start and keep its best optimum.
 
     Every replica starts at each distinct local optimum of the full fit, so that a
     replica whose global optimum lies in another basin still finds it.
+
+    Args:
+        problem: weights or losses are (replicas, rows).
+        starts: (basins, p), solver coordinates.
+        replicas: number of problems in one.
+        search: tolerance.
     """
-    replicas, basins = len(weights), len(optimum.local)
-    repeated = problem.with_weights(np.repeat(weights, basins, axis=0))
-    starts = np.tile(optimum.local, (replicas, 1))
-    solution = minimise(repeated, starts, search, near=True)
+    basins = len(starts)
+
+    def lanes(a: np.ndarray) -> np.ndarray:
+        return np.repeat(a, basins, axis=0) if a.ndim == 2 else a
+
+    repeated = replace(problem, y=lanes(problem.y), weights=lanes(problem.weights))
+    solution = minimise(repeated, np.tile(starts, (replicas, 1)), search, near=True)
     best = solution.objective.reshape(replicas, basins).argmin(1)
     pick = np.arange(replicas) * basins + best
     return solver.Solution(
@@ -78,11 +73,46 @@ def bootstrap_draws(
     bootstrap: Bootstrap,
     search: Search = THOROUGH,
 ) -> dict[str, np.ndarray]:
-    """Constants of every replica: name -> (replicas,), natural units."""
-    rng = np.random.default_rng(bootstrap.seed)
-    drawn = draw_weights(units, bootstrap.replicas, rng)
-    solution = refit(problem, optimum, drawn * problem.weights, search)
+    """Constants of every replica: name -> (replicas,), natural units.
+
+    Args:
+        problem: of the full fit.
+        optimum: its best point and the other local optima.
+        units: what is drawn.
+        bootstrap: how.
+        search: tolerance of the refits.
+    """
+    drawn = redrawn(problem, optimum.theta, units, bootstrap)
+    solution = refit(drawn, optimum.local, bootstrap.replicas, search)
     return constants_of(problem.law, solution.theta)
+
+
+def redrawn(
+    problem: Problem, theta: np.ndarray, units: Units, bootstrap: Bootstrap
+) -> Problem:
+    """The problem with the weights, or the losses, of every replica (replicas, rows).
+
+    Args:
+        problem: of the full fit.
+        theta: (p,) its optimum, solver coordinates.
+        units: what is drawn.
+        bootstrap: how.
+    """
+    rng = np.random.default_rng(bootstrap.seed)
+    if bootstrap.kind in WHOLE and _near_squares(problem, theta):
+        fitted = adjust(problem, theta, units.labels)
+        log = problem.objective.space == "log"
+        y = wild_losses(fitted, bootstrap.replicas, rng, log=log)
+        return replace(problem, y=y)
+    drawn = draw_weights(units, bootstrap.replicas, rng)
+    return problem.with_weights(drawn * problem.weights)
+
+
+def _near_squares(problem: Problem, theta: np.ndarray) -> bool:
+    """Whether so many residuals lie within δ that the loss is that of squares."""
+    log = problem.objective.space == "log"
+    r, _ = solver.jacobian(problem.law, theta, problem.columns, problem.y, log)
+    return inside_share(r, problem.objective) >= MOST_INSIDE
 
 
 def fit_with_intervals(
@@ -94,6 +124,13 @@ def fit_with_intervals(
     search: Search = THOROUGH,
 ) -> Fit:
     """Fit a law and put bootstrap intervals on its constants and derived values.
+
+    Args:
+        table: rows and the columns of the law's roles.
+        law: a registered name or a `Law`.
+        bootstrap: what is drawn, how often, and the level.
+        objective: robust loss, δ and space. The default is Hoffmann et al. 2022's.
+        search: number of starts and tolerance.
 
     Raises:
         AnalysisError: the table cannot be fitted, or has no column for the kind of

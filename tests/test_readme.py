@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -25,9 +26,25 @@ def test_results_are_read_in_three_lines(monkeypatch):
     assert len(runs) == 20 and set(runs["run_id"]) == set(curves["run_id"])
 
 
+def test_the_law_of_ones_own_is_fitted(tmp_path, capsys, monkeypatch):
+    from harness.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_laws.py").write_text(BLOCKS[2])
+    width = np.geomspace(16, 1024, 12)
+    loss = 1.7 + 5.0 * width**-0.5
+    pd.DataFrame({"width": width, "val_loss": loss}).to_csv("runs.csv", index=False)
+    (command,) = re.findall(r"harness fit .*by_width", README)
+    monkeypatch.setattr("sys.argv", [*command.split(), "--bootstrap", "50"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert re.search(r"alpha +0\.5\b", capsys.readouterr().out)
+
+
 def test_the_new_family_is_the_one_that_the_tests_train():
     source = (ROOT / "tests" / "harness" / "new_family.py").read_text()
-    assert source.split('"""\n', 1)[1].strip() == BLOCKS[2].strip()
+    assert source.split('"""\n', 1)[1].strip() == BLOCKS[3].strip()
 
 
 def test_every_column_of_the_conventions_table_exists():

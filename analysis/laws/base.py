@@ -3,26 +3,33 @@
 A law maps (parameters, columns) to a predicted loss. Everything else that a fit needs
 (Jacobian, starts, bounds, intervals, optimum) is derived from it.
 
-A law of one's own::
+A law of one's own, in my_laws.py::
 
-    register(
-        Law(
-            name="log_law",
-            predict=lambda p, x: p["a"] - p["b"] * jnp.log(x["d"]),
-            parameters=(linear("a", lower=-jnp.inf), linear("b", lower=-jnp.inf)),
-            columns=("d",),
-            formula="L = a - b ln D",
-            reference="mine",
-        )
+    import jax.numpy as jnp
+    from analysis.laws import Law, linear
+
+    log_law = Law(
+        name="log_law",
+        predict=lambda p, x: p["a"] - p["b"] * jnp.log(x["d"]),
+        parameters=(linear("a"), linear("b")),
+        columns=("d",),
+        formula="L = a - b ln D",
+        reference="mine",
     )
+
+Commands take it as `--law my_laws.py:log_law`; in Python pass the `Law` itself, or
+`register` it to have it among the others.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from analysis.errors import AnalysisError
@@ -104,7 +111,13 @@ def irreducible(name: str = "E") -> Parameter:
 def scale_of(
     name: str, unit: str, start: tuple[float, float] = (1e-2, 1e2)
 ) -> Parameter:
-    """A positive constant in the units of a column (or "1/column"), solved in logs."""
+    """A positive constant in the units of a column (or "1/column"), solved in logs.
+
+    Args:
+        name: of the constant.
+        unit: the column, or "1/column", that sets its magnitude.
+        start: range of the starts, in multiples of that column's geometric mean.
+    """
     return Parameter(name=name, start=start, lower=0.0, scale="log", unit=unit)
 
 
@@ -216,10 +229,16 @@ def register_factory(name: str, make: Callable[[tuple[str, ...]], Law]) -> None:
 
 
 def get_law(name: str) -> Law:
-    """Return the registered law. Raises `AnalysisError` naming the nearest name."""
+    """Return a law by its registered name, "additive:n,d,…" or "file.py:name".
+
+    Raises:
+        AnalysisError: there is none, naming the nearest; or see `law_in_file`.
+    """
     if name in _REGISTRY:
         return _REGISTRY[name]
     head, colon, tail = name.partition(":")
+    if head.endswith(".py"):
+        return law_in_file(name)
     if colon and head in _FACTORIES:
         return _FACTORIES[head](tuple(x.strip() for x in tail.split(",")))
     near = difflib.get_close_matches(name, _REGISTRY, n=1)
@@ -227,6 +246,40 @@ def get_law(name: str) -> Law:
     raise AnalysisError(
         f"there is no law named {name!r}{hint} Known laws: {', '.join(_REGISTRY)}"
     )
+
+
+def law_in_file(reference: str) -> Law:
+    """Run a file of the user's and return the law that it binds to a name.
+
+    Args:
+        reference: "path/to/file.py:name". The law is called so from then on, also in
+            fit records, so that `predict` finds it again from the same folder.
+
+    Raises:
+        AnalysisError: no such file, an error in it, or no law of that name.
+    """
+    path = Path(reference.rpartition(":")[0])
+    if not path.is_file():
+        raise AnalysisError(f"there is no file {path} to take the law {reference} from")
+    return _run_file(reference, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _run_file(reference: str, _changed: int) -> Law:
+    """One law per version of the file: compiled programs are kept by the law."""
+    path, _, name = reference.rpartition(":")
+    try:
+        found = runpy.run_path(path)
+    except Exception as error:  # a user's file may raise anything
+        raise AnalysisError(f"{path}: {type(error).__name__}: {error}") from None
+    law = found.get(name)
+    if not isinstance(law, Law):
+        known = sorted(k for k, v in found.items() if isinstance(v, Law))
+        raise AnalysisError(
+            f"{path} binds no law to the name {name!r}; "
+            f"laws in it: {', '.join(known) or 'none'}"
+        )
+    return replace(law, name=reference)
 
 
 def all_laws() -> tuple[Law, ...]:

@@ -20,6 +20,7 @@ from analysis.plots.style import (
     SECOND,
     log_axis,
     panels,
+    power_of_ten,
     styled,
     thin,
 )
@@ -27,6 +28,7 @@ from analysis.profile import Profile
 from analysis.records import Fit
 from analysis.rollout import HeldOut
 
+FEW_CUTOFFS = 6  # that many labels fit side by side
 AXES: tuple[Literal["x", "y"], ...] = ("x", "y")
 
 
@@ -77,8 +79,10 @@ def _profile(ax: Axes, one: Profile) -> None:
     rise = 100 * (one.objective / least - 1)
     level = 100 * (one.threshold / least - 1)
     inside = rise <= 1.001 * level
+    ends = [x for x in one.interval if np.isfinite(x)]
+    values = np.unique([*one.values[inside], *ends])  # the stretch meets the threshold
     ax.plot(one.values, rise, color=GREY, lw=1.0, ls=":")
-    ax.plot(one.values[inside], rise[inside], color=LAW, lw=2.0)
+    ax.plot(values, np.interp(values, one.values, rise), color=LAW, lw=2.0)
     ax.axhline(level, color=INK, lw=0.8, ls="--")
     ax.set_ylim(-0.05 * level, 3 * level)
     shown = one.values[rise <= 3 * level]
@@ -144,7 +148,11 @@ def rollout_errors(held_out: Mapping[str, Sequence[HeldOut]]) -> Figure:
         error = [100 * h.rms_log_error for h in found]
         style = ("-", "--", "-.", ":")[i % 4]
         ax.plot(cut, error, style, label=name, color=colour, marker=marker)
-    log_axis(ax, "x", np.array([h.cutoff for h in chain(*held_out.values())]))
+    cutoffs = np.unique([h.cutoff for h in chain(*held_out.values())])
+    log_axis(ax, "x", cutoffs)
+    if len(cutoffs) <= FEW_CUTOFFS:
+        ax.set_xticks(cutoffs, [power_of_ten(c) for c in cutoffs])
+        ax.set_xticks([], minor=True)
     ax.set_xlabel(f"fitted up to {AXIS['c']}")
     ax.set_ylim(bottom=0)
     ax.set_ylabel("rms error of ln loss above the cutoff (%)")

@@ -69,12 +69,12 @@ def _contours(ax: Axes, fit: Fit, n: np.ndarray, d: np.ndarray, shades: Shades) 
     k = fit.recipe.flops_per_nd
     compute = np.geomspace(k * n.min() * d.min(), k * n.max() * d.max(), 60)
     best = optimum_at(fit, compute)
-    ax.plot(best["n"].value, best["d"].value, color=LAW, label="compute-optimal")
+    ax.plot(best["n"].value, best["d"].value, color=LAW)
     _points(ax, n, d, n, shades)
     ax.set(xscale="log", yscale="log", xlim=ns[[0, -1]], ylim=ds[[0, -1]])
-    ax.set(xlabel=AXIS["n"], ylabel=AXIS["d"], title=f"{fit.law}: loss (nats)")
+    title = f"{fit.law}: loss (nats); line: compute-optimal"
+    ax.set(xlabel=AXIS["n"], ylabel=AXIS["d"], title=title)
     ax.grid(visible=False)
-    ax.legend(loc="lower right", frameon=True, framealpha=0.9)
 
 
 def predict_value(fit: Fit, n: np.ndarray, d: np.ndarray) -> np.ndarray:

@@ -122,7 +122,11 @@ def _law(
     ax: Axes, compute: np.ndarray, measured: np.ndarray, band: Any, fit: Fit
 ) -> None:
     if np.isfinite(band.low).any():
-        ax.fill_between(compute, band.low, band.high, color=BAND, alpha=0.5, lw=0)
+        level = fit.recipe.bootstrap["level"]
+        label = f"{level:.0%} band"
+        ax.fill_between(
+            compute, band.low, band.high, color=BAND, alpha=0.5, lw=0, label=label
+        )
     ax.plot(compute[measured], band.value[measured], color=LAW, label=f"{fit.law} law")
     ax.plot(compute[~measured], band.value[~measured], color=LAW, ls=":")
 

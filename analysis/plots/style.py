@@ -73,7 +73,13 @@ def styled(function: F) -> F:
 def panels(
     count: int = 1, *, width: float = 5.6, height: float = 3.9, columns: int = 4
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with panels, filled row by row; sizes in inches of one panel."""
+    """A figure with panels, filled row by row; sizes in inches of one panel.
+
+    Args:
+        count: of panels.
+        width, height: of one panel, inches.
+        columns: panels side by side at most.
+    """
     columns = min(count, columns)
     rows = -(-count // columns)
     figure = Figure(figsize=(width * columns, height * rows))

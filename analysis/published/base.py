@@ -91,7 +91,13 @@ _REPRODUCTIONS: dict[str, Reproduction] = {}
 def reproduction(
     name: str, paper: str, recipe: str
 ) -> Callable[[Callable[[], Outcome]], Callable[[], Outcome]]:
-    """Register the decorated function as a reproduction."""
+    """Register the decorated function as a reproduction.
+
+    Args:
+        name: for the command line.
+        paper: whose number it is.
+        recipe: how it is brought out, one sentence.
+    """
 
     def add(run: Callable[[], Outcome]) -> Callable[[], Outcome]:
         _REPRODUCTIONS[name] = Reproduction(
@@ -142,7 +148,14 @@ def foreign(path: str) -> Path:
 
 
 def equal(quantity: str, expected: float, obtained: float, tolerance: float) -> Check:
-    """A check that two numbers agree to a relative tolerance."""
+    """A check that two numbers agree to a relative tolerance.
+
+    Args:
+        quantity: its name, with the unit.
+        expected: the published number.
+        obtained: ours.
+        tolerance: greatest relative difference.
+    """
     return Check(
         quantity=quantity,
         expected=float(expected),
@@ -154,7 +167,14 @@ def equal(quantity: str, expected: float, obtained: float, tolerance: float) -> 
 def at_most(
     quantity: str, expected: float, obtained: float, tolerance: float = 0.0
 ) -> Check:
-    """A check that a number is no greater than the published one."""
+    """A check that a number is no greater than the published one.
+
+    Args:
+        quantity: its name, with the unit.
+        expected: the published number.
+        obtained: ours.
+        tolerance: relative excess that still passes.
+    """
     return Check(
         quantity=quantity,
         expected=float(expected),

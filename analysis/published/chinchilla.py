@@ -10,13 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import plots, solver
-from analysis.fit import Search, constants_of, find_optimum, fit_law, minimise
+from analysis.fit import fit_law
 from analysis.laws import get_law
 from analysis.problem import HOFFMANN, Objective, Problem, prepare
 from analysis.published.base import Check, Outcome, equal, reproduction, shipped
 from analysis.published.frontiers import HOFFMANN_2022, KAPLAN_2020
 from analysis.records import Fit
 from analysis.resampling import Bootstrap
+from analysis.search import Search, constants_of, find_optimum, minimise
 from analysis.table import Table, read_table
 from analysis.uncertainty import fit_with_intervals
 
@@ -133,7 +134,13 @@ def besiroglu_errors() -> Outcome:
 
 
 def published_weights(replicas: int, rows: int = 240, seed: int = 42) -> np.ndarray:
-    """Row multiplicities (replicas, rows) of the draws of the paper's notebook."""
+    """Row multiplicities (replicas, rows) of the draws of the paper's notebook.
+
+    Args:
+        replicas: number of draws.
+        rows: of the table.
+        seed: of numpy's legacy generator, as the notebook sets it.
+    """
     generator = np.random.RandomState(seed)
     draws = (generator.choice(rows, rows, replace=True) for _ in range(replicas))
     return np.stack([np.bincount(d, minlength=rows) for d in draws]).astype(float)

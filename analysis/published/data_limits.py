@@ -10,11 +10,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import plots, solver
-from analysis.fit import Optimum, Search, constants_of, find_optimum, fit_law, minimise
+from analysis.fit import fit_law
 from analysis.laws import fix, get_law
 from analysis.problem import HOFFMANN, Objective, Problem, prepare
 from analysis.profile import profile_objective
 from analysis.published.base import Check, Outcome, equal, reproduction, shipped
+from analysis.search import Optimum, Search, constants_of, find_optimum, minimise
 from analysis.table import read_table, table_from_frame
 
 SMALL = ("d=96_l=8_h=4", "d=512_l=8_h=4", "d=576_l=24_h=8", "d=1024_l=24_h=8")

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.batch import fit_many, predict_many
-from analysis.fit import Search
 from analysis.laws import get_law
 from analysis.problem import Objective
 from analysis.published.base import Outcome, at_most, equal, reproduction, shipped
+from analysis.search import Search
 
 # Law -> (greatest median error that prints as the reference figure or less, starts per
 # curve, steps per start). The reference figures: .091, .084, .046, .038, .022.
@@ -32,7 +32,14 @@ def curves() -> list[pd.DataFrame]:
 def extrapolation_errors(
     law_name: str, data: list[pd.DataFrame], starts: int, steps: int
 ) -> np.ndarray:
-    """Root mean square error of ln y beyond the fitted part, per curve."""
+    """Root mean square error of ln y beyond the fitted part, per curve.
+
+    Args:
+        law_name: a law in x.
+        data: one frame per curve: x, y and Training (1 fitted, 0 predicted).
+        starts: per curve.
+        steps: of the solver at most.
+    """
     law = get_law(law_name)
     head = [g[g["Training"] == 1] for g in data]
     tail = [g[g["Training"] == 0] for g in data]

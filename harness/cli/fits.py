@@ -13,6 +13,7 @@ from analysis.errors import AnalysisError
 from harness.cli.options import AsJson, Column, Duplicates, TableFile, Where, roles_of
 
 if TYPE_CHECKING:
+    from analysis.records import Fit
     from analysis.uncertainty import Band
 
 
@@ -24,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 def fit(
     table: TableFile,
-    law: Annotated[str, typer.Option(help="See `harness laws`.")] = "chinchilla",
+    law: Annotated[
+        str, typer.Option(help="See `harness laws`; FILE.py:NAME for one of your own.")
+    ] = "chinchilla",
     n: Column = None,
     d: Column = None,
     c: Column = None,
@@ -66,9 +69,10 @@ def fit(
     ] = None,
 ) -> None:
     """Fit a law to a table of runs, with bootstrap intervals."""
-    from analysis.fit import Search, fit_law
+    from analysis.fit import fit_law
     from analysis.problem import Objective
     from analysis.resampling import Bootstrap, advise
+    from analysis.search import Search
     from analysis.table import read_table
     from analysis.uncertainty import fit_with_intervals
 
@@ -130,6 +134,25 @@ def predict(
     else:
         found = {"loss": predict_loss(record, given)}
     _print_bands(found, as_json)
+    if not as_json:
+        asked = given if compute is None else {"c": float(compute)}
+        for note in _extrapolations(record, asked):
+            typer.echo(f"  note: {note}")
+
+
+def _extrapolations(fit: Fit, asked: dict[str, float]) -> list[str]:
+    """Which of the scales asked for lie outside the fitted rows, and how far."""
+    notes = []
+    for name, value in asked.items():
+        low, high = fit.recipe.scale_range.get(name, (value, value))
+        times = max(value / high, low / value)
+        if times > 1.001:
+            side = "above" if value > high else "below"
+            notes.append(
+                f"{name} = {value:.4g} is {times:.3g} times {side} the fitted rows "
+                f"({low:.3g} to {high:.3g})"
+            )
+    return notes
 
 
 def _positive(name: str, value: Any) -> float:
@@ -157,7 +180,8 @@ def _print_bands(bands: dict[str, Band], as_json: bool) -> None:
         value, low, high = band.values()
         if value is None:
             raise AnalysisError("the law has no optimum at this budget")
-        interval = f"[{low:.5g}, {high:.5g}]" if low else "no bootstrap in the fit"
+        known = low is not None
+        interval = f"[{low:.5g}, {high:.5g}]" if known else "no bootstrap in the fit"
         typer.echo(f"{names[key]:30} {value:.5g}   {interval}")
 
 
@@ -188,3 +212,6 @@ def laws(as_json: AsJson = False) -> None:
     for law in all_laws():
         typer.echo(f"{law.name:18} {law.formula}")
         typer.echo(f"{'':18} {law.reference}; columns: {', '.join(law.columns)}")
+    typer.echo(f"{'additive:n,d,…':18} L = E + sum_k A_k k^-alpha_k")
+    typer.echo(f"{'':18} Hoffmann et al. 2022, eq. 10; columns: those named")
+    typer.echo(f"{'FILE.py:NAME':18} a `Law` of your own (analysis.laws), in any file")

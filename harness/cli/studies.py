@@ -65,9 +65,15 @@ def compare(
     if as_json:
         typer.echo(json.dumps([s.to_json() for s in standings], indent=1))
         return
+    cutoffs = next(s.held_out for s in standings if s.held_out)
+    typer.echo(
+        "fitted to the rows up to C = "
+        + ", ".join(f"{h.cutoff:.3g}" for h in cutoffs)
+        + f" FLOPs in turn, judged on those above; {len(rows)} rows"
+    )
     for s in standings:
         error = f"{100 * s.error:.3g} %" if math.isfinite(s.error) else "none"
-        typer.echo(f"{s.law:18} rms error beyond the cutoffs {error}   {s.why_not}")
+        typer.echo(f"{s.law:18} rms error of ln loss {error}   {s.why_not}")
 
 
 def approaches(
@@ -91,8 +97,9 @@ def approaches(
     from dataclasses import asdict
 
     from analysis.estimators import disagreements, side_by_side
+    from analysis.files import read_metrics
     from analysis.resampling import Bootstrap, advise
-    from analysis.table import CONVENTIONS, read_metrics, read_table
+    from analysis.table import CONVENTIONS, read_table
 
     rows = read_table(
         table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss

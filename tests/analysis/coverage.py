@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis import solver
-from analysis.fit import minimise
 from analysis.laws import get_law
+from analysis.percentile import percentiles, tail_of
 from analysis.problem import Objective, Problem
-from analysis.resampling import Kind, Units, draw_weights, percentiles, tail_of
-from analysis.uncertainty import inside_share
+from analysis.resampling import Bootstrap, Kind, Units
+from analysis.search import minimise
+from analysis.uncertainty import inside_share, redrawn
 from tests.analysis import synthetic
 
 LAW = get_law("chinchilla")
@@ -122,16 +123,10 @@ def coverage(
     rng = np.random.default_rng(seed)
     exact = synthetic.chinchilla_loss(design.n, design.d)
     y = exact * np.exp(np.stack([design.errors(rng) for _ in range(tables)]))
-    problem = Problem(
-        law=LAW,
-        columns={"n": design.n, "d": design.d},
-        y=y,
-        weights=np.ones(len(design.n)),
-        objective=objective,
-    )
+    problem = problem_of(design, y, objective)
     best = minimise(problem, np.tile(TRUTH, (tables, 1)), near=True).theta
-    weights = draw_weights(design.units, tables * replicas, rng)
-    many = replace(problem, y=np.repeat(y, replicas, 0), weights=weights)
+    how = Bootstrap(kind=design.kind, replicas=replicas)
+    many = _redrawn(problem, best, design.units, how, seed)
     draws = minimise(many, np.repeat(best, replicas, 0), near=True).theta
     draws = _with_a(draws).reshape(tables, replicas, -1)
     inside = inside_share(np.log(y / exact), objective)
@@ -139,6 +134,35 @@ def coverage(
     low, high = percentiles(np.moveaxis(draws, 1, 0), tail)
     truth = _with_a(TRUTH)
     return np.asarray(np.mean((low <= truth) & (high >= truth), axis=0))
+
+
+def problem_of(
+    design: Design, y: np.ndarray, objective: Objective = SQUARES
+) -> Problem:
+    """The regression of losses (rows,), or (tables, rows), on a design."""
+    return Problem(
+        law=LAW,
+        columns={"n": design.n, "d": design.d},
+        y=y,
+        weights=np.ones(len(design.n)),
+        objective=objective,
+    )
+
+
+def _redrawn(
+    problem: Problem, best: np.ndarray, units: Units, how: Bootstrap, seed: int
+) -> Problem:
+    """The replicas of all tables as one problem (tables times replicas, rows)."""
+    parts = [
+        redrawn(replace(problem, y=y), best[i], units, replace(how, seed=seed + i))
+        for i, y in enumerate(problem.y)
+    ]
+    shape = (how.replicas, len(units.labels))
+    ys, weights = (
+        np.concatenate([np.broadcast_to(getattr(p, k), shape) for p in parts])
+        for k in ("y", "weights")
+    )
+    return replace(problem, y=ys, weights=weights)
 
 
 def _with_a(theta: np.ndarray) -> np.ndarray:

@@ -123,6 +123,43 @@ def test_compare_ranks_the_named_laws(app: typer.Typer, csv: Path) -> None:
     assert found[0]["error"] < found[1]["error"]
 
 
+OWN_LAW = """
+from analysis.laws import Law, coefficient, exponent, irreducible
+
+mine = Law(
+    name="mine",
+    predict=lambda p, x: p["E"] + p["A"] * (x["width"] * x["d"]) ** -p["alpha"],
+    parameters=(irreducible("E"), coefficient("A"), exponent("alpha")),
+    columns=("width", "d"),
+    formula="L = E + A (width d)^-alpha",
+    reference="mine",
+)
+"""
+
+
+def test_a_law_in_a_file_of_ones_own_is_fitted_and_predicts(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("laws.py").write_text(OWN_LAW)
+    width, d = (x.ravel() for x in np.meshgrid([8, 16, 32], [1e6, 1e7, 1e8]))
+    loss = 1.5 + 40 * (width * d) ** -0.25
+    pd.DataFrame({"width": width, "d": d, "loss": loss}).to_csv("t.csv", index=False)
+    fit = ["fit", "t.csv", "--bootstrap", "0", "--json", "f.json", "--law"]
+    done = CliRunner().invoke(app, [*fit, "laws.py:mine"])
+    assert done.exit_code == 0, done.output
+    assert Fit.load("f.json").constants["alpha"] == pytest.approx(0.25, rel=1e-6)
+    ask = ["predict", "f.json", "--column", "width=64", "--d", "1e9", "--json"]
+    band = json.loads(CliRunner().invoke(app, ask).output)["loss"]
+    assert band["value"] == pytest.approx(1.5 + 40 * 64e9**-0.25, rel=1e-6)
+    for name, message in (
+        ("laws.py:other", "laws in it: mine"),
+        ("gone.py:mine", "no file gone.py"),
+    ):
+        done = CliRunner().invoke(app, [*fit, name])
+        assert message in str(done.exception)
+
+
 BAD = {
     "missing": (lambda f: f.drop(columns="loss"), "no column is named for 'loss'"),
     "negative": (lambda f: f.assign(n=f["n"].where(f.index != 3, -5.0)), "in row 4"),

@@ -11,18 +11,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from analysis.errors import AnalysisError
+from analysis.percentile import tail_of
 from analysis.problem import Objective
-from analysis.resampling import Bootstrap, Units, seed_weights, tail_of
+from analysis.resampling import Bootstrap, Units, seed_weights
+from analysis.search import minimise
 from analysis.uncertainty import fit_with_intervals, predict
+from analysis.wild import adjust, wild_losses
 from tests.analysis import synthetic
 from tests.analysis.coverage import (
+    TRUTH,
     Design,
     clustered,
     coverage,
     independent,
     isoflop,
+    problem_of,
     seeds,
 )
 
@@ -35,7 +41,7 @@ SIZE = {"tables": 300, "replicas": 200}
     ids=lambda d: d.name,
 )
 def test_each_bootstrap_covers_the_truth_on_its_own_structure(design: Design) -> None:
-    found = coverage(design, **SIZE)[:5]
+    found = coverage(design, **SIZE)
     assert 0.93 <= found.mean() <= 0.97, found
     assert found.min() >= 0.905, found
     assert found.max() <= 0.985, found
@@ -58,11 +64,40 @@ def test_a_huber_loss_below_the_noise_errs_on_the_wide_side() -> None:
 def test_few_units_cut_off_less_of_the_draws() -> None:
     """Student's t at 5 degrees of freedom: 2.571 where a normal has 1.960."""
     six = Units(labels=np.arange(6))
-    assert tail_of(six, "run", 0.95) == pytest.approx(0.00507, rel=1e-2)
+    assert tail_of(six, "row", 0.95) == pytest.approx(0.00507, rel=1e-2)
     many = Units(labels=np.arange(10_000))
-    assert tail_of(many, "run", 0.95) == pytest.approx(0.025, rel=1e-3)
+    assert tail_of(many, "row", 0.95) == pytest.approx(0.025, rel=1e-3)
     assert tail_of(six, "group", 0.95) == pytest.approx(0.025)
-    assert tail_of(six, "run", 0.95, inside=0.1) == pytest.approx(0.025)
+    assert tail_of(six, "row", 0.95, inside=0.1) == pytest.approx(0.025)
+
+
+def test_enlarged_residuals_have_the_variance_of_the_errors() -> None:
+    """CR2: whatever the leverage of a row, when errors are independent."""
+    design = isoflop(10)
+    exact = synthetic.chinchilla_loss(design.n, design.d)
+    rng = np.random.default_rng(0)
+    fits = []
+    for _ in range(300):
+        y = exact * np.exp(0.01 * rng.standard_normal(len(exact)))
+        task = problem_of(design, y)
+        best = minimise(task, TRUTH[None], near=True).theta[0]
+        fits.append(adjust(task, best, design.units.labels))
+    size = np.sqrt(np.mean([f.residuals**2 for f in fits]))
+    assert size == pytest.approx(0.01, rel=0.015)  # without: sqrt(75/80), 3 % less
+    assert 3 < fits[0].freedom < 8  # ten curves, but those at the ends count most
+
+
+def test_drawn_losses_move_together_and_as_far_as_the_residuals() -> None:
+    design = isoflop(10)
+    exact = synthetic.chinchilla_loss(design.n, design.d)
+    y = exact * np.exp(design.errors(np.random.default_rng(1)))
+    fitted = adjust(problem_of(design, y), TRUTH, design.units.labels)
+    drawn = wild_losses(fitted, 4000, np.random.default_rng(2))
+    factor = np.log(drawn / fitted.predicted) / fitted.residuals
+    assert np.ptp(factor[:, :8], axis=1).max() < 1e-6  # one number for a curve
+    assert abs(np.corrcoef(factor[:, 0], factor[:, 8])[0, 1]) < 0.1
+    expected = t.ppf(0.975, fitted.freedom)
+    assert np.quantile(factor[:, 0], 0.975) == pytest.approx(expected, rel=0.1)
 
 
 def test_a_bootstrap_over_seeds_needs_two_seeds() -> None:

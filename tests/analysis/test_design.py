@@ -13,12 +13,13 @@ from analysis.design import Candidate, Target, suggest, target_gradient
 from analysis.envelope import envelope, usable_points
 from analysis.errors import AnalysisError
 from analysis.estimators import Exponent, disagreements, side_by_side
+from analysis.files import read_metrics
 from analysis.fit import fit_parts
 from analysis.laws import get_law
 from analysis.problem import Objective, prepare
 from analysis.profile import profile, profile_objective
 from analysis.resampling import Bootstrap
-from analysis.table import read_metrics, read_table, table_from_frame
+from analysis.table import read_table, table_from_frame
 from analysis.uncertainty import fit_with_intervals, optimum_at
 from tests.analysis import synthetic
 from tests.analysis.stores import write_store
@@ -41,8 +42,8 @@ def test_a_profile_touches_the_optimum_and_its_interval_agrees_with_bootstrap() 
 
 
 def test_a_profile_equals_a_fit_with_the_constant_fixed() -> None:
-    from analysis.fit import find_optimum
     from analysis.laws import fix
+    from analysis.search import find_optimum
 
     table = synthetic.table(noise=0.01)
     parts = fit_parts(table, "chinchilla", SQUARES)
@@ -51,6 +52,21 @@ def test_a_profile_equals_a_fit_with_the_constant_fixed() -> None:
     assert held[0] == pytest.approx(find_optimum(fixed).objective, rel=1e-8)
     with pytest.raises(AnalysisError, match="no constant 'gamma'"):
         profile_objective(parts.problem, parts.optimum, "gamma", np.array([0.3]))
+
+
+def test_a_profile_far_along_a_ridge_is_the_least_objective() -> None:
+    """20 noisy rows: A moves over decades with alpha, hardly raising the objective."""
+    from analysis.laws import fix
+    from analysis.laws.joint import CHINCHILLA
+    from analysis.search import find_optimum
+
+    table = synthetic.table(noise=0.02, sizes=5, budgets=4)
+    parts = fit_parts(table, "chinchilla")
+    for factor in (1e-2, 1e2, 1e4):
+        value = factor * parts.fit.constants["A"]
+        held = profile_objective(parts.problem, parts.optimum, "A", np.array([value]))
+        fixed = prepare(table, fix(CHINCHILLA, A=value), parts.problem.objective)
+        assert held[0] <= find_optimum(fixed).objective * (1 + 1e-4)
 
 
 def test_the_true_law_wins_the_comparison() -> None:

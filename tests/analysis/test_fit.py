@@ -11,10 +11,11 @@ import pytest
 
 from analysis import newton
 from analysis.errors import AnalysisError
-from analysis.fit import Search, find_optimum, fit_law, minimise
+from analysis.fit import fit_law
 from analysis.laws import Law, coefficient, exponent, irreducible
 from analysis.problem import Objective, prepare
 from analysis.records import Fit
+from analysis.search import Search, find_optimum, minimise
 from analysis.table import table_from_frame
 from tests.analysis import synthetic
 from tests.analysis.synthetic import TRUTH

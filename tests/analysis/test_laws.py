@@ -8,9 +8,9 @@ import pytest
 
 from analysis.batch import fit_many, predict_many
 from analysis.errors import AnalysisError
-from analysis.fit import Search, constants_of, find_optimum
 from analysis.laws import all_laws, fix, get_law
 from analysis.problem import Objective, Problem
+from analysis.search import Search, constants_of, find_optimum
 from tests.analysis import synthetic
 
 N, D = synthetic.grid(7, 7)

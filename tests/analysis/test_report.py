@@ -12,11 +12,12 @@ from analysis import plots
 from analysis.approaches import isoflop
 from analysis.errors import AnalysisError
 from analysis.families import frontier
+from analysis.files import read_metrics
 from analysis.records import Fit
 from analysis.report import write_report
 from analysis.resampling import Bootstrap
 from analysis.rollout import roll_out
-from analysis.table import read_metrics, read_table
+from analysis.table import read_table
 from analysis.uncertainty import fit_with_intervals
 from tests.analysis import synthetic
 from tests.analysis.stores import LAW, write_store

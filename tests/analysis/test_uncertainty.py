@@ -7,13 +7,8 @@ import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.resampling import (
-    Bootstrap,
-    advise,
-    effective_units,
-    percentiles,
-    resampled_weights,
-)
+from analysis.percentile import percentiles
+from analysis.resampling import Bootstrap, advise, effective_units, resampled_weights
 from analysis.table import table_from_frame
 from analysis.uncertainty import fit_with_intervals, optimum_at, predict
 from tests.analysis import synthetic

@@ -25,7 +25,6 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from analysis.design import Target, suggest
-from analysis.fit import Search, find_optimum, minimise
 from analysis.laws import get_law
 from analysis.problem import HOFFMANN, Objective, prepare
 from analysis.published.base import get_reproduction
@@ -36,6 +35,7 @@ from analysis.published.chinchilla import (
     runs,
 )
 from analysis.resampling import Bootstrap, resampled_weights
+from analysis.search import Search, find_optimum, minimise
 from analysis.table import Table, table_from_frame
 from analysis.uncertainty import fit_with_intervals, optimum_at
 from tests.benchmarks.machine import machine

@@ -1,0 +1,102 @@
+"""Reads the files of tables and of results folders into frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from analysis.errors import AnalysisError
+
+
+def read_frame(source: str | Path) -> pd.DataFrame:
+    """Every row of a results folder or a file, as it is.
+
+    Raises:
+        AnalysisError: as `read_runs` and `read_file`.
+    """
+    path = Path(source)
+    return read_runs(path) if path.is_dir() else read_file(path)
+
+
+def read_runs(store: Path) -> pd.DataFrame:
+    """The `runs.parquet` of a results folder: one row per finished run.
+
+    Raises:
+        AnalysisError: no such file, it cannot be read, or it has no row.
+    """
+    path = store / "runs.parquet"
+    if not path.is_file():
+        raise AnalysisError(
+            f"{store} has no runs.parquet: it is not a results folder, or no run of "
+            "it has finished yet"
+        )
+    frame = read_file(path)
+    if frame.empty:
+        raise AnalysisError(f"{store} has no finished runs yet")
+    return frame
+
+
+class Curves(NamedTuple):
+    """Long rows of one metric, and one sentence for each file that is not in them."""
+
+    rows: pd.DataFrame
+    damaged: tuple[str, ...]
+
+
+def read_metrics(store: Path, metric: str, split: str) -> Curves:
+    """One metric of all runs as long rows (run_id, step, tokens, flops, value, …).
+
+    A damaged file hides only its own run; it is named in `damaged`.
+
+    Args:
+        store: the results folder.
+        metric: e.g. "loss" (nats).
+        split: e.g. "eval".
+
+    Raises:
+        AnalysisError: the folder has no metrics, or no file of them can be read.
+    """
+    frames, damaged = [], []
+    for path in sorted((store / "metrics").glob("*.parquet")):
+        try:
+            frame = read_file(path)
+            frames.append(
+                frame[(frame["metric"] == metric) & (frame["split"] == split)]
+            )
+        except (AnalysisError, KeyError) as error:
+            damaged.append(
+                f"metrics/{path.name} is damaged and left out of the curves: {error}"
+            )
+    if not frames:
+        raise AnalysisError("; ".join(damaged) or f"{store} has no metrics/*.parquet")
+    return Curves(pd.concat(frames, ignore_index=True), tuple(damaged))
+
+
+def read_file(path: Path) -> pd.DataFrame:
+    """The rows of a CSV, TSV, JSONL (each also .gz) or parquet file.
+
+    Raises:
+        AnalysisError: no such file, another kind of file, or one that cannot be read.
+    """
+    if not path.is_file():
+        raise AnalysisError(f"there is no table at {path}")
+    readers: dict[str, Any] = {
+        ".csv": pd.read_csv,
+        ".tsv": lambda p: pd.read_csv(p, sep="\t"),
+        ".parquet": pd.read_parquet,
+        ".jsonl": lambda p: pd.read_json(p, lines=True),
+    }
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    reader = readers.get(suffix.lower())
+    if reader is None:
+        raise AnalysisError(
+            f"{path} is none of {', '.join(readers)} (or .gz); convert it or rename it"
+        )
+    try:
+        frame: pd.DataFrame = reader(path)
+    except (ValueError, OSError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise AnalysisError(f"cannot read {path}: {first}") from None
+    return frame
