@@ -64,7 +64,7 @@ def test_a_store_on_s3_is_the_store_on_a_disk(bucket, tmp_path):
     # Another machine goes on: at a checkpoint inside a cooldown, read from S3.
     resumed = []
     work(remote, made, Listener(progress=resumed.append), Options(checkpoint_s=1e9))
-    assert resumed[0].position.step - resumed[0].new_steps > 0 or len(resumed) < 22
+    assert resumed[0].step - resumed[0].new_steps > 0 or len(resumed) < 22
     work(local, made)
     assert examine(remote, mend=False).ailments == []
     mirror.fetch(remote, tmp_path / "copy")
