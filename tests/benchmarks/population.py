@@ -19,7 +19,6 @@ from statistics import median
 from harness import (
     MLP,
     RNN,
-    ModelSpec,
     OptimSpec,
     RunSpec,
     TeacherStudent,
@@ -31,7 +30,7 @@ from harness.plan import plan
 from harness.population import WIDEST, Wish, fastest
 from harness.probe import probe, time_program
 from harness.program import compile_cohort
-from harness.spec import DataSpec
+from harness.spec import DataSpec, ModelSpec
 from harness.store import create_store
 from harness.sweep import Point, product
 from harness.worker import Options, work
