@@ -32,10 +32,12 @@ class Attempt:
         holding: Holding,
         trunks: Sequence[Trunk],
         cohort: Cohort,
+        left: Mapping[str, PlannedRun],
     ) -> None:
         self.worker, self.holding, self.cohort = worker, holding, cohort
         self.store, self.listener = worker.store, worker.listener
-        self.left = {r.run_id: r for trunk in trunks for r in worker.left_of(trunk)}
+        self.left = dict(left)
+        """Runs that are not published yet, by id."""
         self.trunks = _shortened(trunks, self.left)
         self.doing: dict[str, dict[str, Any]] = {}
         """What each trunk's beat tells."""

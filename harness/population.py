@@ -56,33 +56,31 @@ class Populations:
             return begun
         if self.wish.width == 1:
             return (trunk,)
-        kin, at = self._kin_of(cohort, trunk)
-        width = self._width(kin)
+        group, at = self._kin_of(cohort, trunk)
+        width = self._width(group)
         if width == 1 or self._has_erred(trunk):
             return (trunk,)
         first = at // width * width
-        block = [t for t in kin[first : first + width] if not self._has_erred(t)]
+        block = [t for t in group[first : first + width] if not self._has_erred(t)]
         done = self.store.finished() | attempts.cancelled(self.store)
         return tuple(t for t in block if any(r.run_id not in done for r in t.runs))
 
     def _kin_of(self, cohort: Cohort, trunk: Trunk) -> tuple[list[Trunk], int]:
         """The trunks that could be trained with `trunk`, and its place among them."""
         if trunk.trunk_id not in self._kin:
-            groups: defaultdict[object, list[Trunk]] = defaultdict(list)
-            for other in cohort.trunks:
-                groups[_kind(other)].append(other)
-            for group in groups.values():
+            for group in kin(cohort):
                 places = enumerate(group)
                 self._kin |= {t.trunk_id: (group, place) for place, t in places}
         return self._kin[trunk.trunk_id]
 
     def _begun(self, cohort: Cohort, trunk: Trunk) -> tuple[Trunk, ...]:
         """The population whose checkpoint there is to go on from, if there is one."""
-        known = {t.trunk_id: t for t in cohort.trunks}
         ids = together(self.store, trunk.trunk_id)
-        kept = self.store.files.names(f"work/{ids[0]}/ckpt")
+        if not self.store.files.names(f"work/{ids[0]}/ckpt"):
+            return ()
+        known = {t.trunk_id: t for t in cohort.trunks}
         whole = all(trunk_id in known for trunk_id in ids)
-        return tuple(known[i] for i in ids) if kept and whole else ()
+        return tuple(known[i] for i in ids) if whole else ()
 
     def _has_erred(self, trunk: Trunk) -> bool:
         if not attempts.count(self.store, trunk.trunk_id):
@@ -90,13 +88,13 @@ class Populations:
         failed = attempts.failures(self.store).get(trunk.trunk_id, [])
         return any(failure.kind == "error" for failure in failed)
 
-    def _width(self, kin: Sequence[Trunk]) -> int:
-        share = math.ceil(len(kin) / self.wish.peers)
+    def _width(self, group: Sequence[Trunk]) -> int:
+        share = math.ceil(len(group) / self.wish.peers)
         if self.wish.width is not None or share == 1:
             return min(self.wish.width or 1, share)
-        key = hash_id(sorted(trunk.trunk_id for trunk in kin))
+        key = hash_id(sorted(trunk.trunk_id for trunk in group))
         if key not in self._decided:
-            self._decided[key] = self._decision(key, kin[0], share)
+            self._decided[key] = self._decision(key, group[0], share)
         return self._decided[key]
 
     def _decision(self, key: str, first: Trunk, share: int) -> int:
@@ -110,6 +108,14 @@ class Populations:
             }
             self.store.files.publish_once(name, schema.sealed(found))
         return _width_in(self.store.json(name))
+
+
+def kin(cohort: Cohort) -> list[list[Trunk]]:
+    """The trunks of a cohort, in groups that could be trained side by side."""
+    groups: defaultdict[object, list[Trunk]] = defaultdict(list)
+    for trunk in cohort.trunks:
+        groups[_kind(trunk)].append(trunk)
+    return list(groups.values())
 
 
 def fastest(timings: Sequence[Timing]) -> Timing:

@@ -105,7 +105,7 @@ class Worker:
     def _work_once(self) -> bool:
         """Trains the first population that can be had; False if there is none."""
         for cohort, trunk in self.queue.candidates():
-            if not self.left_of(trunk):
+            if not self._left_of(trunk):
                 self.queue.drop(trunk)
                 continue
             trunks = self.populations.of(cohort, trunk)
@@ -120,15 +120,16 @@ class Worker:
 
     def _hold(self, holding: Holding, cohort: Cohort, trunks: Sequence[Trunk]) -> None:
         # Looked at again under the leases: now nobody else can change any of this.
-        if not any(self.left_of(trunk) for trunk in trunks):
+        left = {r.run_id: r for trunk in trunks for r in self._left_of(trunk)}
+        if not left:
             holding.dissolve()
         elif any(attempts.must_wait(self.store, t.trunk_id) for t in trunks):
             holding.release("another worker has failed at it since")
             self.queue.look()
         else:
-            Attempt(self, holding, trunks, cohort).run()
+            Attempt(self, holding, trunks, cohort, left).run()
 
-    def left_of(self, trunk: Trunk) -> list[PlannedRun]:
+    def _left_of(self, trunk: Trunk) -> list[PlannedRun]:
         """The trunk's runs that are neither finished nor cancelled."""
         cancelled = attempts.cancelled(self.store)
         left = (r for r in trunk.runs if not self.store.is_finished(r.run_id))

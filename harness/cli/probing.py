@@ -141,13 +141,13 @@ def _timed(cohort: Cohort, workers: int) -> dict[str, Any]:
     from harness import data, device
     from harness.cli.labels import model_label
     from harness.count import train_flops_per_step
-    from harness.population import WIDEST, fastest
+    from harness.population import WIDEST, fastest, kin
     from harness.probe import probe as time_widths
     from harness.program import compile_cohort
 
     run = cohort.trunks[0].runs[0].run
     dataset = data.load(run.data, run.seed_data)
-    share = math.ceil(len(cohort.trunks) / workers)
+    share = math.ceil(max(map(len, kin(cohort))) / workers)
     best = fastest(time_widths(run, dataset, min(WIDEST, share)))
     # Once more: now it is in the cache, as a worker will find it.
     loaded = compile_cohort(run, dataset, best.population)
