@@ -105,8 +105,10 @@ def prepare(table: Table, law: Law | str, objective: Objective) -> Problem:
     if len(table) < count:
         left = "".join(f"; {x}" for x in table.left_out)
         raise AnalysisError(
-            f"{table.source} has {len(table)} usable rows for the {count} constants of "
-            f"{law.name}: add runs or choose a law with fewer constants{left}"
+            f"{table.source} has {len(table)} usable rows with a "
+            f"{table.columns['loss']!r} for the {count} constants of {law.name} "
+            f"({', '.join(law.parameter_names)}): add {count - len(table)} or more "
+            f"runs, or choose a law with fewer constants{left}"
         )
     columns = {}
     for column in law.columns:
@@ -114,9 +116,9 @@ def prepare(table: Table, law: Law | str, objective: Objective) -> Problem:
         values = table.values(role)
         if np.ptp(values) <= 1e-9 * abs(values[0]):
             raise AnalysisError(
-                f"column {table.columns[role]!r} ({role}) is {values[0]:g} in every "
-                f"row, so {law.name} cannot be fitted: vary it, or choose a law "
-                "without it"
+                f"column {table.columns[role]!r} ({role}) is {values[0]:g} in all "
+                f"{len(values)} rows, so {law.name} cannot be fitted: vary it, or "
+                "choose a law without it"
             )
         columns[column] = values
     weights = table.values("weight") if table.has("weight") else np.ones(len(table))

@@ -151,7 +151,10 @@ class Fit:
         try:
             record = json.loads(Path(path).read_text())
         except (OSError, ValueError) as error:
-            raise AnalysisError(f"cannot read the fit {path}: {error}") from None
+            raise AnalysisError(
+                f"cannot read the fit {path}: {error}; write one with "
+                "`harness fit TABLE … --json FILE`"
+            ) from None
         if isinstance(record, list) and record:
             record = record[0]
         if not isinstance(record, dict):

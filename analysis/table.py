@@ -48,7 +48,8 @@ class Table:
     """Rows ready for a fit.
 
     Attributes:
-        frame: the rows in use, all original columns.
+        frame: the rows in use, all original columns; its index counts the rows of
+            the source from 0.
         columns: role -> column name or expression; roles are "n", "d", "c", "loss",
             "run", "group", "seed", "weight" and whatever else a law reads.
         source: where the rows came from.
@@ -83,25 +84,23 @@ class Table:
     def where(self, text: str) -> Table:
         """Keep the rows that satisfy the condition; the rest is recorded."""
         keep = condition(text, self.frame)
-        return self._keep(keep, f"not ({text})")
+        return self.keep(keep, f"not ({text})")
 
     def keep(self, mask: np.ndarray, reason: str) -> Table:
         """Keep the rows under the mask; record the rest under `reason`."""
-        return self._keep(np.asarray(mask, bool), reason)
-
-    def with_columns(self, **columns: str) -> Table:
-        """Name other columns for some roles, e.g. `n="n_total"`; values are checked."""
-        return _checked(replace(self, columns={**self.columns, **columns}))
-
-    def _keep(self, mask: np.ndarray, reason: str) -> Table:
+        mask = np.asarray(mask, bool)
         dropped = int((~mask).sum())
         if dropped == 0:
             return self
         return replace(
             self,
-            frame=self.frame[mask].reset_index(drop=True),
+            frame=self.frame[mask],
             left_out=(*self.left_out, LeftOut(reason=reason, count=dropped)),
         )
+
+    def with_columns(self, **columns: str) -> Table:
+        """Name other columns for some roles, e.g. `n="n_total"`; values are checked."""
+        return _checked(replace(self, columns={**self.columns, **columns}))
 
 
 def read_table(
@@ -199,8 +198,8 @@ def _deduplicated(table: Table, duplicates: str) -> Table:
     if duplicates == "drop":
         return table.keep(~repeated, "a copy of an earlier row")
     raise AnalysisError(
-        f"{_rows(repeated)} of {table.source} repeat earlier rows in every column; "
-        "remove them, or say --duplicates drop or --duplicates keep"
+        f"{_rows(table, repeated)} of {table.source} repeat earlier rows in every "
+        "column; remove them, or say --duplicates drop or --duplicates keep"
     )
 
 
@@ -221,8 +220,8 @@ def _checked_role(table: Table, role: str) -> Table:
     if text.any():
         example = series[text].iloc[0]
         raise AnalysisError(
-            f"column {name!r} ({role}) has text in {_rows(text)}, e.g. {example!r}; "
-            "it must hold numbers: correct it, or name another column"
+            f"column {name!r} ({role}) has text in {_rows(table, text)}, e.g. "
+            f"{example!r}; it must hold numbers: correct it, or name another column"
         )
     values = numbers.to_numpy()
     lost = ~np.isfinite(values)
@@ -231,22 +230,24 @@ def _checked_role(table: Table, role: str) -> Table:
         values = values[~lost]
     elif lost.any():
         raise AnalysisError(
-            f"column {name!r} ({role}) is empty or infinite in {_rows(lost)}; "
+            f"column {name!r} ({role}) is empty or infinite in {_rows(table, lost)}; "
             "fill it, or leave the rows out with --where"
         )
     bad = values < 0 if role == "weight" else values <= 0
     if bad.any():
         raise AnalysisError(
-            f"column {name!r} ({role}) is zero or negative in {_rows(bad)}; a scaling "
-            "law needs positive values: correct them, or leave them out with --where"
+            f"column {name!r} ({role}) is zero or negative in {_rows(table, bad)}; a "
+            "scaling law needs positive values: correct them, or leave them out with "
+            "--where"
         )
     if len(values) == 0:
         raise AnalysisError(f"no row of {table.source} has a finite {name!r}")
     return table
 
 
-def _rows(mask: np.ndarray) -> str:
-    index: Sequence[int] = np.flatnonzero(mask).tolist()
+def _rows(table: Table, mask: np.ndarray) -> str:
+    """The rows under the mask, numbered from 1 as in the file that was read."""
+    index: Sequence[int] = table.frame.index[mask].tolist()
     shown = ", ".join(str(i + 1) for i in index[:5])
     more = f" and {len(index) - 5} more" if len(index) > 5 else ""
     return f"row{'s' * (len(index) != 1)} {shown}{more}"

@@ -77,13 +77,17 @@ def free_memory() -> int | None:
     return 1024 * int(found[0]) if found else None
 
 
-def mfu(flops_per_second: float, precision: str) -> float | None:
+def mfu(flops_per_second: float, precision: str, devices: int = 1) -> float | None:
     """Model FLOP utilisation, or None where the device's peak is not in the table."""
-    # A run uses one device, however many there are.
     peak = PEAK_FLOPS.get(jax.devices()[0].device_kind)
     if peak is None or precision != "bfloat16":
         return None
-    return flops_per_second / peak
+    return flops_per_second / (peak * devices)
+
+
+def simulate(count: int) -> None:
+    """Makes a CPU look like so many devices; to be called before jax looks for any."""
+    jax.config.update("jax_num_cpu_devices", count)
 
 
 def _cores() -> int:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.data import Dataset
 from harness.data.dataset import Arrays
+from harness.layout import Layout
 from harness.metrics import measures
 from harness.spec import RunSpec, TaskShape
 from harness.step import HeldOut, PyTree
@@ -31,6 +31,7 @@ class Examples:
     targets: np.ndarray | None
     """What is predicted; None for next tokens."""
     run: Callable[..., HeldOut]
+    layout: Layout
     task: TaskShape
     population: int
     """Runs whose states are evaluated at once; then outputs have a leading axis."""
@@ -41,19 +42,21 @@ class Examples:
         run: Any,
         params: PyTree,
         dataset: Dataset,
+        layout: Layout,
         task: TaskShape,
         population: int,
         arrays: Arrays,
         offsets: Index,
     ) -> Self:
         """`run` is a jitted `Functions.evaluate`; of `params` only shapes matter."""
-        found = _placed(dataset, task, arrays, offsets)
+        found = _placed(dataset, layout, task, arrays, offsets)
         ready = run.lower(params, found["arrays"], found["offsets"]).compile()
-        return cls(run=ready, task=task, population=population, **found)
+        return cls(run=ready, layout=layout, task=task, population=population, **found)
 
     def moved(self, dataset: Dataset, arrays: Arrays, offsets: Index) -> Self:
         """The same program on other examples of the same shapes."""
-        return dataclasses.replace(self, **_placed(dataset, self.task, arrays, offsets))
+        placed = _placed(dataset, self.layout, self.task, arrays, offsets)
+        return dataclasses.replace(self, **placed)
 
     def evaluate(self, params: PyTree) -> Callable[[], list[Found]]:
         """Starts the evaluation; the returned function waits for what it finds of each
@@ -90,13 +93,13 @@ def training_sample(dataset: Dataset, run: RunSpec) -> tuple[Arrays, Index]:
 
 
 def _placed(
-    dataset: Dataset, task: TaskShape, arrays: Arrays, offsets: Index
+    dataset: Dataset, layout: Layout, task: TaskShape, arrays: Arrays, offsets: Index
 ) -> dict[str, Any]:
     targets = None
     if task.target != "next_token":
         targets = np.asarray(dataset.gather(arrays, offsets)[1])
     return {
-        "arrays": jax.tree.map(jnp.asarray, arrays),
-        "offsets": jnp.asarray(offsets, jnp.int32),
+        "arrays": layout.place(arrays, layout.common),
+        "offsets": layout.place(offsets.astype(np.int32), layout.common),
         "targets": targets,
     }

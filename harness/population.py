@@ -19,7 +19,7 @@ from harness.store import Store, attempts, schema
 from harness.store.holding import together
 
 WIDEST = 32
-"""Most runs in a population that was not asked for by number."""
+"""Most runs on a device in a population that was not asked for by number."""
 GAIN = 1.05
 """How much faster a population must be for the choice to fall on it."""
 
@@ -36,6 +36,14 @@ class Wish:
     """Runs side by side; None for what a probe says is fastest."""
     peers: int = 1
     """Workers that share the sweep: none of them shall be left without runs."""
+    devices: int = 1
+    """Devices of each worker; a population is divided over them."""
+
+    def widest(self, share: int) -> int:
+        """Most runs of `share` that are worth trying, the same number on each device
+        if there are enough."""
+        most = min(WIDEST * self.devices, share)
+        return most - most % self.devices if most > self.devices else most
 
 
 class Populations:
@@ -100,7 +108,7 @@ class Populations:
     def _decision(self, key: str, first: Trunk, share: int) -> int:
         name = f"populations/{key}.json"
         if not self.store.files.exists(name):
-            timings = self._probe(first, min(WIDEST, share))
+            timings = self._probe(first, self.wish.widest(share))
             best = fastest(timings)
             found = {
                 "width": best.population,

@@ -10,6 +10,7 @@ import jax
 from harness import device
 from harness.data import Dataset
 from harness.forecast import Timing
+from harness.layout import PLAIN, Wanted
 from harness.program import Program, compile_cohort
 from harness.spec import RunSpec
 
@@ -20,12 +21,14 @@ MEMORY_SHARE = 0.5
 """Of the memory that is free, what a population may take."""
 
 
-def probe(run: RunSpec, dataset: Dataset, widest: int = 1) -> list[Timing]:
+def probe(
+    run: RunSpec, dataset: Dataset, widest: int = 1, wanted: Wanted = PLAIN
+) -> list[Timing]:
     """Times for one run, and for a population of `widest` or what memory allows."""
-    found = [time_program(compile_cohort(run, dataset), run)]
+    found = [time_program(compile_cohort(run, dataset, wanted=wanted), run)]
     free, width = device.free_memory(), widest
     while width > 1 and dataset.fits_device:
-        program = compile_cohort(run, dataset, width)
+        program = compile_cohort(run, dataset, width, wanted)
         if free is None or program.memory <= MEMORY_SHARE * free:
             found.append(time_program(program, run))
             break

@@ -105,10 +105,11 @@ def _row(result: Result) -> dict[str, Any]:
         "stopped_step": result.stopped_step,
         "diverged_step": history.diverged_step,
         "population": result.population,
+        "devices": result.devices,
         "seconds_compile": result.compile_s,
         "seconds_train": history.seconds,
         "tokens_per_second": speed,
-        "mfu": device.mfu(speed * flops_per_token, run.precision),
+        "mfu": device.mfu(speed * flops_per_token, run.precision, result.devices),
         "peak_memory": device.peak_memory(),
     }
     return {k: None if _not_finite(v) else v for k, v in row.items()}

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from harness.layout import ONE_DEVICE, Layout
 from harness.models import Model, Outputs
 from harness.optim import Hyper, transform, weight_penalty
 from harness.spec import OptimSpec, TaskShape
@@ -74,6 +75,7 @@ def functions(
     task: TaskShape,
     optim: OptimSpec,
     augment: Augment | None = None,
+    layout: Layout = ONE_DEVICE,
 ) -> Functions:
     """The step functions of a model on data of the shape of `task`.
 
@@ -83,7 +85,7 @@ def functions(
     losses_of = squared_error if task.target == "real" else cross_entropy
 
     def batch_of(data: PyTree, offsets: jax.Array) -> tuple[jax.Array, jax.Array]:
-        inputs, targets = gather(data, offsets)
+        inputs, targets = gather(data, layout.spread(offsets))
         if task.kind == "tokens":
             inputs = inputs.astype(jnp.int32)
         return inputs, targets if task.target == "real" else targets.astype(jnp.int32)
@@ -102,18 +104,30 @@ def functions(
             losses_of, **_smoothing(optim, hyper.label_smoothing)
         )
 
-        def objective(params: PyTree, i: jax.Array) -> tuple[jax.Array, jax.Array]:
-            vary, drop = jax.random.split(_key(batches, i))
-            inputs, targets = batch_of(data, batches.offsets_SB[i])
+        def objective(
+            params: PyTree, offsets: jax.Array, key: jax.Array
+        ) -> tuple[jax.Array, jax.Array]:
+            vary, drop = jax.random.split(key)
+            inputs, targets = batch_of(data, offsets)
             if augment is not None:
                 inputs, targets = augment(vary, inputs, targets)
             out = model.forward(params, inputs, drop)
             loss = losses(out.values, targets).mean()
             return loss + _penalties(optim, hyper, params, out), loss
 
+        def gradients(params: PyTree, offsets: jax.Array, key: jax.Array) -> tuple:
+            whole = layout.gathered(params)
+            grads, loss = jax.grad(objective, has_aux=True)(whole, offsets, key)
+            return layout.parted(grads), loss
+
         def one_step(i: jax.Array, carry: tuple[State, jax.Array]) -> tuple:
             (params, opt), loss_S = carry
-            grads, loss = jax.grad(objective, has_aux=True)(params, i)
+            grads, loss = _accumulated(
+                functools.partial(gradients, params),
+                batches.offsets_SB[i],
+                _key(batches, i),
+                layout.accumulate,
+            )
             direction, opt = update(grads, opt, params)
             lr = batches.lr_S[i]
             params = optax.apply_updates(
@@ -141,6 +155,27 @@ def functions(
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:E], found)
 
     return Functions(init=init, train_chunk=train_chunk, evaluate=evaluate)
+
+
+def _accumulated(
+    gradients: Callable[[jax.Array, jax.Array], PyTree],
+    offsets_B: jax.Array,
+    key: jax.Array,
+    parts: int,
+) -> PyTree:
+    """The mean of what `gradients` finds of equal parts of a batch, one by one."""
+    if parts == 1:
+        return gradients(offsets_B, key)
+    offsets_PB = offsets_B.reshape(parts, -1)
+
+    def add(part: jax.Array, total: PyTree) -> PyTree:
+        found = gradients(offsets_PB[part], jax.random.fold_in(key, part))
+        return jax.tree.map(jnp.add, total, found)
+
+    shape = jax.eval_shape(gradients, offsets_PB[0], key)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape)
+    total = jax.lax.fori_loop(0, parts, add, zeros)
+    return jax.tree.map(lambda x: x / parts, total)
 
 
 def _key(batches: Batches, i: jax.Array) -> jax.Array:

@@ -34,6 +34,8 @@ class Result:
     compile_s: float
     population: int = 1
     """Runs that were trained side by side with it, itself included."""
+    devices: int = 1
+    """Those it was spread over, alone or as one of a population."""
 
     @property
     def status(self) -> str:
@@ -160,6 +162,7 @@ def train_trunks(
                 history=history,
                 compile_s=compile_s,
                 population=len(trunks),
+                devices=program.layout.devices,
             )
 
 
@@ -182,7 +185,10 @@ class Leg:
 
     def kept(self, part: str, until: int) -> Position | None:
         """The newest position of a part that an earlier attempt has left."""
-        return self.keeper.newest(part, until, self.like)
+        position = self.keeper.newest(part, until, self.like)
+        if position:
+            position.state = self.program.place(position.state)
+        return position
 
     def advance(
         self,

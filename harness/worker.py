@@ -19,6 +19,7 @@ from harness.attempt import Attempt
 from harness.checkpoint import EVERY_S
 from harness.errors import HarnessError, Interrupted
 from harness.forecast import Timing
+from harness.layout import PLAIN, Wanted
 from harness.plan import Cohort, Plan, PlannedRun, Trunk
 from harness.population import Populations, Wish
 from harness.probe import probe
@@ -39,12 +40,13 @@ POLL_S = 5.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """How a worker works; of it only populations change numbers, by rounding."""
+    """How a worker works; of numbers, populations and layouts change the rounding."""
 
     terms: Terms = dataclasses.field(default_factory=Terms)
     checkpoint_s: float = EVERY_S
     poll_s: float = POLL_S
     population: Wish = dataclasses.field(default_factory=Wish)
+    layout: Wanted = PLAIN
     slot: int = 0
     """Workers started together have different slots, and begin at different cohorts."""
 
@@ -149,7 +151,7 @@ class Worker:
             # The old program and its data go before the new ones come.
             self._program = known = None
             self.listener.compiling(run)
-            program = compile_cohort(run, dataset, population)
+            program = compile_cohort(run, dataset, population, self.options.layout)
         self._program = cohort, program
         return program
 
@@ -157,7 +159,8 @@ class Worker:
         run = trunk.runs[0].run
         self._program = None
         self.listener.compiling(run)
-        return probe(run, _dataset(run.data, run.seed_data), widest)
+        dataset = _dataset(run.data, run.seed_data)
+        return probe(run, dataset, widest, self.options.layout)
 
     def _check_stop(self) -> None:
         if self.listener.stopping():

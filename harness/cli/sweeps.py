@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.workers import Population, population_width
+from harness.cli.workers import (
+    Accumulate,
+    Devices,
+    Population,
+    Remat,
+    population_width,
+)
 from harness.errors import Interrupted, StoreError
 
 if TYPE_CHECKING:
     from harness.cli.experiment import Experiment
+    from harness.engines.local import Slot
     from harness.plan import Plan
     from harness.store import Store
 
@@ -80,12 +88,16 @@ def run(
     set_: Set = None,
     workers: Workers = None,
     population: Population = "auto",
+    devices: Devices = 1,
+    accumulate: Accumulate = 1,
+    remat: Remat = False,
     report: Annotated[
         bool, typer.Option(help="Fit and write the report at the end.")
     ] = True,
 ) -> None:
     """Train what is not finished yet, then fit and write the report."""
     from harness.cli.experiment import load
+    from harness.engines.local import slots
     from harness.plan import plan as make_plan
     from harness.plan import sweep_record
     from harness.store import add_sweep, create_store, refresh_runs
@@ -95,8 +107,11 @@ def run(
     made = make_plan(found.sweep.points)
     store = create_store(_place(found, out))
     add_sweep(store, sweep_record(made, name=found.name, doc=found.doc))
-    if made.without(store.finished()).runs:
-        _train(store, made, found, workers, population)
+    if to_do := made.without(store.finished()).cohorts:
+        trunks = sum(len(cohort.trunks) for cohort in to_do)
+        how = ["--population", population, "--devices", str(devices)]
+        how += ["--accumulate", str(accumulate), *["--remat"] * remat]
+        _train(store, made, found, slots(workers, trunks, devices), how)
     else:
         typer.echo(f"all {len(made.runs)} runs are finished: nothing to train")
     # A worker killed after its last record may have left the view behind.
@@ -133,23 +148,25 @@ def families(as_json: Json = False) -> None:
 
 
 def _train(
-    store: Store, made: Plan, found: Experiment, workers: int | None, population: str
+    store: Store,
+    made: Plan,
+    found: Experiment,
+    places: Sequence[Slot],
+    how: Sequence[str],
 ) -> None:
-    """Places workers and shows what they do, until they have ended."""
+    """Starts workers and shows what they do, until they have ended."""
     from rich.console import Console
 
     from harness.cli.display import Display
     from harness.cli.stopping import STOPPER
-    from harness.engines.local import LocalEngine, slots, worker_command
+    from harness.engines.local import LocalEngine, worker_command
 
-    left = made.without(store.finished())
-    places = slots(workers, trunks=sum(len(c.trunks) for c in left.cohorts))
     command = worker_command(
         store.uri,
         *("--sweep", made.sweep_id),
         *("--experiment", str(found.path.absolute())),
-        *("--population", population),
         *("--peers", str(len(places))),
+        *how,
     )
     display = Display(Console(), store, made)
     with display.running(), STOPPER.at_safe_points():

@@ -33,6 +33,22 @@ Population = Annotated[
         "short trial says is fastest."
     ),
 ]
+Devices = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Devices that a worker spreads each run, or population, over; on a CPU "
+        "they are simulated.",
+    ),
+]
+Accumulate = Annotated[
+    int,
+    typer.Option(min=1, help="Parts of a batch that are computed one by one."),
+]
+Remat = Annotated[
+    bool,
+    typer.Option("--remat", help="Less memory: backward passes compute blocks again."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -65,6 +81,9 @@ def work(
         str | None, typer.Option(help="CPU cores to use, such as 0,1.")
     ] = None,
     population: Population = "auto",
+    devices: Devices = 1,
+    accumulate: Accumulate = 1,
+    remat: Remat = False,
     slot: Annotated[int, typer.Option(hidden=True)] = 0,
     peers: Annotated[int, typer.Option(hidden=True)] = 1,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -85,13 +104,18 @@ def work(
     made = plan_of_record(_sweep(store, sweep))
     # Only now: starting jax takes longer than everything above.
     from harness.cli.stopping import STOPPER
+    from harness.device import simulate
+    from harness.layout import Wanted
     from harness.population import Wish
     from harness.worker import Options, work
 
+    if devices > 1:
+        simulate(devices)
     options = Options(
         terms=terms,
         checkpoint_s=checkpoint,
-        population=Wish(width=wish, peers=peers),
+        population=Wish(width=wish, peers=peers, devices=devices),
+        layout=Wanted(devices=devices, accumulate=accumulate, remat=remat),
         slot=slot,
     )
     try:

@@ -38,8 +38,11 @@ class Slot:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def slots(workers: int | None, trunks: int) -> list[Slot]:
+def slots(workers: int | None, trunks: int, devices: int = 1) -> list[Slot]:
     """Places for `workers` workers, by default one per GPU, else one per CPU core.
+
+    With several `devices` each worker has so many GPUs; without any, one worker
+    simulates them on all cores.
 
     Workers of one core each train more together than one worker with all cores. How
     many threads a worker has can change the last bits of its numbers, so it does not
@@ -49,9 +52,13 @@ def slots(workers: int | None, trunks: int) -> list[Slot]:
     if workers is not None and workers < 1:
         raise SpecError(f"--workers is {workers}; it must be at least 1")
     if gpus := visible_gpus():
-        return _gpu_slots(gpus, workers or len(gpus))[:trunks]
+        if devices > len(gpus):
+            raise SpecError(f"--devices is {devices}; there are {len(gpus)} GPUs")
+        groups = list(zip(*[iter(gpus)] * devices, strict=False))
+        return _gpu_slots(groups, workers or len(groups))[:trunks]
     cores = _cores()
-    return _core_slots(cores, workers or len(cores))[:trunks]
+    default = len(cores) if devices == 1 else 1
+    return _core_slots(cores, workers or default)[:trunks]
 
 
 def _core_slots(cores: Sequence[int], count: int) -> list[Slot]:
@@ -60,13 +67,13 @@ def _core_slots(cores: Sequence[int], count: int) -> list[Slot]:
     return [Slot(cores=tuple(cores[k::count])) for k in range(count)]
 
 
-def _gpu_slots(gpus: Sequence[str], count: int) -> list[Slot]:
-    each = -(-count // len(gpus))
+def _gpu_slots(groups: Sequence[Sequence[str]], count: int) -> list[Slot]:
+    each = -(-count // len(groups))
     # One worker is left to jax's own default; several must share.
     share = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{GPU_MEMORY / each:.3f}"}
     return [
         Slot(
-            environment={"CUDA_VISIBLE_DEVICES": gpus[k % len(gpus)]}
+            environment={"CUDA_VISIBLE_DEVICES": ",".join(groups[k % len(groups)])}
             | (share if each > 1 else {})
         )
         for k in range(count)

@@ -102,6 +102,24 @@ class Weights:
 LECUN = Weights()
 
 
+class Blocks(nnx.List):
+    """Blocks of a model that come one after another."""
+
+    remat = False
+    """Whether a backward pass computes the inside of each block again."""
+
+    def run(self, x: jax.Array, *rest: Any) -> jax.Array:
+        """`x` through all blocks, each called as block(x, *rest)."""
+
+        def call(block: Any, x: jax.Array) -> jax.Array:
+            return block(x, *rest)
+
+        each = nnx.remat(call) if self.remat else call
+        for block in self:
+            x = each(block, x)
+        return x
+
+
 class Linear(nnx.Module):
     """Matrix product; weights as `weights` says, times `residual`; bias starts at zero.
 

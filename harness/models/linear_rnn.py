@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from harness import families
-from harness.models.layers import Dropout, Linear, RMSNorm, Weights
+from harness.models.layers import Blocks, Dropout, Linear, RMSNorm, Weights
 from harness.spec import TaskShape
 
 
@@ -130,7 +130,7 @@ class LinearRNN(nnx.Module):
         else:
             self.enter = linear(I, D)
         blocks = [Block(spec, task, dtype=dtype, rngs=rngs) for _ in range(spec.depth)]
-        self.blocks = nnx.List(blocks)
+        self.blocks = Blocks(blocks)
         self.norm = RMSNorm(D, dtype=dtype)
         self.head = linear(D, task.outputs)
         self.tokens, self.every_step = (
@@ -144,8 +144,7 @@ class LinearRNN(nnx.Module):
         x_N = jnp.swapaxes(x, 0, 1).reshape(T * B, *x.shape[2:])
         x_ND = self.embed[...][x_N] if self.tokens else self.enter(x_N)
         x_ND = drop(x_ND.astype(self.dtype))
-        for block in self.blocks:
-            x_ND = block(x_ND, T, drop)
+        x_ND = self.blocks.run(x_ND, T, drop)
         if not self.every_step:
             return self.head(self.norm(x_ND[-B:]))
         logits_NV = self.head(self.norm(x_ND))

@@ -12,7 +12,7 @@ from flax import nnx
 from harness import families
 from harness.families.resnet import ResidualBlock
 from harness.models.convolution import Conv, GroupNorm
-from harness.models.layers import Dropout, Linear, Weights
+from harness.models.layers import Blocks, Dropout, Linear, Weights
 from harness.spec import TaskShape
 
 
@@ -62,7 +62,7 @@ class ResNet(nnx.Module):
         weights, layout = Weights.of(spec), spec.layout()
         common: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         self.stem = Conv(task.inputs, spec.width, gain=1.0, weights=weights, **common)
-        self.blocks = nnx.List([Block(shape, spec, **common) for shape in layout])
+        self.blocks = Blocks([Block(shape, spec, **common) for shape in layout])
         features = layout[-1].outputs
         self.norm = GroupNorm(features, spec.groups, dtype=dtype)
         self.head = Linear(features, task.outputs, bias=True, weights=weights, **common)
@@ -71,6 +71,5 @@ class ResNet(nnx.Module):
     def __call__(self, x_BXYC: jax.Array, key: jax.Array | None = None) -> jax.Array:
         drop = Dropout(self.dropout, key)
         x_BXYC = self.stem(x_BXYC)
-        for block in self.blocks:
-            x_BXYC = block(x_BXYC, drop)
+        x_BXYC = self.blocks.run(x_BXYC, drop)
         return self.head(jax.nn.relu(self.norm(x_BXYC)).mean(axis=(1, 2)))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from harness import families
-from harness.models.layers import Dropout, Linear, Weights
+from harness.models.layers import Blocks, Dropout, Linear, Weights
 from harness.spec import TaskShape
 
 State = tuple[jax.Array, ...]
@@ -100,11 +100,11 @@ class Layer(nnx.Module):
         self.recur = Linear(H, G * H, **common)
         self.cell = spec.cell
 
-    def __call__(self, x_TBI: jax.Array) -> jax.Array:
+    def __call__(self, x_TBI: jax.Array, drop: Dropout) -> jax.Array:
         T, B, _ = x_TBI.shape
         # Inputs of all steps are one large product; only the state's is in the loop.
         x_TBG = self.enter(x_TBI.reshape(T * B, -1)).reshape(T, B, -1)
-        return run(self.cell, x_TBG, self.recur.matrix())
+        return drop(run(self.cell, x_TBG, self.recur.matrix()))
 
 
 class RNN(nnx.Module):
@@ -120,7 +120,7 @@ class RNN(nnx.Module):
             if task.kind == "tokens"
             else None
         )
-        self.layers = nnx.List(
+        self.layers = Blocks(
             [Layer(i, spec, dtype=dtype, rngs=rngs) for i in spec.layer_inputs(task)]
         )
         self.head = Linear(
@@ -137,8 +137,7 @@ class RNN(nnx.Module):
             x_TB = self.embed[...][x_TB.reshape(-1)].reshape(T, B, -1)
             x_TB = drop(x_TB)
         x_TBH = x_TB.astype(self.dtype)
-        for layer in self.layers:
-            x_TBH = drop(layer(x_TBH))
+        x_TBH = self.layers.run(x_TBH, drop)
         if not self.every_step:
             return self.head(x_TBH[-1])
         h_NH = jnp.swapaxes(x_TBH, 0, 1).reshape(B * T, -1)

@@ -13,6 +13,7 @@ from flax import nnx
 from harness import families
 from harness.models.experts import Experts
 from harness.models.layers import (
+    Blocks,
     Dropout,
     Linear,
     RMSNorm,
@@ -136,7 +137,7 @@ class Transformer(nnx.Module):
             else None
         )
         blocks = [_decoder_block(spec, task, dtype, rngs) for _ in range(spec.depth)]
-        self.blocks = nnx.List(blocks)
+        self.blocks = Blocks(blocks)
         self.norm = RMSNorm(D, dtype=dtype)
         common: dict[str, Any] = {"weights": weights, "dtype": dtype, "rngs": rngs}
         self.head = (
@@ -152,8 +153,7 @@ class Transformer(nnx.Module):
         if self.positions is not None:
             x_ND += jnp.tile(self.positions[...][:T], (B, 1)).astype(self.dtype)
         x_ND = drop(x_ND)
-        for block in self.blocks:
-            x_ND = block(x_ND, T, drop)
+        x_ND = self.blocks.run(x_ND, T, drop)
         if not self.every_step:
             return self._logits(self.norm(x_ND.reshape(B, T, -1)[:, -1]))
         return self._logits(self.norm(x_ND)).reshape(B, T, -1)

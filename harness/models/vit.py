@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from harness import families
-from harness.models.layers import Dropout, Linear, RMSNorm, Weights
+from harness.models.layers import Blocks, Dropout, Linear, RMSNorm, Weights
 from harness.models.transformer import Attention, Block, FeedForward
 from harness.spec import TaskShape
 
@@ -26,7 +26,7 @@ class ViT(nnx.Module):
         self.stem = linear(spec.patch**2 * task.inputs, D)
         std = weights.table_std(D)
         self.positions = nnx.Param(std * jax.random.normal(rngs.params(), (T, D)))
-        self.blocks = nnx.List(
+        self.blocks = Blocks(
             [_encoder_block(spec, dtype, rngs) for _ in range(spec.depth)]
         )
         self.norm = RMSNorm(D, dtype=dtype)
@@ -39,8 +39,7 @@ class ViT(nnx.Module):
         T = len(patches_NI) // B
         x_ND = self.stem(patches_NI)
         x_ND = drop(x_ND + jnp.tile(self.positions[...], (B, 1)).astype(x_ND.dtype))
-        for block in self.blocks:
-            x_ND = block(x_ND, T, drop)
+        x_ND = self.blocks.run(x_ND, T, drop)
         return self.head(self.norm(x_ND).reshape(B, T, -1).mean(axis=1))
 
 

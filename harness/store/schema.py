@@ -64,6 +64,7 @@ RUN_TYPES: dict[str, pa.DataType] = {
     "diverged_step": pa.int64(),
     "attempts": pa.int64(),
     "population": pa.int64(),
+    "devices": pa.int64(),
     "seconds_compile": pa.float64(),
     "seconds_train": pa.float64(),
     "tokens_per_second": pa.float64(),

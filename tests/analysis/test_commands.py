@@ -164,8 +164,8 @@ BAD = {
     "missing": (lambda f: f.drop(columns="loss"), "no column is named for 'loss'"),
     "negative": (lambda f: f.assign(n=f["n"].where(f.index != 3, -5.0)), "in row 4"),
     "twice": (lambda f: pd.concat([f, f.head(2)]), "--duplicates drop"),
-    "few": (lambda f: f.iloc[::21], "4 usable rows|no estimator"),
-    "equal": (lambda f: f.assign(d=1e9), "'d' .* is 1e\\+09 in every row"),
+    "few": (lambda f: f.iloc[::21], "4 usable rows with a 'loss'|no estimator"),
+    "equal": (lambda f: f.assign(d=1e9), "'d' .* is 1e\\+09 in all \\d+ rows"),
     "text": (
         lambda f: f.astype(object).replace({"loss": {f["loss"][2]: "?"}}),
         "row 3",

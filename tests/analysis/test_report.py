@@ -77,7 +77,7 @@ def test_small_stores_say_what_is_missing(
 ) -> None:
     store = write_store(tmp_path / "small", budgets=budgets, sizes=sizes)
     page = write_report(store, bootstrap=FEW).read_text()
-    assert "usable rows for the" in page or "too few" in page
+    assert "usable rows with a" in page or "too few" in page
 
 
 def test_a_store_without_runs_gets_one_clear_line(tmp_path: Path) -> None:

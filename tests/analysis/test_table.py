@@ -68,8 +68,8 @@ def test_nan_losses_are_left_out_and_counted() -> None:
         (lambda f: f.assign(d=f["d"].where(f.index != 4)), "or infinite in row 5"),
         (lambda f: pd.concat([f, f.head(1)]), "row 65 .* repeat earlier rows"),
         (lambda f: f.head(0), "has no rows"),
-        (lambda f: f.head(3), "3 usable rows for the 5 constants of chinchilla"),
-        (lambda f: f.assign(d=1e9), "'d' .* is 1e\\+09 in every row"),
+        (lambda f: f.head(3), "3 usable rows with a 'loss' for the 5 constants of ch"),
+        (lambda f: f.assign(d=1e9), "'d' .* is 1e\\+09 in all \\d+ rows"),
     ],
 )  # fmt: skip
 def test_bad_tables_get_one_line_that_names_column_rows_and_remedy(
@@ -78,6 +78,14 @@ def test_bad_tables_get_one_line_that_names_column_rows_and_remedy(
     with pytest.raises(AnalysisError, match=message) as caught:
         fit_law(read(spoil(synthetic.frame())))
     assert "\n" not in str(caught.value)
+
+
+def test_rows_are_numbered_as_in_the_file_also_after_some_were_left_out() -> None:
+    frame = synthetic.frame()
+    frame.loc[0, "d"] = 1.0
+    frame.loc[9, "n"] = 0
+    with pytest.raises(AnalysisError, match="zero or negative in row 10;"):
+        read(frame, where="d > 1")
 
 
 def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:

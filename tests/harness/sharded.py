@@ -1,0 +1,127 @@
+"""Trains small runs on 8 simulated devices in several layouts; prints what comes out.
+
+    python -m tests.harness.sharded
+
+A process of its own, since the number of devices is fixed once jax has looked for any.
+"""
+
+import dataclasses
+import json
+import re
+import sys
+
+import jax
+import numpy as np
+
+from harness import OptimSpec, Transformer, data, device, train
+from harness.layout import Wanted, choose
+from harness.program import compile_cohort
+from tests.harness.strategies import mlp_run, planned, text_run
+
+DEVICES = 8
+# Large enough for its matrices to be spread.
+WIDE = text_run(model=Transformer(width=64, depth=1, heads=2), batch=16, steps=12)
+EXPERTS = dataclasses.replace(
+    WIDE, model=Transformer(width=32, depth=1, heads=2, experts=4, top_k=2)
+)
+LAYOUTS = {
+    "one device": Wanted(),
+    "batch": Wanted(devices=8, shard=False),
+    "state": Wanted(devices=8, shard=True),
+    "spread and accumulated": Wanted(devices=4, accumulate=2, shard=True),
+    "rematerialised": Wanted(remat=True),
+}
+
+
+PROGRAMS = {}
+
+
+class Memory(train.Forgetful):
+    """Keeps the state of one chunk's end on the host, and may start from it."""
+
+    def __init__(self, kept=None):
+        self.kept = kept
+
+    def newest(self, part, until, like):
+        """A copy of what was kept."""
+        if self.kept is None:
+            return None
+        histories = [history.branch() for history in self.kept.histories]
+        return dataclasses.replace(self.kept, histories=histories)
+
+    def due(self):
+        """Always."""
+        return True
+
+    def keep(self, moment, position, trunk):
+        """Copies the position, like a checkpoint."""
+        state = jax.tree.map(lambda leaf: np.array(leaf, copy=True), position.state)
+        histories = [history.branch() for history in position.histories]
+        if self.kept is None:
+            self.kept = train.Position(
+                state=state, step=position.step, histories=histories
+            )
+
+
+def trained(runs, wanted, keeper=None):
+    """Losses of each run, and the program they were trained by."""
+    trunks = [planned(run).cohorts[0].trunks[0] for run in runs]
+    run = trunks[0].runs[0].run
+    key = len(runs), run.model, wanted
+    if key not in PROGRAMS:
+        dataset = data.load(run.data, 0)
+        PROGRAMS[key] = compile_cohort(run, dataset, len(runs), wanted)
+    program = PROGRAMS[key]
+    found = list(train.train_trunks(trunks, program, keeper or train.Forgetful()))
+    return [[*r.history.losses, r.history.evaluations[-1].loss] for r in found], program
+
+
+def parts_of(program, run):
+    """Largest share of an array that one device holds, over the large arrays."""
+    state = program.start([run])
+    large = [leaf for leaf in jax.tree.leaves(state) if leaf.size >= 4096]
+    return max(leaf.addressable_shards[0].data.size / leaf.size for leaf in large)
+
+
+def exchanges(program):
+    """Names of the operations between devices in the training program."""
+    names = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
+    return sorted(set(re.findall(rf"\b({names})\(", program.train_chunk.as_text())))
+
+
+def main():
+    """Prints losses by layout, and facts about the programs."""
+    device.simulate(DEVICES)
+    told = {"losses": {}, "devices": {}, "share": {}, "exchanges": {}, "memory": {}}
+    for name, wanted in LAYOUTS.items():
+        told["losses"][name], program = trained([WIDE], wanted)
+        told["devices"][name] = program.layout.devices
+        told["share"][name] = parts_of(program, WIDE)
+        told["exchanges"][name] = exchanges(program)
+        told["memory"][name] = program.memory
+    for wanted in (Wanted(devices=6), Wanted(devices=3, accumulate=4)):
+        told["devices"][f"{wanted.devices} wanted"] = choose(
+            wanted, WIDE, 1, {}
+        ).devices
+    for name in ("one device", "rematerialised"):
+        told["losses"][f"experts, {name}"], _ = trained([EXPERTS], LAYOUTS[name])
+    rates = [
+        mlp_run(optim=OptimSpec(lr=0.01 * (k + 1)), steps=30, seed_init=k)
+        for k in range(8)
+    ]
+    for count in (8, 6):
+        one, _ = trained(rates[:count], Wanted())
+        spread, program = trained(rates[:count], Wanted(devices=4))
+        told["losses"][f"population of {count}"] = one
+        told["losses"][f"population of {count}, spread"] = spread
+        told["devices"][f"population of {count}"] = program.layout.devices
+        told["exchanges"][f"population of {count}"] = exchanges(program)
+    kept = Memory()
+    told["losses"]["kept"], _ = trained([WIDE], LAYOUTS["state"], kept)
+    told["losses"]["resumed"], _ = trained([WIDE], LAYOUTS["state"], Memory(kept.kept))
+    told["resumed at"] = kept.kept.step
+    json.dump(told, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
