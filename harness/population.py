@@ -39,9 +39,12 @@ class Wish:
     devices: int = 1
     """Devices of each worker; a population is divided over them."""
 
-    def widest(self, share: int) -> int:
-        """Most runs of `share` that are worth trying, the same number on each device
-        if there are enough."""
+    def widest(self, runs: int) -> int:
+        """Most of so many runs side by side: no more than a worker's share, and the
+        same number on each device if there are enough."""
+        share = math.ceil(runs / self.peers)
+        if self.width is not None:
+            return min(self.width, share)
         most = min(WIDEST * self.devices, share)
         return most - most % self.devices if most > self.devices else most
 
@@ -97,18 +100,18 @@ class Populations:
         return any(failure.kind == "error" for failure in failed)
 
     def _width(self, group: Sequence[Trunk]) -> int:
-        share = math.ceil(len(group) / self.wish.peers)
-        if self.wish.width is not None or share == 1:
-            return min(self.wish.width or 1, share)
+        widest = self.wish.widest(len(group))
+        if self.wish.width is not None or widest == 1:
+            return widest
         key = hash_id(sorted(trunk.trunk_id for trunk in group))
         if key not in self._decided:
-            self._decided[key] = self._decision(key, group[0], share)
+            self._decided[key] = self._decision(key, group[0], widest)
         return self._decided[key]
 
-    def _decision(self, key: str, first: Trunk, share: int) -> int:
+    def _decision(self, key: str, first: Trunk, widest: int) -> int:
         name = f"populations/{key}.json"
         if not self.store.files.exists(name):
-            timings = self._probe(first, self.wish.widest(share))
+            timings = self._probe(first, widest)
             best = fastest(timings)
             found = {
                 "width": best.population,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 import os
 import subprocess
 import sys
@@ -15,12 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.workers import Accumulate, Devices, How, Population, Remat, bind
 from harness.errors import SpecError
 
 if TYPE_CHECKING:
     from harness.cli.experiment import Experiment
     from harness.engines.local import Slot
+    from harness.layout import Wanted
     from harness.plan import Cohort, Plan
+    from harness.population import Wish
 
 
 def register(app: typer.Typer) -> None:
@@ -34,18 +36,20 @@ def forecast(
     found: Experiment,
     set_: Sequence[str],
     workers: int | None,
+    how: How,
 ) -> dict[str, Any]:
     """Times every program of the plan; seconds, memory and speed, ready for JSON.
 
     As many processes as there will be workers time the programs, each in the place of a
-    worker, since workers slow each other down.
+    worker and as it would train, since workers slow each other down.
     """
     from harness.engines.local import slots
     from harness.forecast import Timing, makespan, seconds_of
 
     cohorts = _longest_first(made.without(done))
-    places = slots(workers, trunks=sum(len(c.trunks) for c in cohorts))
-    began = [_start(found, set_, places, part) for part in range(len(places))]
+    trunks = sum(len(c.trunks) for c in cohorts)
+    places = slots(workers, trunks, how.devices)
+    began = [_start(found, set_, places, part, how) for part in range(len(places))]
     for process in began:
         _send(process, sorted(done))
     told = [answer for process in began for answer in _answers(process)]
@@ -117,40 +121,51 @@ def probe(
     since: Annotated[float, typer.Option()],
     cores: Annotated[str | None, typer.Option()] = None,
     set_: Annotated[list[str] | None, typer.Option("--set")] = None,
+    population: Population = "auto",
+    devices: Devices = 1,
+    accumulate: Accumulate = 1,
+    remat: Remat = False,
 ) -> None:
     """Time every `of`-th program of a plan, from the `part`-th on: a JSON line each."""
     from harness.cli.experiment import load
-    from harness.cli.workers import bind
     from harness.plan import plan as make_plan
 
     if cores:
         bind(cores)
+    how = How(
+        population=population, devices=devices, accumulate=accumulate, remat=remat
+    )
     found = load(experiment, set_ or [])
     made = make_plan(found.sweep.points)
     cohorts = _longest_first(made.without(json.loads(sys.stdin.read())))
     from harness import device
 
+    wish, wanted = how.wish(peers=of), how.wanted()
     device.enable_compile_cache()
     device.describe()
     _say(ready=time.time() - since)
     for index in range(part, len(cohorts), of):
-        _say(cohort=index, **_timed(cohorts[index], of))
+        _say(cohort=index, **_timed(cohorts[index], wish, wanted))
 
 
-def _timed(cohort: Cohort, workers: int) -> dict[str, Any]:
+def _timed(cohort: Cohort, wish: Wish, wanted: Wanted) -> dict[str, Any]:
     from harness import data, device
     from harness.cli.labels import model_label
     from harness.count import train_flops_per_step
-    from harness.population import WIDEST, fastest, kin
+    from harness.population import fastest, kin
     from harness.probe import probe as time_widths
+    from harness.probe import time_program
     from harness.program import compile_cohort
 
     run = cohort.trunks[0].runs[0].run
     dataset = data.load(run.data, run.seed_data)
-    share = math.ceil(max(map(len, kin(cohort))) / workers)
-    best = fastest(time_widths(run, dataset, min(WIDEST, share)))
+    widest = wish.widest(max(map(len, kin(cohort))))
+    if wish.width is None:
+        best = fastest(time_widths(run, dataset, widest, wanted))
+    else:
+        best = time_program(compile_cohort(run, dataset, widest, wanted), run)
     # Once more: now it is in the cache, as a worker will find it.
-    loaded = compile_cohort(run, dataset, best.population)
+    loaded = compile_cohort(run, dataset, best.population, wanted)
     timing = dataclasses.replace(best, seconds_load=loaded.compile_s)
     flops = train_flops_per_step(run)
     return {
@@ -158,16 +173,22 @@ def _timed(cohort: Cohort, workers: int) -> dict[str, Any]:
         "timing": dataclasses.asdict(timing),
         "tokens_per_step": run.tokens_per_step,
         "flops_per_step": flops,
-        "mfu": device.mfu(flops / timing.seconds_per_run_step, run.precision),
+        "mfu": device.mfu(
+            flops / timing.seconds_per_run_step, run.precision, loaded.layout.devices
+        ),
     }
 
 
 def _start(
-    found: Experiment, set_: Sequence[str], places: Sequence[Slot], part: int
+    found: Experiment,
+    set_: Sequence[str],
+    places: Sequence[Slot],
+    part: int,
+    how: How,
 ) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "harness", "probe", str(found.path.absolute())]
     command += ["--part", str(part), "--of", str(len(places))]
-    command += ["--since", str(time.time())]
+    command += ["--since", str(time.time()), *how.arguments()]
     if places[part].cores and hasattr(os, "sched_setaffinity"):
         command += ["--cores", ",".join(map(str, places[part].cores))]
     for one in set_:

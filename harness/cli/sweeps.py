@@ -14,9 +14,9 @@ import typer
 from harness.cli.workers import (
     Accumulate,
     Devices,
+    How,
     Population,
     Remat,
-    population_width,
 )
 from harness.errors import Interrupted, StoreError
 
@@ -62,6 +62,10 @@ def plan(
     out: Out = None,
     set_: Set = None,
     workers: Workers = None,
+    population: Population = "auto",
+    devices: Devices = 1,
+    accumulate: Accumulate = 1,
+    remat: Remat = False,
     probe: Annotated[
         bool, typer.Option("--probe", help="Compile and time every program first.")
     ] = False,
@@ -77,8 +81,11 @@ def plan(
     store = _existing(_place(found, out))
     view = planview.describe(made, store)
     if probe:
+        how = How(
+            population=population, devices=devices, accumulate=accumulate, remat=remat
+        )
         done = store.finished() if store else set()
-        view["probe"] = probing.forecast(made, done, found, set_ or [], workers)
+        view["probe"] = probing.forecast(made, done, found, set_ or [], workers, how)
     typer.echo(json.dumps(view, indent=1) if as_json else planview.text(view, SHOWN))
 
 
@@ -102,15 +109,15 @@ def run(
     from harness.plan import sweep_record
     from harness.store import add_sweep, create_store, refresh_runs
 
-    population_width(population)
+    how = How(
+        population=population, devices=devices, accumulate=accumulate, remat=remat
+    )
     found = load(experiment, set_ or [])
     made = make_plan(found.sweep.points)
     store = create_store(_place(found, out))
     add_sweep(store, sweep_record(made, name=found.name, doc=found.doc))
     if to_do := made.without(store.finished()).cohorts:
         trunks = sum(len(cohort.trunks) for cohort in to_do)
-        how = ["--population", population, "--devices", str(devices)]
-        how += ["--accumulate", str(accumulate), *["--remat"] * remat]
         _train(store, made, found, slots(workers, trunks, devices), how)
     else:
         typer.echo(f"all {len(made.runs)} runs are finished: nothing to train")
@@ -152,7 +159,7 @@ def _train(
     made: Plan,
     found: Experiment,
     places: Sequence[Slot],
-    how: Sequence[str],
+    how: How,
 ) -> None:
     """Starts workers and shows what they do, until they have ended."""
     from rich.console import Console
@@ -166,7 +173,7 @@ def _train(
         *("--sweep", made.sweep_id),
         *("--experiment", str(found.path.absolute())),
         *("--peers", str(len(places))),
-        *how,
+        *how.arguments(),
     )
     display = Display(Console(), store, made)
     with display.running(), STOPPER.at_safe_points():

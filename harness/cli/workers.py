@@ -3,6 +3,7 @@ cancel, doctor."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -13,6 +14,8 @@ import typer
 from harness.errors import Interrupted, SpecError
 
 if TYPE_CHECKING:
+    from harness.layout import Wanted
+    from harness.population import Wish
     from harness.store import Store
     from harness.store.states import Survey
     from harness.worker import Listener
@@ -58,6 +61,43 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class How:
+    """How workers train: what `run` hands on to them, and `plan --probe` times."""
+
+    population: str = "auto"
+    devices: int = 1
+    accumulate: int = 1
+    remat: bool = False
+
+    def __post_init__(self) -> None:
+        population_width(self.population)
+
+    def arguments(self) -> list[str]:
+        """The options of a command line that say so."""
+        given = dataclasses.asdict(self)
+        flags = ["--remat"] if given.pop("remat") else []
+        return [*flags, *(x for k, v in given.items() for x in (f"--{k}", str(v)))]
+
+    def wish(self, peers: int) -> Wish:
+        """Of each of so many workers."""
+        from harness.population import Wish
+
+        width = population_width(self.population)
+        return Wish(width=width, peers=peers, devices=self.devices)
+
+    def wanted(self) -> Wanted:
+        """The layout; to be asked for before jax looks for devices."""
+        from harness.device import simulate
+        from harness.layout import Wanted
+
+        if self.devices > 1:
+            simulate(self.devices)
+        return Wanted(
+            devices=self.devices, accumulate=self.accumulate, remat=self.remat
+        )
+
+
 def work(
     folder: Folder,
     sweep: Annotated[
@@ -96,7 +136,9 @@ def work(
     from harness.store import open_store
     from harness.store.leases import Terms
 
-    wish = population_width(population)
+    how = How(
+        population=population, devices=devices, accumulate=accumulate, remat=remat
+    )
     store = open_store(folder)
     terms = Terms(beat_s=beat, stale_s=stale)
     if experiment:
@@ -104,18 +146,13 @@ def work(
     made = plan_of_record(_sweep(store, sweep))
     # Only now: starting jax takes longer than everything above.
     from harness.cli.stopping import STOPPER
-    from harness.device import simulate
-    from harness.layout import Wanted
-    from harness.population import Wish
     from harness.worker import Options, work
 
-    if devices > 1:
-        simulate(devices)
     options = Options(
         terms=terms,
         checkpoint_s=checkpoint,
-        population=Wish(width=wish, peers=peers, devices=devices),
-        layout=Wanted(devices=devices, accumulate=accumulate, remat=remat),
+        population=how.wish(peers),
+        layout=how.wanted(),
         slot=slot,
     )
     try:
@@ -176,8 +213,6 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Verify every file; put damaged ones aside, so that their runs train again."""
-    import dataclasses
-
     from harness.store.doctor import examine
     from harness.store.read import Store, files_at
 
@@ -278,8 +313,6 @@ def _watch(store: Store) -> None:
 
 
 def _as_json(found: Survey) -> dict[str, Any]:
-    import dataclasses
-
     return {
         "name": found.name,
         "total": len(found.runs),

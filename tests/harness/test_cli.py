@@ -290,6 +290,20 @@ def test_a_tuned_sweep_from_file_to_rule_and_back(folder, harness):
     assert code == 2 and err.count("\n") == 1
 
 
+def test_devices_parts_and_remat_lead_to_the_same_losses(folder, harness):
+    small = TINY.replace("[8, 16]", "[8]").replace("[1e3, 2e3, 4e3]", "[1e3]")
+    (folder / "experiments" / "small.py").write_text(small)
+    spread = ["--devices", 2, "--accumulate", 2, "--remat", "--out", "spread"]
+    for how in ([], spread):
+        assert harness("run", "small", "--no-report", *how)[0] == 0
+    plain, other = (
+        pd.read_parquet(f"{store}/runs.parquet").iloc[0]
+        for store in ("results/small", "spread")
+    )
+    assert (plain["devices"], other["devices"]) == (1, 2)
+    assert other["loss"] == pytest.approx(plain["loss"], rel=1e-5)
+
+
 def test_set_changes_every_run(folder, harness):
     settings = ("--set", "optim.lr=0.02", "--set", "steps=3")
     code, _, _ = harness("run", "tiny", "--no-report", *settings)

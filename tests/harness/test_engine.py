@@ -20,6 +20,8 @@ def test_one_thread_per_worker_whatever_is_left_to_do(monkeypatch):
     assert [s.cores for s in slots(2, trunks=99)] == [(0, 2), (1, 5)]
     assert [s.cores for s in slots(1, trunks=99)] == [(0, 1, 2, 5)]
     assert [s.cores for s in slots(6, trunks=99)][4:] == [(0,), (1,)]
+    # Simulated devices are threads of one worker.
+    assert [s.cores for s in slots(None, trunks=99, devices=8)] == [(0, 1, 2, 5)]
     with pytest.raises(SpecError, match="--workers is 0"):
         slots(0, trunks=1)
 
@@ -36,6 +38,10 @@ def test_gpus_are_dealt_out_and_their_memory_shared(monkeypatch):
     assert {s.environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] for s in shared} == {
         "0.450"
     }
+    (pair,) = slots(None, trunks=99, devices=2)
+    assert pair.environment == {"CUDA_VISIBLE_DEVICES": "3,4"}
+    with pytest.raises(SpecError, match="--devices is 3; there are 2 GPUs"):
+        slots(None, trunks=99, devices=3)
 
 
 def test_gpus_are_not_looked_for_where_jax_uses_none(monkeypatch):
