@@ -75,8 +75,8 @@ def side_by_side(
         values = table.values(role)
         if np.ptp(values) <= 1e-9 * values[0]:
             raise AnalysisError(
-                f"column {table.columns[role]!r} ({role}) is {values[0]:g} in every "
-                "row: an exponent of N* needs runs in which it varies"
+                f"column {table.columns[role]!r} ({role}) is {values[0]:g} in all "
+                f"{len(values)} rows: an exponent of N* needs runs in which it varies"
             )
     known = fits or {}
     estimators: dict[str, Callable[[Table], Exponent]] = {
