@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from harness.step import State
 from harness.store import add_metrics, add_record, attempts
 from harness.store.holding import Holding
 from harness.store.leases import LeaseLost
-from harness.train import Moment, Position, Result, train_trunks
+from harness.train import Moment, Position, Result
 
 if TYPE_CHECKING:
     from harness.worker import Worker
@@ -118,13 +119,17 @@ class Attempt:
 
     def _train(self) -> None:
         population, run = len(self.trunks), self.trunks[0].runs[0].run
-        program = self.worker.program_of(self.cohort, run, population)
-        for result in train_trunks(self.trunks, program, self):
-            planned = result.planned
-            if planned.run_id in self.left:
-                self.listener.finished(planned, self._publish(result))
-            if planned.trunk_id == self.trunks[-1].trunk_id:
-                self.checkpoints.drop(self._branch_of(planned))
+        program = functools.partial(
+            self.worker.program_of, self.cohort, run, population
+        )
+        results = self.worker.options.train(self.trunks, program, self)
+        with contextlib.closing(results):
+            for result in results:
+                planned = result.planned
+                if planned.run_id in self.left:
+                    self.listener.finished(planned, self._publish(result))
+                if planned.trunk_id == self.trunks[-1].trunk_id:
+                    self.checkpoints.drop(self._branch_of(planned))
 
     def _branch_of(self, planned: PlannedRun) -> str:
         """Name of the part that a population's runs of this length are kept under."""

@@ -11,7 +11,6 @@ one before it.
 from __future__ import annotations
 
 import concurrent.futures
-import dataclasses
 import hashlib
 import json
 import logging
@@ -26,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from harness.errors import StoreError
-from harness.history import Evaluation, History
+from harness.history import History
 from harness.plan import PlannedRun
 from harness.record import metric_rows
 from harness.step import State
@@ -158,7 +157,7 @@ class Checkpoints:
         name = f"{self._folder}/ckpt/{part}-{step:09d}"
         scratch = self.store.files.scratch(name)
         _checkpointer().save(scratch / "state", args=_save_args(leaves))
-        told = [dataclasses.asdict(history) for history in histories]
+        told = [history.to_json() for history in histories]
         (scratch / "histories.json").write_text(json.dumps(told))
         manifest = {"step": step, "files": _checksums(scratch)}
         self._check()
@@ -216,7 +215,7 @@ class Checkpoints:
         )
         if not all(jax.tree.leaves(same)):
             raise StoreError("its arrays are not of this model's shapes")
-        histories = [_history(values) for values in told]
+        histories = [History.from_json(values) for values in told]
         step = int(name.rpartition("-")[2])
         return Position(state=state, step=step, histories=histories)
 
@@ -242,11 +241,6 @@ def _checkpointer() -> Any:
     logging.getLogger("absl").setLevel(logging.ERROR)
 
     return ocp.Checkpointer(ocp.StandardCheckpointHandler())
-
-
-def _history(values: dict[str, Any]) -> History:
-    evaluations = [Evaluation(**e) for e in values.pop("evaluations")]
-    return History(evaluations=evaluations, **values)
 
 
 def _save_args(leaves: list[np.ndarray]) -> Any:

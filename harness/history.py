@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +34,16 @@ class History:
     """Of training; a member of a population of P has a P-th of the population's."""
     diverged_step: int | None = None
     """First step whose training loss, or evaluation, is not finite."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; losses may be NaN or infinite."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> History:
+        """The inverse of `to_json`."""
+        evaluations = [Evaluation(**e) for e in values["evaluations"]]
+        return cls(**{**values, "evaluations": evaluations})
 
     def branch(self) -> History:
         """A copy that a branch continues."""

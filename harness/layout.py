@@ -170,6 +170,11 @@ def choose(wanted: Wanted, run: RunSpec, population: int, params: PyTree) -> Lay
     members = population > 1
     whole = population if members else run.batch // wanted.accumulate
     count = next(k for k in range(wanted.devices, 0, -1) if whole % k == 0)
+    if jax.process_count() > 1 and count < len(there):
+        raise SpecError(
+            f"{whole} examples cannot be divided over the {len(there)} devices of all "
+            "hosts"
+        )
     if count == 1:
         return Layout(accumulate=wanted.accumulate)
     shard = _is_large(params) if wanted.shard is None else wanted.shard

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
 import jax
@@ -132,7 +132,7 @@ class Forgetful:
 
 def train_trunks(
     trunks: Sequence[Trunk], program: Program, keeper: Keeper
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Trains the trunks side by side, yielding each run as soon as it is finished.
 
     Their runs have the same lengths and the same data; `program` is of their number.

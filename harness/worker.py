@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from harness import data, device
@@ -29,13 +29,24 @@ from harness.spec import RunSpec
 from harness.store import Store, attempts, refresh_runs
 from harness.store.holding import Holding, claim_all
 from harness.store.leases import Leases, Terms
-from harness.train import Moment
+from harness.train import Keeper, Moment, Result, train_trunks
 
 REFRESH_S = 60.0
 """Least seconds between two rebuilds of the runs table, and two looks at all records,
 while training."""
 POLL_S = 5.0
 """Seconds between two looks for work while others hold all that is left."""
+
+
+Trainer = Callable[[Sequence[Trunk], Callable[[], Program], Keeper], Generator[Result]]
+"""Trains trunks side by side, by the program that it asks for."""
+
+
+def train_here(
+    trunks: Sequence[Trunk], program: Callable[[], Program], keeper: Keeper
+) -> Generator[Result]:
+    """On the devices of this host."""
+    yield from train_trunks(trunks, program(), keeper)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +58,8 @@ class Options:
     poll_s: float = POLL_S
     population: Wish = dataclasses.field(default_factory=Wish)
     layout: Wanted = PLAIN
+    train: Trainer = train_here
+    """On several hosts, `harness.hosts.Hosts.train`."""
     slot: int = 0
     """Workers started together have different slots, and begin at different cohorts."""
 

@@ -46,7 +46,11 @@ Set = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(help="Worker processes [default: one per GPU, or per CPU core]."),
+    typer.Option(
+        min=0,
+        help="Worker processes; 0 to start them elsewhere [default: one per GPU, or "
+        "per CPU core].",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -116,7 +120,11 @@ def run(
     made = make_plan(found.sweep.points)
     store = create_store(_place(found, out))
     add_sweep(store, sweep_record(made, name=found.name, doc=found.doc))
-    if to_do := made.without(store.finished()).cohorts:
+    to_do = made.without(store.finished()).cohorts
+    if to_do and workers == 0:
+        typer.echo(f"the sweep is written; `harness work {store.uri}` trains it")
+        return
+    if to_do:
         trunks = sum(len(cohort.trunks) for cohort in to_do)
         _train(store, made, found, slots(workers, trunks, devices), how)
     else:

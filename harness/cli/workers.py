@@ -4,6 +4,7 @@ cancel, doctor."""
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import time
@@ -124,6 +125,13 @@ def work(
     devices: Devices = 1,
     accumulate: Accumulate = 1,
     remat: Remat = False,
+    hosts: Annotated[
+        str | None,
+        typer.Option(
+            help="Train each run on all devices of several hosts, where this command "
+            "runs once on each: auto, or ADDRESS:PORT,INDEX,COUNT."
+        ),
+    ] = None,
     slot: Annotated[int, typer.Option(hidden=True)] = 0,
     peers: Annotated[int, typer.Option(hidden=True)] = 1,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -155,6 +163,10 @@ def work(
         layout=how.wanted(),
         slot=slot,
     )
+    if hosts:
+        from harness.hosts import work_on
+
+        work = functools.partial(work_on, hosts)
     try:
         with STOPPER.at_safe_points():
             work(store, made, _listener(parent), options)
