@@ -35,7 +35,15 @@ FEW_STARTS = 0.2
 
 
 def condition_number(jac: np.ndarray, weights: np.ndarray) -> float:
-    """Condition number of the weighted Jacobian with columns of unit length."""
+    """Condition number of the weighted Jacobian with columns of unit length.
+
+    Dimensionless, so that the units of the constants do not count: the scaled condition
+    index of Belsley, Kuh & Welsch 1980.
+
+    Args:
+        jac: derivatives of the residuals by the constants, (rows, constants).
+        weights: of the rows, (rows,).
+    """
     scaled = jac * np.sqrt(weights)[:, None]
     norms = np.linalg.norm(scaled, axis=0)
     if not np.all(np.isfinite(norms)) or np.any(norms < 1e-12 * norms.max()):
@@ -212,7 +220,10 @@ def make_recipe(table: Table, problem: Problem, search: Search) -> Recipe:
 
 
 def flops_per_nd(table: Table) -> float:
-    """k of C = k N D: the median of c / (n d); 6 where the table has no c, n or d."""
+    """k of C = k N D, FLOPs per parameter and token: the median of c / (n d).
+
+    6, as Kaplan et al. 2020 count, where the table has no c, n or d.
+    """
     if not all(table.has(k) for k in ("c", "n", "d")):
         return 6.0
     return float(np.median(table.values("c") / table.values("n") / table.values("d")))

@@ -75,7 +75,10 @@ def residuals(
 
 
 def huber(r: Array, delta: Array) -> Array:
-    """Huber's loss: r²/2 within δ, linear beyond (δ may be infinite)."""
+    """Huber's loss (1964): r²/2 within δ, δ·(|r| - δ/2) beyond; δ may be infinite.
+
+    `r` and `delta` are dimensionless in log space, else in the units of the loss.
+    """
     inside = jnp.abs(r) <= delta
     capped = jnp.where(inside, 1.0, delta)  # keeps inf * 0 out of the other branch
     return jnp.where(inside, 0.5 * r * r, capped * (jnp.abs(r) - 0.5 * capped))
