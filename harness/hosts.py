@@ -183,9 +183,8 @@ class Shared:
         self._agree(None)
 
     def complete(self, moment: Moment, position: Position) -> None:
-        """Tells the leader's keeper."""
-        whole = _whole(position)
-        self._guarded(lambda keeper: keeper.complete(moment, whole))
+        """Tells the leader's keeper, which of a single run keeps nothing here."""
+        self._guarded(lambda keeper: keeper.complete(moment, position))
         self._agree(None)
 
     def _guarded(self, act: Callable[[Keeper], Any]) -> Any:
