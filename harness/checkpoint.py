@@ -240,7 +240,17 @@ def _checkpointer() -> Any:
     # It warns at each save of metadata that it is about to write.
     logging.getLogger("absl").setLevel(logging.ERROR)
 
-    return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    if jax.process_count() == 1:
+        return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    # What it is given is whole: other processes have no part in it.
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix="alone"
+    )
+    return ocp.Checkpointer(
+        ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+        multiprocessing_options=alone,
+    )
 
 
 def _save_args(leaves: list[np.ndarray]) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from harness import device
-from harness.errors import SpecError
+from harness.errors import Interrupted, SpecError
 from harness.history import History
 from harness.plan import Cohort, Plan, Trunk
 from harness.population import Wish
@@ -79,14 +79,14 @@ def work_on(
         options, layout=layout, population=Wish(width=1), train=hosts.train
     )
     worker = Worker(store, plan, listener, options)
-    if hosts.leads:
-        try:
+    try:
+        if hosts.leads:
             worker.run()
-        finally:
-            hosts.dismiss()
-    else:
-        device.enable_compile_cache()
-        hosts.follow(plan, worker.program_of)
+        else:
+            device.enable_compile_cache()
+            hosts.follow(plan, worker.program_of)
+    finally:
+        hosts.part()
 
 
 class Hosts:
@@ -118,12 +118,15 @@ class Hosts:
             self.agree(False)
             raise
 
-    def dismiss(self) -> None:
-        """Lets the others go: there is nothing left to train."""
-        self.agree()
+    def part(self) -> None:
+        """Lets the others go, and waits until all have come to this."""
+        if self.leads:
+            self.agree()
+        # Where the leader left first, the others would end with an error.
+        jax.distributed.shutdown()
 
     def follow(self, plan: Plan, program_of: ProgramOf) -> None:
-        """Does what the leader does, until that dismisses its followers."""
+        """Does what the leader does, until that parts with them."""
         runs = {planned.run_id: planned for planned in plan.runs}
         cohorts = {r.run_id: cohort for cohort in plan.cohorts for r in cohort.runs}
         while (told := self.agree()) is not None:
@@ -143,7 +146,7 @@ class Shared:
 
     def __init__(self, hosts: Hosts, keeper: Keeper | None) -> None:
         self.hosts, self._keeper = hosts, keeper
-        self._trouble: Exception | None = None
+        self._trouble: BaseException | None = None
 
     def newest(self, part: str, until: int, like: State) -> Position | None:
         """What the leader has kept, sent to all."""
@@ -193,7 +196,7 @@ class Shared:
             return None
         try:
             return act(self._keeper)
-        except Exception as error:
+        except (Exception, Interrupted) as error:
             self._trouble = error
             return None
 

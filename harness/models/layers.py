@@ -146,7 +146,7 @@ class Linear(nnx.Module):
         shape = (*copies, inputs, outputs)
         self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
-        self.dtype, self.role = dtype, role
+        self.dtype = dtype
 
     def matrix(self) -> jax.Array:
         """The weights as they are used; `copies` of them if there are several."""
@@ -155,8 +155,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x_NI: jax.Array) -> jax.Array:
         x_NI, w_IO = x_NI.astype(self.dtype), self.matrix()
-        # Inputs to hidden matrices have gradients of their own, which `product` makes.
-        if self.role == "hidden" and cpu.on_cpu():
+        if cpu.on_cpu():
             return self.shift(cpu.product(x_NI, w_IO))
         return self.shift(x_NI @ w_IO)
 

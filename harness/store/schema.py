@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -109,13 +109,13 @@ def metrics_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=METRICS)
 
 
-def runs_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """One row per run: the fixed columns, then every other key that a row has."""
-    others = sorted({key for row in rows for key in row} - RUN_TYPES.keys())
-    names = [*RUN_TYPES, *others]
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    arrays = [_array(name, columns[name]) for name in names]
-    return pa.Table.from_arrays(arrays, names=names)
+def runs_table(
+    names: Iterable[str], values: Callable[[str], Sequence[Any]]
+) -> pa.Table:
+    """A row per run: the fixed columns, then others of these names, with the values
+    that `values` has of each."""
+    names = [*RUN_TYPES, *sorted(set(names) - RUN_TYPES.keys())]
+    return pa.Table.from_arrays([_array(n, values(n)) for n in names], names=names)
 
 
 def json_bytes(value: Any, *, indent: int | None = 1) -> bytes:

@@ -18,6 +18,7 @@ from harness.store.read import RUNS, Store, points, record_name
 
 PLACE = ("sweep", "sweep_id")
 """With `grid.…`, the columns that tell a run's place in a sweep, not the run."""
+NOTHING = pa.table({"run_id": pa.array([], pa.string())})
 
 
 def refresh_runs(store: Store, *, anew: bool = False) -> None:
@@ -33,14 +34,31 @@ def refresh_runs(store: Store, *, anew: bool = False) -> None:
 
 
 def view_of(store: Store, *, anew: bool = True) -> pa.Table:
-    """What `runs.parquet` must hold."""
+    """What `runs.parquet` must hold.
+
+    It is made column by column, since ten thousand rows as Python objects would take a
+    hundred times the memory of the table.
+    """
     finished = store.finished()
-    known = {} if anew else _known_rows(store, finished)
-    read = _records(store, finished - known.keys())
-    places = _places(store)
-    return schema.runs_table(
-        [row | places.get(run_id, {}) for run_id, row in sorted((known | read).items())]
-    )
+    known = NOTHING if anew else _known_rows(store, finished)
+    before = known["run_id"].to_pylist()
+    read = _records(store, finished - set(before))
+    run_ids, places = [*before, *read], _places(store)
+    names = set(known.column_names)
+    names |= {name for row in read.values() for name in row}
+    names |= {name for run_id in run_ids for name in places.get(run_id, ())}
+
+    def values(name: str) -> list[Any]:
+        new = [row.get(name) for row in read.values()]
+        if name in known.column_names:
+            return known[name].to_pylist() + new
+        old_and_new = [None] * len(before) + new
+        return [
+            places.get(run_id, {}).get(name, value)
+            for run_id, value in zip(run_ids, old_and_new, strict=True)
+        ]
+
+    return schema.runs_table(names, values).sort_by("run_id")
 
 
 def read_runs(store: Store) -> pa.Table | None:
@@ -54,18 +72,18 @@ def read_runs(store: Store) -> pa.Table | None:
         return None
 
 
-def _known_rows(store: Store, finished: set[str]) -> dict[str, dict[str, Any]]:
+def _known_rows(store: Store, finished: set[str]) -> pa.Table:
     """Rows of the present view whose records are still there, without their places."""
     try:
         table = read_runs(store)
     except StoreError:
         # It is only a view: whatever happened to it, the records have everything.
-        return {}
+        return NOTHING
     if table is None or "run_id" not in table.column_names:
-        return {}
+        return NOTHING
     own = [c for c in table.column_names if c not in PLACE and c[:5] != "grid."]
-    rows = table.select(own).to_pylist()
-    return {row["run_id"]: row for row in rows if row["run_id"] in finished}
+    there = [run_id in finished for run_id in table["run_id"].to_pylist()]
+    return table.select(own).filter(pa.array(there, pa.bool_()))
 
 
 def _records(store: Store, run_ids: set[str]) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 import math
 
 import jax
+from jax.interpreters.partial_eval import dce_jaxpr
 
 
 def matmul_flops(function, *args) -> int:
@@ -10,9 +11,12 @@ def matmul_flops(function, *args) -> int:
 
     The body of a scan counts once per trip; a convolution costs its whole kernel at
     every output pixel. Do not give it the gradient of a strided convolution: that is
-    written with zeros between the pixels, which would be counted.
+    written with zeros between the pixels, which would be counted. What no result needs
+    is not counted: the compiler removes it.
     """
-    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    needed, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _count(needed)
 
 
 def _count(jaxpr) -> int:
