@@ -47,7 +47,7 @@ th,td{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #e4e4e4}
 th:first-child,td:first-child{text-align:left}
 td{white-space:nowrap}
 td.prose{text-align:left;white-space:normal}
-.scroll{overflow-x:auto;max-height:28rem}
+.scroll{overflow-x:auto;max-height:60rem}
 .warning{background:#fff6e0;border-left:4px solid #b36b00;padding:.3rem .8rem;
  margin:.3rem 0}
 figure{margin:1.5rem 0}figure img{max-width:100%;height:auto}
