@@ -18,7 +18,7 @@ from harness.store.read import RUNS, Store, points, record_name
 
 PLACE = ("sweep", "sweep_id")
 """With `grid.…`, the columns that tell a run's place in a sweep, not the run."""
-NOTHING = pa.table({"run_id": pa.array([], pa.string())})
+NOTHING = pa.Table.from_batches([], pa.schema([("run_id", pa.string())]))
 
 
 def refresh_runs(store: Store, *, anew: bool = False) -> None:
