@@ -168,7 +168,7 @@ def test_random_kills(server, tmp_path):
     while time.monotonic() < deadline:
         for slot in range(4):
             if slot not in alive:
-                pause = 0.15 if kills < 50 else 0.0
+                pause = 0.6 if kills < 50 else 0.0
                 alive[slot] = server.start(**order, slot=slot, pause=pause)
         time.sleep(rng.uniform(0.4, 1.2))
         while server.ended():
