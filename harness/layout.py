@@ -4,7 +4,7 @@ A mesh is one row of devices. A single run's batch is spread over it, and its st
 once that is large: each device then holds a part of every large array, gathers whole
 parameters for a pass, and keeps its part of the gradients (fully sharded data parallel,
 Zhao et al. 2023). Of a population each device trains its own members. What a layout
-changes of a run's numbers is rounding.
+changes of a run's numbers is rounding (see `Wanted.accumulate` for the exceptions).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harness.spec import RunSpec
 PyTree = Any
 AXIS = "devices"
 STATE_SHARE = 0.25
-"""A state that would take more than this share of a device's memory is spread."""
+"""A state that would take more than this share of a device's free memory is spread."""
 COPIES = 4
 """Of the parameters, in training with AdamW: weights, two moments, gradients."""
 SMALL = 4096
@@ -41,8 +41,9 @@ class Wanted:
     shard: bool | None = None
     """Whether the state is spread too; None for what its size asks for."""
     accumulate: int = 1
-    """Equal parts of a batch whose gradients are computed one after another. Masks of
-    dropout and augmentations are drawn for each part, so they are other draws."""
+    """Equal parts of a batch whose gradients are computed one after another. Dropout
+    and augmentation are drawn for each part, and the balance of a mixture of experts
+    is that of each part: with these, numbers change by more than rounding."""
     remat: bool = False
     """Whether a backward pass computes the inside of each block again instead of
     keeping it."""

@@ -146,15 +146,23 @@ def functions(
 
     def evaluate(params: PyTree, data: PyTree, offsets_E: jax.Array) -> HeldOut:
         """Loss of each held-out example, and what metrics are made of."""
-        E = len(offsets_E)
-        size = min(EVAL_BATCH[task.target], E)
-        # The last batch is filled up with its own wrap-around, cut off again below.
-        rounds = -(-E // size)
-        padded = jnp.resize(offsets_E, (rounds, size))
-        found = jax.lax.map(lambda o: evaluate_batch(params, data, o), padded)
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:E], found)
+        one_batch = functools.partial(evaluate_batch, params, data)
+        return _in_batches(one_batch, offsets_E, EVAL_BATCH[task.target])
 
     return Functions(init=init, train_chunk=train_chunk, evaluate=evaluate)
+
+
+def _in_batches(
+    function: Callable[[jax.Array], PyTree], offsets_E: jax.Array, size: int
+) -> PyTree:
+    """What `function` finds of each example, of at most `size` at once."""
+    E = len(offsets_E)
+    size = min(size, E)
+    # The last batch is filled up with its own wrap-around, cut off again below.
+    rounds = -(-E // size)
+    padded = jnp.resize(offsets_E, (rounds, size))
+    found = jax.lax.map(function, padded)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:E], found)
 
 
 def _accumulated(

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.workers import (
-    Accumulate,
-    Devices,
-    How,
-    Population,
-    Remat,
-)
+from harness.cli.workers import Accumulate, Devices, How, Population, Remat
 from harness.errors import Interrupted, StoreError
 
 if TYPE_CHECKING:

@@ -41,8 +41,8 @@ class Slot:
 def slots(workers: int | None, trunks: int, devices: int = 1) -> list[Slot]:
     """Places for `workers` workers, by default one per GPU, else one per CPU core.
 
-    With several `devices` each worker has so many GPUs; without any, one worker
-    simulates them on all cores.
+    With several `devices` each worker has so many GPUs, and what is left over of them
+    is not used; without any, one worker simulates them on all cores.
 
     Workers of one core each train more together than one worker with all cores. How
     many threads a worker has can change the last bits of its numbers, so it does not

@@ -66,8 +66,8 @@ def build(
 ) -> Model:
     """The model of `spec`; parameters are float32, arithmetic is done in `dtype`.
 
-    With `remat` a backward pass computes what is inside of the model's `Blocks` again,
-    which takes about a third more time and far less memory; results are the same.
+    With `remat` a backward pass computes what is inside of the model's `Blocks` again
+    rather than keep it: one more forward pass, for less memory.
 
     A family's Flax class is made as `Class(spec, task, dtype=…, rngs=…)` and called on
     the inputs, and on `key` too where `spec.stochastic`. What it leaves in variables of

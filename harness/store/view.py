@@ -36,8 +36,8 @@ def refresh_runs(store: Store, *, anew: bool = False) -> None:
 def view_of(store: Store, *, anew: bool = True) -> pa.Table:
     """What `runs.parquet` must hold.
 
-    It is made column by column, since ten thousand rows as Python objects would take a
-    hundred times the memory of the table.
+    It is made column by column: all rows at once, as Python objects, would take far
+    more memory than the table.
     """
     finished = store.finished()
     known = NOTHING if anew else _known_rows(store, finished)
