@@ -100,9 +100,8 @@ def functions(
     ) -> tuple[State, jax.Array]:
         """Runs the first `n_steps` of the chunk; returns losses (S,), zero-padded."""
         update = transform(optim.optimizer, hyper).update
-        losses = functools.partial(
-            losses_of, **_smoothing(optim, hyper.label_smoothing)
-        )
+        smoothing = _smoothing(optim, hyper.label_smoothing)
+        losses = functools.partial(losses_of, **smoothing)
 
         def objective(
             params: PyTree, offsets: jax.Array, key: jax.Array
