@@ -83,6 +83,7 @@ def plan(
             population=population, devices=devices, accumulate=accumulate, remat=remat
         )
         done = store.finished() if store else set()
+        _need_data(made.without(done))
         view["probe"] = probing.forecast(made, done, found, set_ or [], workers, how)
     typer.echo(json.dumps(view, indent=1) if as_json else planview.text(view, SHOWN))
 
@@ -111,15 +112,17 @@ def run(
         population=population, devices=devices, accumulate=accumulate, remat=remat
     )
     found = load(experiment, set_ or [])
-    made = make_plan(found.sweep.points)
-    store = create_store(_place(found, out))
+    made, place = make_plan(found.sweep.points), _place(found, out)
+    existing = _existing(place)
+    left = made.without(existing.finished() if existing else ())
+    _need_data(left)
+    store = create_store(place)
     add_sweep(store, sweep_record(made, name=found.name, doc=found.doc))
-    to_do = made.without(store.finished()).cohorts
-    if to_do and workers == 0:
+    if left.cohorts and workers == 0:
         typer.echo(f"the sweep is written; `harness work {store.uri}` trains it")
         return
-    if to_do:
-        trunks = sum(len(cohort.trunks) for cohort in to_do)
+    if left.cohorts:
+        trunks = sum(len(cohort.trunks) for cohort in left.cohorts)
         _train(store, made, found, slots(workers, trunks, devices), how)
     else:
         typer.echo(f"all {len(made.runs)} runs are finished: nothing to train")
@@ -127,9 +130,9 @@ def run(
     refresh_runs(store)
     if report:
         _report(store, found.name)
-    if left := len(made.without(store.finished()).runs):
+    if missing := len(made.without(store.finished()).runs):
         typer.echo(
-            f"{left} runs are not trained; `harness status {store.uri}` says why",
+            f"{missing} runs are not trained; `harness status {store.uri}` says why",
             err=True,
         )
         raise typer.Exit(1)
@@ -225,6 +228,14 @@ def _copy(store: Store, folder: Path) -> Path:
     typer.echo(f"copying the tables of {store.uri} to {folder} …", err=True)
     fetch(store, folder)
     return folder
+
+
+def _need_data(left: Plan) -> None:
+    """Raises `DataError` if what is to be trained on is not on this machine."""
+    from harness import data
+
+    for source in {planned.run.data for planned in left.runs}:
+        data.at_hand(source)
 
 
 def _place(found: Experiment, out: str | None) -> str:

@@ -7,6 +7,6 @@ needs to know only its step.
 
 from harness.data.dataset import Dataset
 from harness.data.order import epoch_order
-from harness.data.sources import load, resolve
+from harness.data.sources import at_hand, load, resolve
 
-__all__ = ["Dataset", "epoch_order", "load", "resolve"]
+__all__ = ["Dataset", "at_hand", "epoch_order", "load", "resolve"]

@@ -34,13 +34,12 @@ class Part:
 
 def resolve(spec: Images) -> Images:
     """`spec` with sizes and content hash. Raises `DataError` for anything wrong."""
-    train, test = read(spec)
-    pool, validation = choose.split(train.y, len(train.y), spec.validation_examples)
+    train, test, digest = _facts(spec)
+    pool, validation = choose.split(None, train, spec.validation_examples)
     what = f"{spec.data} ({spec.evaluate})"
-    available = len(validation if spec.evaluate == "validation" else test.y)
+    available = len(validation) if spec.evaluate == "validation" else test
     evaluated = available if spec.eval_examples is None else spec.eval_examples
     choose.evenly(available, evaluated, what)
-    digest = _digest(_stamps(spec.data))
     if spec.digest not in (None, digest):
         raise DataError(
             f"{spec.data} has changed since its hash was {spec.digest}; "
@@ -57,6 +56,23 @@ def resolve(spec: Images) -> Images:
         unique_examples=choose.enough(spec.unique_examples, len(pool), spec.data),
         digest=digest,
     )
+
+
+def _facts(spec: Images) -> tuple[int, int, str]:
+    """How many examples to train on and to test with, and the hash of them all.
+
+    A known data set need not be here: what was trained on it can be looked at without.
+    """
+    known = KNOWN.get(spec.data)
+    if known and known.digest and not _files(spec.data):
+        return known.train, known.test, known.digest
+    train, test = read(spec)
+    return len(train.y), len(test.y), _digest(_stamps(spec.data))
+
+
+def at_hand(spec: Images) -> None:
+    """Raises `DataError` if the files are not on this machine."""
+    files_of(spec.data)
 
 
 def load(spec: Images, seed_data: int) -> Dataset:
@@ -129,11 +145,7 @@ def _check(part: Part, spec: Images) -> None:
 
 def files_of(data: str) -> list[Path]:
     """The files that `data` names. Raises `DataError` if they are not there."""
-    folder = cache_folder() / data if data in KNOWN else Path(data)
-    if folder.suffix == ".npz" and folder.is_file():
-        return [folder]
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and _role(f))
-    if files:
+    if files := _files(data):
         return files
     how = (
         f"get it with `harness data fetch {data}`"
@@ -142,6 +154,13 @@ def files_of(data: str) -> list[Path]:
         f"the names {', '.join(KNOWN)}"
     )
     raise DataError(f"{data} is not on this machine: {how}")
+
+
+def _files(data: str) -> list[Path]:
+    folder = cache_folder() / data if data in KNOWN else Path(data)
+    if folder.suffix == ".npz" and folder.is_file():
+        return [folder]
+    return sorted(f for f in folder.rglob("*") if f.is_file() and _role(f))
 
 
 IDX_NAMES = {

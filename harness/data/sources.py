@@ -33,6 +33,13 @@ def resolve(spec: DataSpec) -> DataSpec:
     return reader.resolve(spec) if hasattr(reader, "resolve") else spec
 
 
+def at_hand(spec: DataSpec) -> None:
+    """Raises `DataError` if `spec` can be planned, but its files are not here."""
+    reader = _reader(spec)
+    if hasattr(reader, "at_hand"):
+        reader.at_hand(spec)
+
+
 def load(spec: DataSpec, seed_data: int) -> Dataset:
     """The data set of a resolved spec; `seed_data` draws its random parts."""
     return _reader(spec).load(spec, seed_data)

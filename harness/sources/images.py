@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from harness.errors import SpecError
 from harness.fields import at_least, spec
 from harness.spec import DataSpec, TaskShape
 
-KNOWN: dict[str, tuple[int, int, int, int]] = {
-    "mnist": (28, 28, 1, 10),
-    "fashion_mnist": (28, 28, 1, 10),
-    "cifar10": (32, 32, 3, 10),
-    "cifar100": (32, 32, 3, 100),
+
+class Known(NamedTuple):
+    """A data set that is known by name; None where its content hash is not known."""
+
+    shape: tuple[int, int, int, int]
+    """Height, width, channels, classes."""
+    train: int
+    test: int
+    digest: str | None = None
+
+
+KNOWN = {
+    "mnist": Known((28, 28, 1, 10), 60_000, 10_000, "ceda791d3e53beaf"),
+    "fashion_mnist": Known((28, 28, 1, 10), 60_000, 10_000, "5f06bd0df99ad3dc"),
+    "cifar10": Known((32, 32, 3, 10), 50_000, 10_000),
+    "cifar100": Known((32, 32, 3, 100), 50_000, 10_000),
 }
-"""Height, width, channels and classes of the data sets known by name."""
 
 
 @spec
@@ -77,7 +87,7 @@ class Images(DataSpec):
     @property
     def dimensions(self) -> tuple[int, int, int, int]:
         """Height, width, channels, classes."""
-        known = KNOWN.get(self.data, (None,) * 4)
+        known = KNOWN[self.data].shape if self.data in KNOWN else (None,) * 4
         given = (self.height, self.width, self.channels, self.classes)
         both = [a if a is not None else b for a, b in zip(given, known, strict=True)]
         if None in both:

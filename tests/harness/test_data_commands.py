@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import sys
 
@@ -12,9 +13,17 @@ import pytest
 from harness import Images, Table, data
 from harness.cli import main
 from harness.data import fetch, files, hub
+from harness.sources.images import KNOWN, Known
 from tests.harness.test_data_fetch import CONTENT, in_cache, offer, server
 from tests.harness.test_data_hub import PIXELS
-from tests.harness.test_data_images import BAD_FOLDERS, cut, npz, small, write_mnist
+from tests.harness.test_data_images import (
+    BAD_FOLDERS,
+    cut,
+    npz,
+    small,
+    spec_of,
+    write_mnist,
+)
 
 __all__ = ["server"]
 
@@ -183,17 +192,37 @@ def test_a_checksum_that_fails_is_one_line_and_leaves_nothing(
 
 def test_only_the_right_images_can_be_imported(folder, harness, monkeypatch):
     write_mnist(folder / "set")
-    known = {"mnist": (6, 5, 1, 4)}
-    monkeypatch.setattr(fetch, "KNOWN", known)
+    known = Known((6, 5, 1, 4), 12, 4, "another")
+    monkeypatch.setitem(KNOWN, "mnist", known)
     wrong = one_line(*harness("data", "import", "images", "mnist", folder / "set"))
     assert "are not those of mnist" in wrong and not fetch.present()
     digest = wrong.split("their hash is ")[1].split(",")[0]
-    monkeypatch.setattr(fetch, "IMAGE_HASHES", {"mnist": digest})
+    monkeypatch.setitem(KNOWN, "mnist", known._replace(digest=digest))
     code, out, _ = harness("data", "import", "images", "mnist", folder / "set")
     assert code == 0 and str(fetch.present()["mnist"]) in out
     assert not (files.cache_folder() / "partial").exists()
     write_sweep(folder, "mnist", "height=6, width=5, classes=4")
     assert harness("plan", "tiny.py")[0] == 0
+
+
+def test_what_is_trained_on_known_data_can_be_planned_and_read_without_them(
+    folder, harness, monkeypatch
+):
+    write_mnist(folder / "set")
+    here = data.resolve(spec_of(folder / "set"))
+    known = Known((6, 5, 1, 4), here.unique, here.eval_examples, here.digest)
+    monkeypatch.setitem(KNOWN, "mnist", known)
+    harness("data", "import", "images", "mnist", folder / "set")
+    write_sweep(folder, "mnist", "height=6, width=5, classes=4")
+    assert harness("run", "tiny.py", "--no-report")[0] == 0
+    shutil.rmtree(files.cache_folder() / "mnist")
+    assert harness("plan", "tiny.py")[0] == 0
+    code, out, _ = harness("run", "tiny.py", "--no-report")
+    assert code == 0 and "all 1 runs are finished: nothing to train" in out
+    more = "--set", "optim.lr=0.5"
+    for command in (("run", "tiny.py", *more), ("plan", "tiny.py", *more, "--probe")):
+        found = one_line(*harness(*command))
+        assert "mnist is not on this machine: get it with `harness data" in found
 
 
 def test_text_is_imported_and_can_be_planned(folder, harness):

@@ -205,7 +205,7 @@ def test_fetched_images_can_be_trained_on(server, cache, monkeypatch, tmp_path):
     monkeypatch.setitem(catalog.CATALOG, "mnist", found)
     spec = Images(data="mnist", height=6, width=5, classes=4)
     with pytest.raises(DataError, match="harness data fetch mnist"):
-        data.resolve(spec)
+        data.at_hand(spec)
     fetch.fetch("mnist")
     assert data.resolve(spec).unique == 40
     damaged = cache / "mnist" / "train-labels-idx1-ubyte.gz"
