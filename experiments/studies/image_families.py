@@ -18,6 +18,8 @@ The same on digits: `harness data fetch mnist`, then
     harness run image_families --set data.data=mnist --out results/image_families_mnist
 """
 
+import dataclasses
+
 from harness import (
     CNN,
     MLP,
@@ -30,26 +32,24 @@ from harness import (
     chain,
     ladder,
     product,
+    recipe,
+    zip_,
 )
+from harness.spec import ModelSpec
+from harness.sweep import Point
 
-EPOCHS, BATCH, IMAGES = 4, 64, 60_000
+EPOCHS, BATCH, IMAGES = 3, 64, 60_000
 LENGTHS = [1 / 8, 1 / 4, 1 / 2, 1]
-SUBSETS = [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2]
+SUBSETS = [1 / 16, 1 / 8, 1 / 4, 1 / 2]
 
 BASE = RunSpec(
     model=MLP(width=8, depth=1),
     data=Images(data="fashion_mnist"),
-    optim=OptimSpec(lr=3e-3, warmup=50, weight_decay=0.05),
+    optim=OptimSpec(warmup=50, weight_decay=0.05),
     batch=BATCH,
     evals_per_octave=1,
 )
 TASK = BASE.data.shape
-FAMILIES = [
-    ladder(MLP, [3e3, 9e3, 3e4, 9e4, 2.7e5], TASK, depth=2),
-    ladder(CNN, [5e2, 1.5e3, 5e3, 1.5e4, 5e4], TASK, channels=(1, 2, 4), hidden=0),
-    ladder(ResNet, [1.3e3, 2.8e3, 5e3, 1e4, 2e4], TASK),
-    ladder(ViT, [3e3, 1e4, 2.5e4, 6e4, 1.5e5], TASK, head_size=8, aspect=24, patch=7),
-]
 
 
 def steps(images: float, epochs: float) -> int:
@@ -57,24 +57,34 @@ def steps(images: float, epochs: float) -> int:
     return round(images * epochs / BATCH)
 
 
-SIZES = product(
-    BASE,
-    {
-        "model": [model for family in FAMILIES for model in family],
-        "steps": [steps(IMAGES, share * EPOCHS) for share in LENGTHS],
-    },
-)
-LESS_DATA = chain(
-    *(
-        product(
-            BASE,
-            {
-                "model": [family[-1] for family in FAMILIES],
-                "data.unique_examples": [round(share * IMAGES)],
-                "steps": [steps(share * IMAGES, EPOCHS)],
-            },
-        )
-        for share in SUBSETS
+def study(models: list[ModelSpec], rule: recipe.LearningRate) -> list[Point]:
+    """One family: every size at every length, and its largest on less data."""
+    sizes = product(
+        BASE,
+        {
+            "model": models,
+            "steps": [steps(IMAGES, share * EPOCHS) for share in LENGTHS],
+        },
+    )
+    less_data = zip_(
+        dataclasses.replace(BASE, model=models[-1]),
+        {
+            "data.unique_examples": [round(share * IMAGES) for share in SUBSETS],
+            "steps": [steps(share * IMAGES, EPOCHS) for share in SUBSETS],
+        },
+    )
+    return recipe.tuned(chain(sizes, less_data), rule)
+
+
+MLPS = ladder(MLP, [3e3, 9e3, 3e4, 9e4, 2.7e5], TASK, depth=2)
+CNNS = ladder(CNN, [5e2, 1.5e3, 5e3, 1.5e4, 5e4], TASK, channels=(1, 2, 4), hidden=0)
+RESNETS = ladder(ResNet, [1.3e3, 2.8e3, 5e3, 1e4, 2e4], TASK)
+VITS = ladder(ViT, [3e3, 1e4, 2.5e4, 6e4, 1.5e5], TASK, head_size=8, aspect=24, patch=7)
+SWEEP = Sweep(
+    chain(
+        study(MLPS, recipe.LearningRate(k=3e-3)),
+        study(CNNS, recipe.LearningRate(k=3e-3)),
+        study(RESNETS, recipe.LearningRate(k=3e-3)),
+        study(VITS, recipe.LearningRate(k=3e-3)),
     )
 )
-SWEEP = Sweep(chain(SIZES, LESS_DATA))

@@ -10,8 +10,7 @@ Promise: for each family an exponent, with interval, of loss against parameters 
 the data, against bytes at the largest size, and against compute along the frontier; and
 which family leads at the ends and the middle of the compute that they share.
 
-All take the learning rates that were read off for transformers; for the others they
-are not tuned.
+Each family has the learning rates of its own rule, which `text_rates` found.
 """
 
 from harness import (
@@ -22,22 +21,36 @@ from harness import (
     Sweep,
     Text,
     Transformer,
+    chain,
     ladder,
     product,
     recipe,
 )
+from harness.spec import ModelSpec
+from harness.sweep import Point
 
 SIZES = [7e3, 2e4, 5e4, 1.2e5, 3e5]
 TOKENS = [1e5 * 2**k for k in range(6)]
 
 DATA = Text(corpus="austen", context=128, eval_sequences=512)
-MODELS = [
-    *ladder(Transformer, SIZES, DATA.shape, head_size=8),
-    *ladder(RNN, SIZES, DATA.shape, cell="lstm"),
-    *ladder(LinearRNN, SIZES, DATA.shape),
-]
+TRANSFORMERS = ladder(Transformer, SIZES, DATA.shape, head_size=8)
+LSTMS = ladder(RNN, SIZES, DATA.shape, cell="lstm")
+LINEAR_RNNS = ladder(LinearRNN, SIZES, DATA.shape)
 BASE = RunSpec(
-    model=MODELS[0], data=DATA, optim=OptimSpec(), batch=8, evals_per_octave=2
+    model=TRANSFORMERS[0], data=DATA, optim=OptimSpec(), batch=8, evals_per_octave=2
 )
-GRID = product(BASE, {"model": MODELS, "tokens": TOKENS})
-SWEEP = Sweep(recipe.small_language_model(GRID))
+
+
+def study(models: list[ModelSpec], rule: recipe.LearningRate) -> list[Point]:
+    """One family: every size on every length of text."""
+    grid = product(BASE, {"model": models, "tokens": TOKENS})
+    return recipe.tuned(recipe.small_language_model(grid), rule)
+
+
+SWEEP = Sweep(
+    chain(
+        study(TRANSFORMERS, recipe.LearningRate(k=5.95, n=-0.572)),
+        study(LSTMS, recipe.LearningRate(k=1.32, n=-0.245)),
+        study(LINEAR_RNNS, recipe.LearningRate(k=87.5, n=-0.832)),
+    )
+)
