@@ -24,10 +24,12 @@ from harness.sources import (
     PowerLawFeatures,
     SparseParity,
     Table,
+    TeacherStudent,
+    Text,
     TwoMoons,
     ZipfMarkov,
 )
-from harness.spec import OptimSpec, RunSpec, TeacherStudent, Text
+from harness.spec import OptimSpec, RunSpec
 from harness.sweep import (
     Sweep,
     chain,

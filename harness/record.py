@@ -16,7 +16,8 @@ from harness.count import count
 from harness.history import History
 from harness.metrics import whole
 from harness.plan import PlannedRun
-from harness.spec import RunSpec, Text
+from harness.sources import Text
+from harness.spec import RunSpec
 from harness.train import Result
 
 LOG_2 = math.log(2)

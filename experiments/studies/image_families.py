@@ -77,8 +77,8 @@ def study(models: list[ModelSpec], rule: recipe.LearningRate) -> list[Point]:
 
 
 MLPS = ladder(MLP, [3e3, 9e3, 3e4, 9e4, 2.7e5], TASK, depth=2)
-CNNS = ladder(CNN, [5e2, 1.5e3, 5e3, 1.5e4, 5e4], TASK, channels=(1, 2, 4), hidden=0)
-RESNETS = ladder(ResNet, [1.3e3, 2.8e3, 5e3, 1e4, 2e4], TASK)
+CNNS = ladder(CNN, [5e2, 1.5e3, 4e3, 1e4, 2.5e4], TASK, channels=(1, 2, 4), hidden=0)
+RESNETS = ladder(ResNet, [1.3e3, 2.8e3, 5e3, 7.5e3, 1.1e4], TASK)
 VITS = ladder(ViT, [3e3, 1e4, 2.5e4, 6e4, 1.5e5], TASK, head_size=8, aspect=24, patch=7)
 SWEEP = Sweep(
     chain(

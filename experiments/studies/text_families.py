@@ -29,7 +29,7 @@ from harness import (
 from harness.spec import ModelSpec
 from harness.sweep import Point
 
-SIZES = [7e3, 2e4, 5e4, 1.2e5, 3e5]
+SIZES = [7e3, 1.5e4, 3e4, 6e4, 1.2e5]
 TOKENS = [1e5 * 2**k for k in range(6)]
 
 DATA = Text(corpus="austen", context=128, eval_sequences=512)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.dataset import Arrays, Dataset, row_dataset, rows
-from harness.spec import TeacherStudent
+from harness.sources import TeacherStudent
 
 Array = NDArray[np.float32]
 

@@ -19,7 +19,7 @@ from harness.data.dataset import Arrays, Dataset
 from harness.data.files import cache_folder
 from harness.data.order import epoch_order
 from harness.errors import DataError
-from harness.spec import Text
+from harness.sources import Text
 
 AUSTEN_HELD_OUT = "persuasion"
 HELD_OUT_SHARE = 0.05

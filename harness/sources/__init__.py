@@ -12,6 +12,8 @@ from harness.sources.synthetic import (
     ZipfMarkov,
 )
 from harness.sources.tables import Table
+from harness.sources.teacher import TeacherStudent
+from harness.sources.text import Text
 
 __all__ = [
     "Images",
@@ -19,6 +21,8 @@ __all__ = [
     "PowerLawFeatures",
     "SparseParity",
     "Table",
+    "TeacherStudent",
+    "Text",
     "TwoMoons",
     "ZipfMarkov",
 ]
