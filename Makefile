@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test format clean bench-population bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep
+.PHONY: demo test format clean bench-population bench-forecast bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep
 demo: $(READY)
 	$(BIN)/harness run quickstart --out results/demo
 
@@ -29,6 +29,9 @@ bench-coverage: $(READY)
 
 bench-population: $(READY)
 	$(BIN)/python -m tests.benchmarks.population > $(RECORD)/population.txt
+
+bench-forecast: $(READY)
+	$(BIN)/python -m tests.benchmarks.forecast > $(RECORD)/forecast.txt
 
 bench-families: $(READY)
 	$(BIN)/python -m tests.benchmarks.families > $(RECORD)/families.txt
