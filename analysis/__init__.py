@@ -39,8 +39,8 @@ IsoFLOP curves::
 
 Learning rates, tuned at each point (a results folder gives the minima by itself)::
 
-    found = study_rates(read_rate_curves("runs.csv", lr="lr"))
-    found.curves[0].lr, found.rule.exponents, found.rule.intervals
+    for found in study_rates(read_rate_curves("runs.csv", lr="lr")):
+        found.family, found.curves[0].lr, found.rule.exponents, found.rule.intervals
 
 Judge and plan::
 

@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.family_page import families_section
 from analysis.html import html_table
 from analysis.laws import get_law
-from analysis.rate_study import HEAD, PASTE
+from analysis.rate_study import HEAD, PASTE, RateStudy
 from analysis.records import FLAG_MEANING, Fit, interval_lines
 from analysis.resampling import WHEN
 from analysis.study import Study
@@ -129,25 +129,30 @@ def _warning(text: str) -> str:
 
 def _rates(found: Study) -> str:
     """What was kept of the runs at every rate, and why; the rule through it."""
-    rates = found.rates
-    if rates is None:
+    curves = [c for study in found.rates for c in study.curves]
+    if not curves:
         return ""
     note = (
-        f'<p class="note">{sum(len(c.rates) for c in rates.curves)} rates at '
-        f"{len(rates.curves)} points. The fits use one row of each point: the vertex "
+        f'<p class="note">{sum(len(c.rates) for c in curves)} rates at '
+        f"{len(curves)} points. The fits use one row of each point: the vertex "
         "of the parabola in ln LR through the rates around the best, so that no size "
         "is judged at a rate that suits another. Where a flag says that there is no "
         "vertex, the best run itself is kept.</p>"
     )
-    body = note + html_table(HEAD, rates.rows())
-    rule = rates.rule
+    return note + "".join(map(_rates_of_family, found.rates))
+
+
+def _rates_of_family(study: RateStudy) -> str:
+    title = f"<h3>{escape(study.family)}</h3>" if study.family else ""
+    body = title + html_table(HEAD, study.rows())
+    rule = study.rule
     if rule is None:
         return body
     head = ("constant", "value", f"{rule.level:.0%} from", "to", "")
     return (
         f"{body}<h3>{escape(rule.formula)}</h3>{html_table(head, rule.rows())}"
         f'<p class="note">{rule.points} minima; {escape(PASTE)}</p>'
-        f"<pre>{escape(rates.line())}</pre>"
+        f"<pre>{escape(study.line())}</pre>"
     )
 
 

@@ -20,6 +20,7 @@ class RateCurve:
     """Final loss against learning rate at one point of a sweep.
 
     Attributes:
+        family: of the models; "" without a column.
         n, d, batch: parameters, tokens, examples a step; NaN without a column.
         rates: the rates tried, ascending.
         losses: nats, one per rate (the mean of its runs); NaN where one diverged.
@@ -34,6 +35,7 @@ class RateCurve:
         tuned: the sweep says that the rate of these runs is an inner axis.
     """
 
+    family: str
     n: float
     d: float
     batch: float

@@ -57,12 +57,12 @@ class RateRule:
         return np.asarray(self.k * math.prod(powers))
 
     def line(self, convention: str) -> str:
-        """The line to paste into a sweep file; `convention`: the column of N."""
+        """The rule as a sweep file says it; `convention`: the column of N."""
         terms = [f"k={self.k:.5g}"]
         terms += [f"{r}={e:.5g}" for r, e in self.exponents.items() if e]
         if convention in ("n_total", "n_body") and self.exponents["n"]:
             terms.append(f'counted="{convention[2:]}"')
-        return f"RULE = recipe.LearningRate({', '.join(terms)})"
+        return f"recipe.LearningRate({', '.join(terms)})"
 
     def rows(self) -> list[tuple[str, float, float, float, str]]:
         """(constant, value, low, high, why it is fixed) of k and the exponents."""

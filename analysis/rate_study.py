@@ -20,15 +20,17 @@ PASTE = "for a sweep file, as recipe.tuned(points, RULE):"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RateStudy:
-    """The points of a tuned sweep and the rule through their minima.
+    """The points of one family in a tuned sweep, and the rule through their minima.
 
     Attributes:
+        family: of the models; "" where the sweep has one.
         curves: by N, D and B.
         rule: None where there is none.
         why_not: why there is no rule.
         convention: the column that counts parameters, "" without one.
     """
 
+    family: str
     curves: tuple[RateCurve, ...]
     rule: RateRule | None
     why_not: str
@@ -58,40 +60,37 @@ class RateStudy:
                 f"between two of their rates (at {edges} the first or the last rate is "
                 "the best): their best run is kept, whose loss may be too high"
             )
-        return [*notes, *(self.rule.notes if self.rule else ())]
+        notes += self.rule.notes if self.rule else ()
+        return [f"{self.family}: {x}" if self.family else x for x in notes]
 
     def line(self) -> str:
         """The rule as a line of a sweep file."""
-        return self.rule.line(self.convention) if self.rule else ""
+        name = f"{self.family.upper()}_RULE" if self.family else "RULE"
+        return f"{name} = {self.rule.line(self.convention)}" if self.rule else ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; what is not known is null."""
         rule = asdict(self.rule) if self.rule else None
         return {
+            "family": self.family,
             "points": [_point(c) for c in self.curves],
             "rule": _plain(rule),
             "line": self.line(),
             "notes": self.notes(),
         }
 
-    def save(self, path: Path) -> None:
-        """Write the JSON, whole or not at all; `AnalysisError` where it cannot be."""
-        try:
-            write_text(path, dump_json(self.to_json()) + "\n")
-        except OSError as error:
-            raise AnalysisError(f"cannot write {path}: {error}") from None
-
     def __str__(self) -> str:
         form = "{:>12} {:>12} {:>6} {:>5} {:>8} {:>9} {:>9} {:>11}  {}"
-        lines = [form.format(*HEAD)]
+        lines = [self.family, ""] if self.family else []
+        lines.append(form.format(*HEAD))
         lines += [form.format(*map(_shown, row)) for row in self.rows()]
         if self.rule:
             lines += ["", str(self.rule), "", PASTE, self.line()]
         return "\n".join(lines + [f"WARNING {x}" for x in self.notes()])
 
 
-def study_rates(found: RateCurves, level: float = 0.95) -> RateStudy:
-    """The minima of the tuned points, and their rule.
+def study_rates(found: RateCurves, level: float = 0.95) -> tuple[RateStudy, ...]:
+    """The minima of the tuned points, and their rule: of each family by itself.
 
     Raises:
         AnalysisError: no point has two rates.
@@ -102,9 +101,29 @@ def study_rates(found: RateCurves, level: float = 0.95) -> RateStudy:
             f"{found.table.source} has one learning rate at each of its "
             f"{len(found.curves)} points: give the sweep more, tune(points, lr=[…])"
         )
-    rule, why = _rule(curves, level)
-    convention = found.table.columns.get("n", "")
-    return RateStudy(curves=curves, rule=rule, why_not=why, convention=convention)
+    families = sorted({c.family for c in curves})
+    studies = []
+    for family in families:
+        own = tuple(c for c in curves if c.family == family)
+        rule, why = _rule(own, level)
+        studies.append(
+            RateStudy(
+                family=family if len(families) > 1 else "",
+                curves=own,
+                rule=rule,
+                why_not=why,
+                convention=found.table.columns.get("n", ""),
+            )
+        )
+    return tuple(studies)
+
+
+def save_rates(studies: Sequence[RateStudy], path: Path) -> None:
+    """Write JSON, whole or not at all; `AnalysisError` where it cannot be."""
+    try:
+        write_text(path, dump_json([s.to_json() for s in studies]) + "\n")
+    except OSError as error:
+        raise AnalysisError(f"cannot write {path}: {error}") from None
 
 
 def _rule(curves: Sequence[RateCurve], level: float) -> tuple[RateRule | None, str]:

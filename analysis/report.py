@@ -101,19 +101,20 @@ def _measured(found: Study) -> Iterator[Drawn]:
 
 
 def _tuned(found: Study) -> Iterator[Drawn]:
-    rates = found.rates
-    if rates is not None:
+    for own in found.rates:
+        suffix = f"_{own.family}" if own.family else ""
+        of = f" ({own.family})" if own.family else ""
         yield (
-            "rates",
-            "Loss against learning rate at each tuned point, with the parabolas around "
-            "the best rates and the minima that the fits use.",
-            plots.loss_against_rate(rates.curves),
+            f"rates{suffix}",
+            f"Loss against learning rate at each tuned point{of}, with the parabolas "
+            "around the best rates and the minima that the fits use.",
+            plots.loss_against_rate(own.curves),
         )
-        if rates.rule is not None:
+        if own.rule is not None:
             yield (
-                "rate_rule",
-                "The best learning rates against size, and the rule through them.",
-                plots.rates_against_size(rates.curves, rates.rule),
+                f"rate_rule{suffix}",
+                f"The best learning rates against size{of}, and the rule through them.",
+                plots.rates_against_size(own.curves, own.rule),
             )
 
 

@@ -41,7 +41,7 @@ class Study:
         doc: the sweep's question, "" when none is recorded.
         runs: all finished runs, diverged ones included.
         table: the rows that fits use: of a tuned sweep, its minima.
-        rates: of a sweep whose learning rate was tuned, the minima; else None.
+        rates: of a sweep whose learning rate was tuned, the minima, by family.
         metrics: long rows of the held-out loss, or None when there are none.
         advice: which bootstrap suits the rows, and why.
         fits: convention -> Chinchilla fit; empty when the rows do not allow one.
@@ -60,7 +60,7 @@ class Study:
     doc: str
     runs: pd.DataFrame
     table: Table
-    rates: RateStudy | None
+    rates: tuple[RateStudy, ...]
     metrics: pd.DataFrame | None
     advice: Advice
     fits: dict[str, Fit]
@@ -104,7 +104,7 @@ def study(
     table = read_table(path, duplicates="keep")
     warnings = [str(x) for x in table.left_out]
     rates = _rates(path)
-    warnings += rates.notes() if rates else []
+    warnings += [note for study in rates for note in study.notes()]
     advice = advise(table)
     if advice.caution:
         warnings.append(advice.caution)
@@ -153,10 +153,10 @@ def study(
     )
 
 
-def _rates(store: Path) -> RateStudy | None:
+def _rates(store: Path) -> tuple[RateStudy, ...]:
     runs = read_runs(store)
     if INNER_AXIS not in runs or runs[INNER_AXIS].isna().all():
-        return None
+        return ()
     return study_rates(read_rate_curves(store, duplicates="keep"))
 
 

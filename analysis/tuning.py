@@ -22,6 +22,7 @@ from analysis.rate_curve import RateCurve, minimum
 from analysis.table import INNER_AXIS, Table, read_table
 
 RATE_COLUMNS = ("optim.lr", "lr", INNER_AXIS)
+FAMILY = "family"
 POINT_ROLES = ("n", "d", "batch", "group", "seed")
 LOSS, RATE, FLAG = "loss_at_best_lr", "best_lr", "lr_flag"
 
@@ -92,6 +93,7 @@ def rate_curves(
     labels, trunks = _points(every), _points(every, without="steps")
     tuned = _marked(every)
     scales = {k: _scale(every, k) for k in ("n", "d", "batch")}
+    families = every.frame.get(FAMILY)
     found = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -103,6 +105,7 @@ def rate_curves(
             RateCurve(
                 **lowest,
                 **place,
+                family="" if families is None else str(families.iloc[at]),
                 row=best,
                 trunk=int(trunks[rows[0]]),
                 tuned=bool(tuned[rows].any()),
@@ -175,6 +178,8 @@ def _points(table: Table, without: str = "") -> np.ndarray:
                 "alone: name --n and --d, or --group COLUMN"
             )
         keys = pd.DataFrame({r: table.values(r) for r in roles})
+        if FAMILY in table.frame:
+            keys[FAMILY] = table.frame[FAMILY].to_numpy()
     return keys.groupby(list(keys), dropna=False, sort=True).ngroup().to_numpy()
 
 

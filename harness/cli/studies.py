@@ -159,8 +159,8 @@ def tune(
         Path | None, typer.Option("--json", help="Write optima and rule here.")
     ] = None,
 ) -> None:
-    """The best learning rate of each point, and the rule through them."""
-    from analysis.rate_study import study_rates
+    """The best learning rate of each point, and the rule of each family."""
+    from analysis.rate_study import save_rates, study_rates
     from analysis.tuning import read_rate_curves
 
     roles = {"n": n, "d": d, "loss": loss, "lr": lr, "batch": batch, "group": group}
@@ -168,8 +168,8 @@ def tune(
         read_rate_curves(table, where=where, duplicates=duplicates, **roles), level
     )
     if json_file:
-        found.save(json_file)
-    typer.echo(str(found))
+        save_rates(found, json_file)
+    typer.echo("\n\n".join(map(str, found)))
 
 
 def suggest(

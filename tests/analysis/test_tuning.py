@@ -240,7 +240,7 @@ def test_the_command_prints_optima_rule_and_the_line_to_paste(call) -> None:
     done = call("t.csv", "--json", "t.json")
     assert done.exit_code == 0, done.output
     assert re.search(r"exponent of B +0.5 +\[", done.output)
-    found = json.loads(Path("t.json").read_text())
+    (found,) = json.loads(Path("t.json").read_text())
     assert found["line"] in done.output.splitlines()
     assert len(found["points"]) == 12 and found["points"][0]["losses"][-1] is None
     assert found["rule"]["exponents"]["n"] == pytest.approx(TRUTH["n"])
@@ -266,8 +266,22 @@ def test_mistakes_get_one_line(call, name: str) -> None:
 
 def test_without_a_minimum_there_is_a_table_and_no_rule() -> None:
     curves = planted(n=(1e4,), d=(1e6,), batch=(8,), rates=RATES[:2])
-    found = study_rates(read := _curves(curves))
+    (found,) = study_rates(read := _curves(curves))
     assert found.rule is None and "no rule" in str(found) and len(read.curves) == 1
+
+
+def test_every_family_has_a_rule_of_its_own(call) -> None:
+    own, other = planted().assign(family="own"), planted().assign(family="other")
+    other["lr"] *= 3
+    pd.concat([own, other]).to_csv("t.csv", index=False)
+    done = call("t.csv", "--json", "t.json")
+    assert done.exit_code == 0, done.output
+    found = {f["family"]: f for f in json.loads(Path("t.json").read_text())}
+    assert [len(f["points"]) for f in found.values()] == [12, 12]
+    for family, times in (("own", 1), ("other", 3)):
+        assert found[family]["rule"]["k"] == pytest.approx(times * TRUTH["k"])
+        assert found[family]["line"].startswith(f"{family.upper()}_RULE = recipe.")
+        assert found[family]["line"] in done.output.splitlines()
 
 
 def _curves(frame: pd.DataFrame):
