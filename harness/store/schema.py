@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -74,6 +75,10 @@ RUN_TYPES: dict[str, pa.DataType] = {
 """Columns that every runs table has, in this order; spec fields and the rest follow."""
 
 
+ROW_GROUP = 2048
+"""Rows that are held in memory once more while they are written."""
+
+
 def parquet_bytes(table: pa.Table, **metadata: str) -> bytes:
     """`table` as a parquet file: zstd, page checksums, format and metadata in the
     footer."""
@@ -85,19 +90,37 @@ def parquet_bytes(table: pa.Table, **metadata: str) -> bytes:
         sink,
         compression="zstd",
         write_page_checksum=True,
+        row_group_size=ROW_GROUP,
     )
     return sink.getvalue()
 
 
-def read_parquet(content: bytes, name: str) -> pa.Table:
-    """The table in `content`, its page checksums verified.
+def read_parquet(
+    content: bytes, name: str, columns: list[str] | None = None
+) -> pa.Table:
+    """The table in `content`, or some columns of it, their page checksums verified.
 
     Raises `StoreError` that gives the file's `name` if it is damaged.
     """
-    try:
+    with _damage_named(name):
         return pq.read_table(
-            io.BytesIO(content), page_checksum_verification=True, use_threads=False
+            io.BytesIO(content),
+            columns=columns,
+            page_checksum_verification=True,
+            use_threads=False,
         )
+
+
+def parquet_columns(content: bytes, name: str) -> list[str]:
+    """Names of the columns in `content`; raises as `read_parquet` does."""
+    with _damage_named(name):
+        return list(pq.read_schema(io.BytesIO(content)).names)
+
+
+@contextlib.contextmanager
+def _damage_named(name: str) -> Iterator[None]:
+    try:
+        yield
     # Damage shows as any of arrow's errors, or as an operating-system error.
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]

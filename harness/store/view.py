@@ -18,7 +18,6 @@ from harness.store.read import RUNS, Store, points, record_name
 
 PLACE = ("sweep", "sweep_id")
 """With `grid.…`, the columns that tell a run's place in a sweep, not the run."""
-NOTHING = pa.Table.from_batches([], pa.schema([("run_id", pa.string())]))
 
 
 def refresh_runs(store: Store, *, anew: bool = False) -> None:
@@ -31,34 +30,54 @@ def refresh_runs(store: Store, *, anew: bool = False) -> None:
     # An unchanged view keeps its time, so that what was made from it stays current.
     if not store.files.exists(RUNS) or store.files.read(RUNS) != content:
         store.files.publish(RUNS, content)
+    # A worker that lives long gives back what its largest table took.
+    pa.default_memory_pool().release_unused()
 
 
 def view_of(store: Store, *, anew: bool = True) -> pa.Table:
-    """What `runs.parquet` must hold.
+    """What `runs.parquet` must hold."""
+    if not anew and store.files.exists(RUNS):
+        try:
+            return _view(store, store.files.read(RUNS))
+        except StoreError:
+            # It is only a view: whatever happened to it, the records have everything.
+            pass
+    return _view(store, None)
 
-    It is made column by column: all rows at once, as Python objects, would take far
-    more memory than the table.
+
+def _view(store: Store, present: bytes | None) -> pa.Table:
+    """The view, from the present one and the records that it lacks.
+
+    It is read and made column by column: all rows at once, as Python objects or beside
+    the old table, would take far more memory than the table.
     """
     finished = store.finished()
-    known = NOTHING if anew else _known_rows(store, finished)
-    before = known["run_id"].to_pylist()
+    known = schema.parquet_columns(present, RUNS) if present else []
+    before = _column(present, "run_id") if "run_id" in known else []
+    kept = [i for i, run_id in enumerate(before) if run_id in finished]
     read = _records(store, finished - set(before))
-    run_ids, places = [*before, *read], _places(store)
-    names = set(known.column_names)
-    names |= {name for row in read.values() for name in row}
-    names |= {name for run_id in run_ids for name in places.get(run_id, ())}
+    run_ids, places = [*(before[i] for i in kept), *read], _places(store)
+    order = sorted(range(len(run_ids)), key=run_ids.__getitem__)
+    names = {name for name in known if name not in PLACE and name[:5] != "grid."}
 
     def values(name: str) -> list[Any]:
         new = [row.get(name) for row in read.values()]
-        if name in known.column_names:
-            return known[name].to_pylist() + new
-        old_and_new = [None] * len(before) + new
-        return [
-            places.get(run_id, {}).get(name, value)
-            for run_id, value in zip(run_ids, old_and_new, strict=True)
-        ]
+        if name in names:
+            old = _column(present, name)
+            column = [*(old[i] for i in kept), *new]
+            return [column[i] for i in order]
+        column = [None] * len(kept) + new
+        return [places.get(run_ids[i], {}).get(name, column[i]) for i in order]
 
-    return schema.runs_table(names, values).sort_by("run_id")
+    others = {name for row in read.values() for name in row}
+    others |= {name for run_id in run_ids for name in places.get(run_id, ())}
+    return schema.runs_table(names | others, values)
+
+
+def _column(present: bytes | None, name: str) -> list[Any]:
+    assert present is not None
+    values: list[Any] = schema.read_parquet(present, RUNS, [name])[name].to_pylist()
+    return values
 
 
 def read_runs(store: Store) -> pa.Table | None:
@@ -70,20 +89,6 @@ def read_runs(store: Store) -> pa.Table | None:
         return schema.read_parquet(store.files.read(RUNS), f"{store.uri}/{RUNS}")
     except FileNotFoundError:
         return None
-
-
-def _known_rows(store: Store, finished: set[str]) -> pa.Table:
-    """Rows of the present view whose records are still there, without their places."""
-    try:
-        table = read_runs(store)
-    except StoreError:
-        # It is only a view: whatever happened to it, the records have everything.
-        return NOTHING
-    if table is None or "run_id" not in table.column_names:
-        return NOTHING
-    own = [c for c in table.column_names if c not in PLACE and c[:5] != "grid."]
-    there = [run_id in finished for run_id in table["run_id"].to_pylist()]
-    return table.select(own).filter(pa.array(there, pa.bool_()))
 
 
 def _records(store: Store, run_ids: set[str]) -> dict[str, dict[str, Any]]:
