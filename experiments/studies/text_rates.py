@@ -6,7 +6,7 @@ that come out.
 
 Cost: ten minutes on 2 CPU cores.
 Promise: for each family a minimum between its rates at every size, and a rule
-LR* = k N^a: `harness tune results/text_rates --where "family == 'rnn'"`.
+LR* = k N^a; `harness tune results/text_rates` prints them.
 """
 
 from harness import (
@@ -24,6 +24,8 @@ from harness import (
     recipe,
     tune,
 )
+from harness.spec import ModelSpec
+from harness.sweep import Point
 
 SIZES = [7e3, 3e4, 1.2e5]
 TOKENS = 4e5
@@ -35,7 +37,7 @@ BASE = RunSpec(
 )
 
 
-def tuned(models: list, low: float, high: float) -> list:
+def tuned(models: list[ModelSpec], low: float, high: float) -> list[Point]:
     """Every model at every octave from `low` to `high`."""
     points = product(BASE, {"model": models, "tokens": [TOKENS]})
     return tune(recipe.small_language_model(points), lr=octaves(low, high))
