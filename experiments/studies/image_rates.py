@@ -1,6 +1,6 @@
 """Which learning rate suits perceptrons, convolutions, residual networks, transformers?
 
-Three sizes of each family at six or eight rates, an octave apart, on one epoch of
+Three sizes of each family at six to eight rates, an octave apart, on one epoch of
 Fashion-MNIST; batch and optimiser are those of `image_families`, which takes the rules
 that come out.
 
@@ -47,8 +47,8 @@ def tuned(models: list[ModelSpec], highest: float) -> list[Point]:
 CNNS = ladder(CNN, [5e2, 5e3, 1.5e4], TASK, channels=(1, 2, 4), hidden=0)
 SWEEP = Sweep(
     chain(
-        tuned(ladder(MLP, [3e3, 3e4, 9e4], TASK, depth=2), 3.2e-2),
-        tuned(CNNS, 3.2e-2),
+        tuned(ladder(MLP, [3e3, 3e4, 9e4], TASK, depth=2), 6.4e-2),
+        tuned(CNNS, 6.4e-2),
         tuned(ladder(ResNet, [1.3e3, 2.8e3, 5e3], TASK), 1.28e-1),
         tuned(
             ladder(ViT, [3e3, 2.5e4, 6e4], TASK, head_size=8, aspect=24, patch=7),
