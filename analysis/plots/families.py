@@ -37,17 +37,21 @@ MEASURES = {"loss": AXIS["loss"], "error": "held-out error (1 - accuracy)"}
 def family_scaling(curves: Sequence[Curve], measure: str) -> Figure:
     """One panel per scale: the runs of each family, its law and the law's band.
 
+    All panels span the measured values; a band may leave them.
+
     Args:
         curves: of `by_family`.
         measure: "loss" or "error".
     """
     figure, axes = panels(3, width=4.2, height=3.8)
     names = _names(curves)
+    values = np.concatenate([c.y for c in curves if c.measure == measure])
     for ax, axis in zip(axes, PANELS, strict=True):
         for curve in curves:
             if (curve.axis, curve.measure) == (axis, measure):
                 _curve(ax, curve, names.index(curve.family))
         ax.set(xscale="log", xlabel=LABELS[axis], title=PANELS[axis])
+        ax.set_ylim(values.min() / 1.15, values.max() * 1.15)
         log_loss_axis(ax)
     axes[0].set_ylabel(MEASURES[measure])
     handles, labels = axes[0].get_legend_handles_labels()
