@@ -3,8 +3,9 @@
 Perceptrons, convolutional networks, residual networks and vision transformers on
 Fashion-MNIST. Every size is trained for 3 epochs of all 60,000 images; the largest of
 each family also on nested subsets, for as many epochs; and every size for shorter
-times, which share its trunk. The report fits each family by itself. Each has the
-learning rates of its own rule, which `image_rates` found on Fashion-MNIST.
+times, which share its trunk. Each family has the learning rates of its own rule, which
+`image_rates` found on Fashion-MNIST. The report fits each by itself, and compares them
+at budgets that all of them were trained at.
 
 Cost: 12 minutes on 2 CPU cores. Data: `harness data fetch fashion_mnist`.
 Promise: for each family an exponent, with interval, of loss and of error against
