@@ -17,6 +17,7 @@ ENTROPY = ZipfMarkov(vocab=16).entropy
     [
         ("power_law_features", "batch == 32", "n_matmul", 1),
         ("power_law_features", "batch == 64", "tokens", 1 / 2),
+        ("power_law_features", "batch == 16", "flops_train", 1 / 3),
         ("sparse_parity", "batch == 128", "n_matmul", 1),
         ("sparse_parity", "batch == 64", "tokens", 1 / 2),
         ("manifold_teacher", "data.dimension == 3", "n_matmul", 4 / 3),
