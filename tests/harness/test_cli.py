@@ -282,7 +282,7 @@ def test_a_tuned_sweep_from_file_to_rule_and_back(folder, harness):
     assert len(pd.read_parquet(store / "runs.parquet")) == 8
     assert "Tuned learning rates" in (store / "report" / "index.html").read_text()
     code, out, _ = harness("tune", store, "--json", "rule.json")
-    found = json.loads((folder / "rule.json").read_text())
+    (found,) = json.loads((folder / "rule.json").read_text())
     assert code == 0 and len(found["points"]) == 2
     assert all(p["losses"][-1] is None for p in found["points"])  # 1e18 diverged
     assert [len(p["rates"]) for p in found["points"]] == [4, 4]
