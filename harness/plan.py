@@ -114,6 +114,11 @@ class Plan:
         left = [run for run in self.runs if run.run_id not in done]
         return Plan(runs=tuple(left), cohorts=_cohorts(left), duplicates=0)
 
+    def need_data(self) -> None:
+        """Raises `DataError` if files that it trains on are not on this machine."""
+        for source in {planned.run.data for planned in self.runs}:
+            data.at_hand(source)
+
 
 def plan(points: Sequence[Point]) -> Plan:
     """Reads the data sets' sizes and hashes, then groups the runs.

@@ -68,7 +68,7 @@ EXAMPLES = product(
         "steps": [2**k for k in range(6, 11)],
     },
 )
-# Along N ∝ C^1/3 both terms fall alike; one third of N² steps keeps them about equal.
+# Along N ∝ C^1/3, which is D ∝ N², both terms fall alike.
 COMPUTE = chain(
     *(
         product(ONCE, {"model": features([width], 8), "steps": [round(width**2 / 3)]})

@@ -83,7 +83,7 @@ def plan(
             population=population, devices=devices, accumulate=accumulate, remat=remat
         )
         done = store.finished() if store else set()
-        _need_data(made.without(done))
+        made.without(done).need_data()
         view["probe"] = probing.forecast(made, done, found, set_ or [], workers, how)
     typer.echo(json.dumps(view, indent=1) if as_json else planview.text(view, SHOWN))
 
@@ -115,7 +115,7 @@ def run(
     made, place = make_plan(found.sweep.points), _place(found, out)
     existing = _existing(place)
     left = made.without(existing.finished() if existing else ())
-    _need_data(left)
+    left.need_data()
     store = create_store(place)
     add_sweep(store, sweep_record(made, name=found.name, doc=found.doc))
     if left.cohorts and workers == 0:
@@ -228,14 +228,6 @@ def _copy(store: Store, folder: Path) -> Path:
     typer.echo(f"copying the tables of {store.uri} to {folder} …", err=True)
     fetch(store, folder)
     return folder
-
-
-def _need_data(left: Plan) -> None:
-    """Raises `DataError` if what is to be trained on is not on this machine."""
-    from harness import data
-
-    for source in {planned.run.data for planned in left.runs}:
-        data.at_hand(source)
 
 
 def _place(found: Experiment, out: str | None) -> str:

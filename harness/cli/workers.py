@@ -152,6 +152,8 @@ def work(
     if experiment:
         load(experiment, [])
     made = plan_of_record(_sweep(store, sweep))
+    # A worker without the data would fail every run it claims.
+    made.without(store.finished()).need_data()
     # Only now: starting jax takes longer than everything above.
     from harness.cli.stopping import STOPPER
     from harness.worker import Options, work

@@ -42,11 +42,11 @@ def view_of(store: Store, *, anew: bool = True) -> pa.Table:
         except StoreError:
             # It is only a view: whatever happened to it, the records have everything.
             pass
-    return _view(store, None)
+    return _view(store, b"")
 
 
-def _view(store: Store, present: bytes | None) -> pa.Table:
-    """The view, from the present one and the records that it lacks.
+def _view(store: Store, present: bytes) -> pa.Table:
+    """The view, from the present one, if any, and the records that it lacks.
 
     It is read and made column by column: all rows at once, as Python objects or beside
     the old table, would take far more memory than the table.
@@ -74,8 +74,7 @@ def _view(store: Store, present: bytes | None) -> pa.Table:
     return schema.runs_table(names | others, values)
 
 
-def _column(present: bytes | None, name: str) -> list[Any]:
-    assert present is not None
+def _column(present: bytes, name: str) -> list[Any]:
     values: list[Any] = schema.read_parquet(present, RUNS, [name])[name].to_pylist()
     return values
 

@@ -220,7 +220,15 @@ def test_what_is_trained_on_known_data_can_be_planned_and_read_without_them(
     code, out, _ = harness("run", "tiny.py", "--no-report")
     assert code == 0 and "all 1 runs are finished: nothing to train" in out
     more = "--set", "optim.lr=0.5"
-    for command in (("run", "tiny.py", *more), ("plan", "tiny.py", *more, "--probe")):
+    data_command = "data", "import", "images", "mnist", folder / "set"
+    harness(*data_command)
+    assert harness("run", "tiny.py", *more, "--workers", "0")[0] == 0
+    shutil.rmtree(files.cache_folder() / "mnist")
+    for command in (
+        ("run", "tiny.py", *more),
+        ("plan", "tiny.py", *more, "--probe"),
+        ("work", "results/tiny"),
+    ):
         found = one_line(*harness(*command))
         assert "mnist is not on this machine: get it with `harness data" in found
 
