@@ -7,7 +7,7 @@ An experiment file makes a `SWEEP` from the names below; `harness run FILE` does
 rest. The fits live in the package `analysis`, which works on any table.
 """
 
-from harness import recipe
+from harness import recipe, xla
 from harness.families import (
     CNN,
     MLP,
@@ -42,6 +42,8 @@ from harness.sweep import (
     with_seeds,
     zip_,
 )
+
+xla.vectorise()
 
 __all__ = [
     "CNN",

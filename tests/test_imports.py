@@ -27,6 +27,7 @@ ALLOWED = {
     "layout": {"device", "errors", "spec"},
     "step": {"layout", "models", "optim", "spec"},
     "evaluation": {"data", "layout", "metrics", "spec", "step"},
+    "xla": set(),
     "device": set(),
     "store": {"errors", "spec"},
     "history": set(),
