@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import math
+from array import array
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+LITTLE = np.dtype("<f4")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +32,8 @@ class Evaluation:
 class History:
     """Losses and evaluations of a run; it ends where the run diverges."""
 
-    losses: list[float] = dataclasses.field(default_factory=list)
+    losses: array[float] = dataclasses.field(default_factory=lambda: array("f"))
+    """Training losses of steps 0, 1, …; four bytes each, as runs have millions."""
     evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     """Of training; a member of a population of P has a P-th of the population's."""
@@ -36,19 +41,23 @@ class History:
     """First step whose training loss, or evaluation, is not finite."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; losses may be NaN or infinite."""
-        return dataclasses.asdict(self)
+        """Plain JSON values; the losses as the text of their bytes."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        told = base64.b64encode(np.asarray(self.losses, LITTLE).tobytes()).decode()
+        evaluations = [dataclasses.asdict(e) for e in self.evaluations]
+        return values | {"losses": told, "evaluations": evaluations}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> History:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`, to the bit."""
+        losses = np.frombuffer(base64.b64decode(values["losses"]), LITTLE)
         evaluations = [Evaluation(**e) for e in values["evaluations"]]
-        return cls(**{**values, "evaluations": evaluations})
+        return cls(**{**values, "losses": _array(losses), "evaluations": evaluations})
 
     def branch(self) -> History:
         """A copy that a branch continues."""
         return dataclasses.replace(
-            self, losses=[*self.losses], evaluations=[*self.evaluations]
+            self, losses=self.losses[:], evaluations=[*self.evaluations]
         )
 
     def add_losses(self, losses: np.ndarray) -> None:
@@ -57,7 +66,11 @@ class History:
         if len(bad):
             self.diverged_step = len(self.losses) + int(bad[0])
             losses = losses[: bad[0] + 1]
-        self.losses += losses.tolist()
+        self.losses += _array(losses)
+
+    def mean_loss(self, first: int, last: int | None = None) -> float:
+        """Mean training loss of steps [first, last); NaN where there are none."""
+        return float(np.asarray(self.losses[first:last], np.float64).mean())
 
     def add_evaluation(
         self,
@@ -103,6 +116,10 @@ class History:
         if self.diverged_step is not None:
             return True
         return bool(patience) and self.stopped_step(patience) is not None
+
+
+def _array(losses: np.ndarray) -> array[float]:
+    return array("f", losses.astype(np.float32).tobytes())
 
 
 def common_grid(steps: int, per_octave: int) -> list[int]:

@@ -9,8 +9,6 @@ import math
 import subprocess
 from typing import Any
 
-import numpy as np
-
 from harness import device
 from harness.count import count
 from harness.history import History
@@ -49,7 +47,7 @@ def metric_rows(
             "wall_s": evaluation.seconds,
             "annealed": step == run.steps and annealed,
         }
-        mean = float(np.mean(history.losses[first:step]))
+        mean = history.mean_loss(first, step)
         for split, metric, value in (
             ("train", "loss", mean),
             ("eval", "loss", evaluation.loss),
@@ -98,7 +96,7 @@ def _row(result: Result) -> dict[str, Any]:
         "loss": final.loss if final else None,
         "loss_se": final.loss_se if final else None,
         "best_loss": min((e.loss for e in history.evaluations), default=None),
-        "train_loss": float(np.mean(history.losses[-32:])) if done else None,
+        "train_loss": history.mean_loss(-32) if done else None,
         "bits_per_byte": _bits_per_byte(run, final.loss) if final else None,
         "unique_tokens": min(run.data.unique, tokens),
         "epochs": tokens / run.data.unique,

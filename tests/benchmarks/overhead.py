@@ -12,6 +12,7 @@ import dataclasses
 import os
 import tempfile
 import time
+from array import array
 from pathlib import Path
 from statistics import median
 
@@ -83,7 +84,9 @@ def cost_of_saving(made: Plan) -> list[float]:
     (planned,) = made.runs
     program = compile_cohort(planned.run, data.load(planned.run.data, 0))
     position = Position(
-        state=program.start([planned.run]), step=1, histories=[History(losses=[1.0])]
+        state=program.start([planned.run]),
+        step=1,
+        histories=[History(losses=array("f", [1.0]))],
     )
     found = []
     with tempfile.TemporaryDirectory() as folder:

@@ -2,10 +2,12 @@
 
     make bench-population      # into tests/benchmarks/results/population.txt
 
-First 32 learning rates of a perceptron of about a thousand parameters, through the
-whole worker with all that it writes, programs compiled before. Then six shapes: the
-time of a step of one run, alone and in a population, and what `--population auto`
-chooses by its short trial, against longer timings of both.
+First 32 learning rates of a perceptron of about a thousand parameters, at four batch
+sizes, through the whole worker with all that it writes, programs compiled before. What
+a population saves is the overhead of each operation: the larger the batch, the less of
+the time that is. Then six shapes: the time of a step of one run, alone and in a
+population, and what `--population auto` chooses by its short trial, against longer
+timings of both.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ from harness.worker import Options, work
 from tests.benchmarks.machine import machine
 
 RATES = [1e-3 * 1.1**k for k in range(32)]
+STEPS = 50_000
+BATCHES = (4, 8, 16, 32)
 ROUNDS = 5
 NUMBERS = TeacherStudent(inputs=25, unique_examples=4096, eval_examples=256)
 BYTES = Text(context=64)
@@ -56,9 +60,9 @@ def run_of(model: ModelSpec, source: DataSpec, batch: int, steps: int) -> RunSpe
     return RunSpec(model=model, data=source, optim=optim, batch=batch, steps=steps)
 
 
-def rates(width: int) -> float:
+def rates(batch: int, width: int) -> float:
     """Seconds of a worker for all the rates, so many side by side."""
-    run = run_of(*SHAPES[0][1:], steps=20_000)
+    run = run_of(*SHAPES[0][1:3], batch=batch, steps=STEPS)
     made = plan(product(run, {"optim.lr": RATES}))
     with tempfile.TemporaryDirectory() as folder:
         store = create_store(Path(folder) / "store")
@@ -91,12 +95,15 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
     print(machine() + "; one core")
-    for width in (1, len(RATES)):
-        rates(width)
-    pairs = [(rates(1), rates(len(RATES))) for _ in range(3)]
-    for one, other in pairs:
-        print(f"32 rates, 20,000 steps: {one:.1f} s, side by side {other:.1f} s")
-    print(f"  median ratio {median(one / other for one, other in pairs):.2f}")
+    print(f"32 rates of a perceptron of 705 parameters, {STEPS:,} steps: seconds")
+    print("batch  one after another  side by side  median ratio")
+    for batch in BATCHES:
+        for width in (1, len(RATES)):
+            rates(batch, width)
+        pairs = [(rates(batch, 1), rates(batch, len(RATES))) for _ in range(3)]
+        one, other = (median(column) for column in zip(*pairs, strict=True))
+        ratio = median(one / other for one, other in pairs)
+        print(f"{batch:>5} {one:>18.1f} {other:>13.1f} {ratio:>13.2f}", flush=True)
     print("shape           µs a step  in a population of 32  ratio  auto  loses")
     for each in SHAPES:
         shape(*each)
