@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 
 import jax
 
@@ -17,6 +18,8 @@ from harness.spec import RunSpec
 LEAST_S = 0.1
 """Each timing covers at least about this much training."""
 REPEATS = 5
+LONGER = 4
+"""How many times longer the second of two calls is, where a chunk would take long."""
 MEMORY_SHARE = 0.5
 """Of the memory that is free, what a population may take."""
 
@@ -41,11 +44,10 @@ def time_program(program: Program, run: RunSpec) -> Timing:
     runs = [run] * program.population
     state = program.start(runs)
 
-    def train(calls: int, steps: int) -> float:
+    def train(steps: int) -> float:
         nonlocal state
         begun = time.perf_counter()
-        for _ in range(calls):
-            state, losses = program.train(state, runs, 0, steps)
+        state, losses = program.train(state, runs, 0, steps)
         jax.block_until_ready(losses)
         return time.perf_counter() - begun
 
@@ -55,16 +57,35 @@ def time_program(program: Program, run: RunSpec) -> Timing:
         return time.perf_counter() - begun
 
     # The first call of each pays for what is only done once.
-    train(1, 1), evaluate()
-    steps = program.chunk
-    while steps > 1 and train(1, 1) * steps > LEAST_S:
-        steps //= 2
-    calls = max(1, round(LEAST_S / train(1, steps)))
-    rounds = [train(calls, steps) for _ in range(REPEATS)]
+    train(1), evaluate()
     return Timing(
         population=program.population,
-        seconds_per_step=statistics.median(rounds) / (calls * steps),
+        seconds_per_step=_seconds_per_step(train, program.chunk),
         seconds_per_evaluation=statistics.median(evaluate() for _ in range(REPEATS)),
         seconds_compile=program.compile_s,
         memory=program.memory,
     )
+
+
+def _seconds_per_step(train: Callable[[int], float], chunk: int) -> float:
+    """A step's share of a call of `chunk` steps, from as few steps as tell it.
+
+    A call costs something by itself, up to as much as a step does: memory for what it
+    computes is new to the process. Two lengths tell the one from the other.
+    """
+    steps = 1
+    while steps < chunk and train(steps) < LEAST_S:
+        steps *= 2
+    if steps == chunk:
+        calls = max(1, round(LEAST_S / train(chunk)))
+        rounds = [sum(train(chunk) for _ in range(calls)) for _ in range(REPEATS)]
+        return statistics.median(rounds) / (calls * chunk)
+    more = min(LONGER * steps, chunk)
+    short, long = (
+        statistics.median(times)
+        for times in zip(
+            *[(train(steps), train(more)) for _ in range(REPEATS)], strict=True
+        )
+    )
+    each = (long - short) / (more - steps)
+    return each + max(0.0, short - steps * each) / chunk

@@ -35,7 +35,10 @@ REFRESH_S = 60.0
 """Least seconds between two rebuilds of the runs table, and two looks at all records,
 while training."""
 POLL_S = 5.0
-"""Seconds between two looks for work while others hold all that is left."""
+"""Most seconds between two looks for work while others hold all that is left."""
+POLL_SHARE, SHORTEST_POLL_S = 0.1, 0.2
+"""Those between two looks, as a share of what was waited so far, and the least: so a
+sweep's end, or a trunk that comes free, is seen soon, and a store is not asked much."""
 
 
 Trainer = Callable[[Sequence[Trunk], Callable[[], Program], Keeper], Generator[Result]]
@@ -101,7 +104,7 @@ class Worker:
         self.leases = Leases(store, terms=options.terms)
         self.populations = Populations(store, options.population, self._probe)
         self._program: tuple[Cohort, Program] | None = None
-        self._refreshed = time.monotonic()
+        self._refreshed = self._worked = time.monotonic()
 
     def run(self) -> None:
         """Works until nothing is left."""
@@ -109,7 +112,9 @@ class Worker:
         try:
             while self.queue.has_work():
                 self._check_stop()
-                if not self._work_once():
+                if self._work_once():
+                    self._worked = time.monotonic()
+                else:
                     self._pause()
                 self._refresh()
         finally:
@@ -180,7 +185,9 @@ class Worker:
             raise Interrupted
 
     def _pause(self) -> None:
-        until = time.monotonic() + self.options.poll_s
+        now = time.monotonic()
+        wait = max(SHORTEST_POLL_S, POLL_SHARE * (now - self._worked))
+        until = now + min(wait, self.options.poll_s)
         while (left := until - time.monotonic()) > 0:
             self._check_stop()
             time.sleep(min(0.2, left))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import subprocess
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from harness.layout import Wanted
     from harness.plan import Cohort, Plan
     from harness.population import Wish
+
+
+COMMAND_S = 1.7
+"""Seconds before a sweep's workers start and after their last run, as far as no probe
+sees them: the launcher's imports, the last tables, processes that end."""
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +59,7 @@ def forecast(
     for process in began:
         _send(process, sorted(done))
     told = [answer for process in began for answer in _answers(process)]
-    ready = max(answer["ready"] for answer in told if "ready" in answer)
+    ready = max(answer["ready"] for answer in told if "ready" in answer) + COMMAND_S
     by_index = {a["cohort"]: a for a in told if "cohort" in a}
     timings = [Timing(**by_index[k]["timing"]) for k in range(len(cohorts))]
     jobs = list(zip(cohorts, timings, strict=True))
@@ -140,6 +146,8 @@ def probe(
     cohorts = _longest_first(made.without(json.loads(sys.stdin.read())))
     from harness import device
 
+    # What a worker imports belongs to its start, not to its first program.
+    importlib.import_module("harness.worker")
     wish, wanted = how.wish(peers=of), how.wanted()
     device.enable_compile_cache()
     device.describe()

@@ -19,7 +19,7 @@ from statistics import median
 from tests.benchmarks.machine import machine
 
 EXPERIMENTS = ("quickstart", "two_moons")
-ROUNDS = 3
+ROUNDS = 2
 
 
 def harness(*arguments: str) -> str:
