@@ -7,7 +7,9 @@ new records are read.
 from __future__ import annotations
 
 import json
+import sys
 import warnings
+from collections import defaultdict
 from typing import Any
 
 import pyarrow as pa
@@ -34,6 +36,14 @@ def refresh_runs(store: Store, *, anew: bool = False) -> None:
     pa.default_memory_pool().release_unused()
 
 
+def give_memory_back() -> None:
+    """Has this process's tables lie in memory of the system's allocator.
+
+    `refresh_runs` then gives back what the largest took; Arrow's own keeps most of it.
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
 def view_of(store: Store, *, anew: bool = True) -> pa.Table:
     """What `runs.parquet` must hold."""
     if not anew and store.files.exists(RUNS):
@@ -55,13 +65,13 @@ def _view(store: Store, present: bytes) -> pa.Table:
     known = schema.parquet_columns(present, RUNS) if present else []
     before = _column(present, "run_id") if "run_id" in known else []
     kept = [i for i, run_id in enumerate(before) if run_id in finished]
-    read = _records(store, finished - set(before))
-    run_ids, places = [*(before[i] for i in kept), *read], _places(store)
+    new_ids, read = _records(store, finished - set(before))
+    run_ids, places = [*(before[i] for i in kept), *new_ids], _places(store)
     order = sorted(range(len(run_ids)), key=run_ids.__getitem__)
     names = {name for name in known if name not in PLACE and name[:5] != "grid."}
 
     def values(name: str) -> list[Any]:
-        new = [row.get(name) for row in read.values()]
+        new = read.get(name) or [None] * len(new_ids)
         if name in names:
             old = _column(present, name)
             column = [*(old[i] for i in kept), *new]
@@ -69,8 +79,9 @@ def _view(store: Store, present: bytes) -> pa.Table:
         column = [None] * len(kept) + new
         return [places.get(run_ids[i], {}).get(name, column[i]) for i in order]
 
-    others = {name for row in read.values() for name in row}
-    others |= {name for run_id in run_ids for name in places.get(run_id, ())}
+    others = read.keys() | {
+        name for run_id in run_ids for name in places.get(run_id, ())
+    }
     return schema.runs_table(names | others, values)
 
 
@@ -90,14 +101,22 @@ def read_runs(store: Store) -> pa.Table | None:
         return None
 
 
-def _records(store: Store, run_ids: set[str]) -> dict[str, dict[str, Any]]:
-    rows = {}
+def _records(store: Store, run_ids: set[str]) -> tuple[list[str], dict[str, list[Any]]]:
+    """Ids and columns of the records that are sound."""
+    found: list[str] = []
+    columns: defaultdict[str, list[Any]] = defaultdict(list)
     for run_id in run_ids:
         try:
-            rows[run_id] = _row(store, run_id)
+            row = _row(store, run_id)
         except StoreError as error:
             warnings.warn(f"left out of {RUNS}: {error}", stacklevel=3)
-    return rows
+            continue
+        for name in columns.keys() | row.keys():
+            column = columns[name]
+            column += [None] * (len(found) - len(column))
+            column.append(row.get(name))
+        found.append(run_id)
+    return found, columns
 
 
 def _row(store: Store, run_id: str) -> dict[str, Any]:
@@ -121,7 +140,11 @@ def _row(store: Store, run_id: str) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
-    """A list of a spec, such as a network's channels, as text: tables hold scalars."""
+    """A value as the table holds it: a list of a spec, such as a network's channels, is
+    text there."""
+    if isinstance(value, str):
+        # Thousands of rows share their words.
+        return sys.intern(value)
     plain = isinstance(value, list) and all(isinstance(v, int | float) for v in value)
     return json.dumps(value) if plain else value
 
