@@ -41,7 +41,7 @@ from tests.benchmarks.machine import machine
 RATES = [1e-3 * 1.1**k for k in range(32)]
 STEPS = 50_000
 BATCHES = (4, 8, 16, 32)
-ROUNDS = 5
+ROUNDS = 3
 NUMBERS = TeacherStudent(inputs=25, unique_examples=4096, eval_examples=256)
 BYTES = Text(context=64)
 SHAPES: list[tuple[str, ModelSpec, DataSpec, int]] = [
