@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks.coverage [--tables N] [--only WORDS] [--seed N]
 
-About 30 minutes on 2 cores; `--only "isoFLOP curves"` runs the lines whose name holds
+About 10 minutes on 2 cores; `--only "isoFLOP curves"` runs the lines whose name holds
 the words. 1000 tables of 300 replicas each per line (a quarter of them for the Huber
 losses, which take longer); the suite runs a seeded part of it
-(`tests/analysis/test_coverage.py`). The table in `results/` was put together from runs
-of single lines.
+(`tests/analysis/test_coverage.py`). The table in `results/` is of least squares with
+two seeds, and of Huber losses with `--only Huber --tables 2000`.
 """
 
 from __future__ import annotations
