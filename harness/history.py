@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 LITTLE = np.dtype("<f4")
+"""How losses are told: the same bytes on every machine."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

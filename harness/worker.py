@@ -26,7 +26,7 @@ from harness.probe import probe
 from harness.program import Program, compile_cohort
 from harness.queue import Queue
 from harness.spec import RunSpec
-from harness.store import Store, attempts, give_memory_back, refresh_runs
+from harness.store import Store, attempts, refresh_runs, use_system_memory
 from harness.store.holding import Holding, claim_all
 from harness.store.leases import Leases, Terms
 from harness.train import Keeper, Moment, Result, train_trunks
@@ -109,7 +109,7 @@ class Worker:
     def run(self) -> None:
         """Works until nothing is left."""
         device.enable_compile_cache()
-        give_memory_back()
+        use_system_memory()
         try:
             while self.queue.has_work():
                 self._check_stop()

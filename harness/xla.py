@@ -17,7 +17,8 @@ def vectorise(environment: MutableMapping[str, str] = os.environ) -> None:
     """Has programs for CPUs use vector instructions on short axes too.
 
     Changes nothing where jax may find an accelerator, whose compiler would read the
-    same option, nor where the user has options for LLVM.
+    same option, nor where the user has options for LLVM. A process that has used jax
+    before goes on without it: the same numbers up to rounding.
     """
     flags = environment.get("XLA_FLAGS", "")
     if OPTIONS not in flags and only_cpus(environment):

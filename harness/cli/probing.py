@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 COMMAND_S = 1.7
 """Seconds before a sweep's workers start and after their last run, as far as no probe
-sees them: the launcher's imports, the last tables, processes that end."""
+sees them: the launcher's imports, the last tables, processes that end. Measured on two
+cores of an AMD EPYC."""
 
 
 def register(app: typer.Typer) -> None:
@@ -53,6 +54,8 @@ def forecast(
     from harness.forecast import Timing, makespan, seconds_of
 
     cohorts = _longest_first(made.without(done))
+    if not cohorts:
+        return {"workers": 0, "programs": [], "seconds_start": 0.0, "seconds": 0.0}
     trunks = sum(len(c.trunks) for c in cohorts)
     places = slots(workers, trunks, how.devices)
     began = [_start(found, set_, places, part, how) for part in range(len(places))]
@@ -93,6 +96,8 @@ def text(found: dict[str, Any], shown: int) -> list[str]:
     """`forecast` for a person."""
     from harness.cli.labels import duration, si
 
+    if not found["programs"]:
+        return ["all runs are finished: nothing to time"]
     form = "{:<30} {:>10} {:>9} {:>9} {:>8} {:>6} {:>7} {:>12}"
     head = ("program", "population", "ms/step", "tokens/s", "FLOP/s", "MFU", "memory")
     lines = [form.format(*head, "core time")]

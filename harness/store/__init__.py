@@ -21,7 +21,7 @@ tell people about it.
 """
 
 from harness.store.read import Store, open_store
-from harness.store.view import give_memory_back, refresh_runs
+from harness.store.view import refresh_runs, use_system_memory
 from harness.store.write import add_metrics, add_record, add_sweep, create_store
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "add_record",
     "add_sweep",
     "create_store",
-    "give_memory_back",
     "open_store",
     "refresh_runs",
+    "use_system_memory",
 ]

@@ -36,7 +36,7 @@ def refresh_runs(store: Store, *, anew: bool = False) -> None:
     pa.default_memory_pool().release_unused()
 
 
-def give_memory_back() -> None:
+def use_system_memory() -> None:
     """Has this process's tables lie in memory of the system's allocator.
 
     `refresh_runs` then gives back what the largest took; Arrow's own keeps most of it.

@@ -116,6 +116,7 @@ def test_status_and_plan_say_what_is_done(folder, harness):
     harness("run", "tiny", "--no-report")
     view = json.loads(harness("plan", "tiny", "--json")[1])
     assert view["finished"] == 6 and view["flops_left"] == 0
+    assert "nothing to time" in harness("plan", "tiny", "--probe")[1]
     status = json.loads(harness("status", "results/tiny", "--json")[1])
     assert (status["done"], status["pending"], status["failures"]) == (6, 0, [])
     assert status["workers"] == [] and set(status["runs"].values()) == {"done"}
