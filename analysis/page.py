@@ -14,7 +14,7 @@ from analysis.family_page import families_section
 from analysis.html import html_table
 from analysis.laws import get_law
 from analysis.rate_study import HEAD, PASTE, RateStudy
-from analysis.records import FLAG_MEANING, Fit, interval_lines
+from analysis.records import FLAG_MEANING, Fit, interval_line
 from analysis.resampling import WHEN
 from analysis.study import Study
 from analysis.uncertainty import optimum_at
@@ -245,7 +245,7 @@ def _intervals(found: Study) -> str:
     lines = [
         f"By {used.recipe.bootstrap['kind']}. Advised: by {advice.kind}, because "
         f"{advice.why}.",
-        *interval_lines(used),
+        interval_line(used),
     ]
     shown = "".join(f"<li>{escape(x)}</li>" for x in lines)
     return f"<ul>{shown}</ul>" + html_table(("bootstrap by", "when"), WHEN.items())

@@ -7,47 +7,29 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm, t
 
-from analysis.resampling import WHOLE, Kind, Units
-
-MOST_INSIDE = 0.9  # share of residuals within δ that is as good as least squares
-MANY_ROWS = 200
+from analysis.resampling import Kind, Units
 
 
-def tail_of(units: Units, kind: Kind, level: float, inside: float = 1.0) -> float:
+def tail_of(units: Units, kind: Kind, level: float, *, squares: bool = True) -> float:
     """Share of the draws to cut off on either side for a coverage of `level`.
 
-    That of Student's t with as many degrees of freedom as units less strata (expanded
-    percentile interval: Hesterberg 2015): the spread is estimated from so few units.
-    Two cases keep the percentile interval's (1 - level)/2:
-
-    - The draws of whole units are spread as Student's t already (`wild`), or wide.
-    - A Huber loss with few residuals within δ is close to least absolute deviations,
-      whose draws are too wide for fewer than about 200 rows (Hall & Martin 1988).
-
-    `tests/benchmarks/coverage.py` measures them all.
+    For seeds under least squares that of Student's t with as many degrees of freedom as
+    seeds less configurations (expanded percentile interval: Hesterberg 2015), as the
+    spread is estimated from so few. Under a robust loss their draws are rather too wide
+    than too narrow (Hall & Martin 1988), and draws of residuals are spread as Student's
+    t already (`wild`): (1 - level)/2. `tests/benchmarks/coverage.py` measures them all.
 
     Args:
         units: what is drawn.
         kind: of the bootstrap.
         level: coverage asked for.
-        inside: share of the residuals that lie within δ; 1 for least squares.
+        squares: the objective is as good as least squares (`Objective.near_squares`).
     """
     tail = (1 - level) / 2
-    if kind in WHOLE or inside < MOST_INSIDE:
+    if kind != "seed" or not squares:
         return tail
     spare = int(np.sum(units.sizes() - 1))
     return float(norm.cdf(-t.isf(tail, spare)))
-
-
-def interval_note(rows: int, inside: float) -> str:
-    """What a reader must know about the width of the intervals; "" for nothing."""
-    if inside >= 0.5 or rows >= MANY_ROWS:
-        return ""
-    return (
-        f"{inside:.0%} of the residuals lie within delta, which makes the loss nearly "
-        f"one of absolute deviations: below {MANY_ROWS} rows its intervals err on the "
-        "wide side (95 % ones cover 98 to 99 %)"
-    )
 
 
 def percentiles(draws: Any, tail: float) -> tuple[np.ndarray, np.ndarray]:

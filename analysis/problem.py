@@ -14,6 +14,7 @@ from analysis.table import Table
 
 LossKind = Literal["huber", "squares", "absolute"]
 Space = Literal["log", "linear"]
+MOST_INSIDE = 0.9  # share of residuals within δ that is as good as least squares
 COLLINEAR = 1e-6  # share of a column's log-variance that the other columns must leave
 
 
@@ -41,6 +42,12 @@ class Objective:
             raise AnalysisError(f"space {self.space!r} is neither log nor linear")
         if not self.delta > 0:
             raise AnalysisError(f"delta {self.delta} must be above 0")
+
+    def near_squares(self, residuals: np.ndarray) -> bool:
+        """Whether nearly all residuals (rows,) count by their square, or all do."""
+        if self.loss != "huber":
+            return self.loss == "squares"
+        return bool(np.mean(np.abs(residuals) <= self.delta) >= MOST_INSIDE)
 
 
 HOFFMANN = Objective()

@@ -65,8 +65,9 @@ class Recipe:
         loss: "huber", "squares" or "absolute".
         delta: Huber threshold, in units of the residual.
         starts, seed, tolerance: of the solver.
-        bootstrap: kind, units, replicas, level and seed of the intervals, the share of
-            draws cut off on either side (tail), and a note; empty without.
+        bootstrap: kind, units, replicas, level and seed of the intervals, whether units
+            or their residuals were drawn, and the share of draws cut off on either side
+            (tail); empty without.
         scale_range: role -> (least, greatest) value seen by the fit.
         flops_per_nd: median of c / (n d) over the rows: the k of C = k N D.
         versions: of the libraries that did the arithmetic.
@@ -184,19 +185,21 @@ def format_fit(fit: Fit) -> str:
         f" norm {d.gradient_norm:.2g}; condition number {d.condition_number:.3g}",
         "  columns: " + ", ".join(f"{k} = {v}" for k, v in r.columns.items()),
     ]
-    lines += [f"  {x}" for x in interval_lines(fit)]
+    lines += [f"  {interval_line(fit)}"] if fit.recipe.bootstrap else []
     lines += [f"  {x}" for x in r.left_out]
     lines += [f"  WARNING {x}" for x in d.notes]
     return "\n".join(lines)
 
 
-def interval_lines(fit: Fit) -> list[str]:
-    """What the intervals rest on, and what to know about them; empty without any."""
+def interval_line(fit: Fit) -> str:
+    """What the intervals rest on; "" without any."""
     how = fit.recipe.bootstrap
     if not how:
-        return []
-    drawn = f"intervals from {how['replicas']} draws of {how['units']} {how['kind']}s"
-    return [x for x in (drawn, how.get("note")) if x]
+        return ""
+    what = "the residuals of " if how.get("drawn") == "residuals" else ""
+    return (
+        f"intervals from {how['replicas']} draws of {what}{how['units']} {how['kind']}s"
+    )
 
 
 def dump_json(value: Any) -> str:

@@ -2,9 +2,8 @@
 
 `WHEN` says which kind suits what, `advise` which one a table. Drawing rows that are
 correlated gives intervals that are far too narrow; drawing fewer than about ten units
-gives none that can be trusted (Cameron, Gelbach & Miller 2008). Rows and seeds are
-drawn by weights; so are whole runs, trunks and groups under a robust loss, while under
-least squares their residuals are (`wild`).
+gives none that can be trusted (Cameron, Gelbach & Miller 2008). Seeds, and units by the
+hundreds, are drawn by weights; of fewer units the residuals are (`wild`).
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from analysis.table import Table
 
 Kind = Literal["row", "run", "trunk", "group", "seed"]
 KINDS = ("row", "run", "trunk", "group", "seed")
-WHOLE = ("run", "trunk", "group")  # kinds whose units have several rows
 WHEN = {
     "seed": "every configuration was run with two seeds or more: seeds are drawn "
     "within each, and what the law misses stays out of the intervals",
@@ -33,6 +31,7 @@ WHEN = {
     "group are drawn together",
     "row": "every row is a run of its own, with noise of its own",
 }
+MANY = 200  # units that draws by weights are good enough for
 ENOUGH = 10  # units of equal size below which a bootstrap of whole units is refused
 
 
@@ -41,8 +40,8 @@ class Bootstrap:
     """A bootstrap (Efron 1979) by one kind of unit.
 
     Attributes:
-        kind: what is drawn: rows, whole runs, trunks or groups (or their residuals), or
-            the seeds within each configuration.
+        kind: what is drawn (or has its residuals drawn): rows, whole runs, trunks or
+            groups, or the seeds within each configuration.
         replicas: number of refits.
         level: coverage of the percentile intervals.
         seed: of the draws.
@@ -201,6 +200,15 @@ def units_of(table: Table, problem: Problem, kind: Kind) -> Units:
             )
         return Units(labels=trunks)
     return Units(labels=table.values(kind))
+
+
+def by_residuals(kind: Kind, units: Units) -> bool:
+    """Whether new losses are drawn from the residuals, instead of units by weights.
+
+    Few units drawn by weights leave out the ends of a grid: their intervals miss too
+    often under least squares, and are too wide under a robust loss.
+    """
+    return kind != "seed" and units.count < MANY
 
 
 def draw_weights(units: Units, replicas: int, rng: np.random.Generator) -> np.ndarray:

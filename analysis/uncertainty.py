@@ -11,17 +11,23 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
 
 from analysis import solver
 from analysis.errors import AnalysisError
 from analysis.fit import derived_values, fit_parts
 from analysis.laws.base import Law, get_law
 from analysis.optimum import Allocation, allocate
-from analysis.percentile import MOST_INSIDE, interval_note, percentiles, tail_of
+from analysis.percentile import percentiles, tail_of
 from analysis.problem import HOFFMANN, Objective, Problem
 from analysis.records import Fit
-from analysis.resampling import BY_ROW, WHOLE, Bootstrap, Units, draw_weights, units_of
+from analysis.resampling import (
+    BY_ROW,
+    Bootstrap,
+    Units,
+    by_residuals,
+    draw_weights,
+    units_of,
+)
 from analysis.search import THOROUGH, Optimum, Search, constants_of, minimise
 from analysis.table import Table
 from analysis.wild import adjust, wild_losses
@@ -99,20 +105,11 @@ def redrawn(
         bootstrap: how.
     """
     rng = np.random.default_rng(bootstrap.seed)
-    if bootstrap.kind in WHOLE and _near_squares(problem, theta):
+    if by_residuals(bootstrap.kind, units):
         fitted = adjust(problem, theta, units.labels)
-        log = problem.objective.space == "log"
-        y = wild_losses(fitted, bootstrap.replicas, rng, log=log)
-        return replace(problem, y=y)
+        return replace(problem, y=wild_losses(fitted, bootstrap.replicas, rng))
     drawn = draw_weights(units, bootstrap.replicas, rng)
     return problem.with_weights(drawn * problem.weights)
-
-
-def _near_squares(problem: Problem, theta: np.ndarray) -> bool:
-    """Whether so many residuals lie within δ that the loss is that of squares."""
-    log = problem.objective.space == "log"
-    r, _ = solver.jacobian(problem.law, theta, problem.columns, problem.y, log)
-    return inside_share(r, problem.objective) >= MOST_INSIDE
 
 
 def fit_with_intervals(
@@ -140,11 +137,12 @@ def fit_with_intervals(
     units = units_of(table, problem, bootstrap.kind)
     draws = bootstrap_draws(problem, optimum, units, bootstrap, search)
     every = draws | derived_values(problem.law, draws)
-    inside = inside_share(fitted.residuals, objective)
-    tail = tail_of(units, bootstrap.kind, bootstrap.level, inside)
+    squares = objective.near_squares(np.asarray(fitted.residuals))
+    tail = tail_of(units, bootstrap.kind, bootstrap.level, squares=squares)
+    residuals = by_residuals(bootstrap.kind, units)
     how: dict[str, Any] = {"kind": bootstrap.kind, "units": units.count, "tail": tail}
-    how |= {"replicas": bootstrap.replicas, "level": bootstrap.level}
-    how |= {"seed": bootstrap.seed, "note": interval_note(problem.rows, inside)}
+    how |= {"drawn": "residuals" if residuals else "units", "level": bootstrap.level}
+    how |= {"replicas": bootstrap.replicas, "seed": bootstrap.seed}
     recipe = replace(fitted.recipe, bootstrap=how)
     return replace(
         fitted,
@@ -152,13 +150,6 @@ def fit_with_intervals(
         recipe=recipe,
         replicas={k: tuple(float(f"{x:.8g}") for x in v) for k, v in draws.items()},
     )
-
-
-def inside_share(residuals: ArrayLike, objective: Objective) -> float:
-    """Share of the residuals that count by their square; 0 for absolute deviations."""
-    if objective.loss != "huber":
-        return float(objective.loss == "squares")
-    return float(np.mean(np.abs(residuals) <= objective.delta))
 
 
 def interval(draws: Any, tail: float) -> tuple[float, float]:

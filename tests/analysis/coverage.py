@@ -13,7 +13,7 @@ from analysis.percentile import percentiles, tail_of
 from analysis.problem import Objective, Problem
 from analysis.resampling import Bootstrap, Kind, Units
 from analysis.search import minimise
-from analysis.uncertainty import inside_share, redrawn
+from analysis.uncertainty import redrawn
 from tests.analysis import synthetic
 
 LAW = get_law("chinchilla")
@@ -52,6 +52,27 @@ def independent(size: int, noise: float = 0.01) -> Design:
         kind="row",
         units=Units(labels=np.arange(len(n))),
         errors=lambda r: noise * r.standard_normal(len(n)),
+    )
+
+
+def uneven(size: int) -> Design:
+    """A square grid whose noise falls from 0.02 to 0.005 as D grows."""
+    plain = independent(size)
+    spread = np.geomspace(0.02, 0.005, size)[np.unique(plain.d, return_inverse=True)[1]]
+    return replace(
+        plain,
+        name=f"{len(spread)} rows whose noise falls with D, by row",
+        errors=lambda r: spread * r.standard_normal(len(spread)),
+    )
+
+
+def long_tailed(size: int) -> Design:
+    """A square grid whose noise is Student's t with 3 degrees of freedom."""
+    plain = independent(size)
+    return replace(
+        plain,
+        name=f"{len(plain.n)} rows with t3 noise, by row",
+        errors=lambda r: 0.01 * r.standard_t(3, len(plain.n)),
     )
 
 
@@ -129,8 +150,8 @@ def coverage(
     many = _redrawn(problem, best, design.units, how, seed)
     draws = minimise(many, np.repeat(best, replicas, 0), near=True).theta
     draws = _with_a(draws).reshape(tables, replicas, -1)
-    inside = inside_share(np.log(y / exact), objective)
-    tail = tail_of(design.units, design.kind, 0.95, inside)
+    squares = objective.near_squares(np.log(y / exact))
+    tail = tail_of(design.units, design.kind, 0.95, squares=squares)
     low, high = percentiles(np.moveaxis(draws, 1, 0), tail)
     truth = _with_a(TRUTH)
     return np.asarray(np.mean((low <= truth) & (high >= truth), axis=0))

@@ -214,5 +214,5 @@ def test_the_bootstrap_is_named_and_can_be_chosen(
     output = CliRunner().invoke(app, base).output
     assert "draws of 48 seeds" in output
     output = CliRunner().invoke(app, [*base, "--by", "row"]).output
-    assert "draws of 48 rows" in output
+    assert "draws of the residuals of 48 rows" in output
     assert "advised is --by seed" in output
