@@ -32,7 +32,7 @@ WHEN = {
     "row": "every row is a run of its own, with noise of its own",
 }
 MANY = 200  # units that draws by weights are good enough for
-ENOUGH = 10  # units of equal size below which a bootstrap of whole units is refused
+ENOUGH = 10  # units of equal size, or seeds beyond the first, that a bootstrap needs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +110,7 @@ def advise(table: Table) -> Advice:
     strata, trunks = _strata(table), trunk_labels(table)
     if strata is not None:
         seeds = Units(labels=_seed_units(table), strata=strata).sizes()
-        if seeds.min() >= 2:
+        if seeds.min() >= 2 and np.sum(seeds - 1) >= ENOUGH:
             why = f"each of {len(seeds)} configurations has {seeds.min()} seeds or more"
             return Advice(kind="seed", why=why)
     if trunks is not None and len(np.unique(trunks)) < len(table):

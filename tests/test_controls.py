@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis.resampling import Bootstrap, advise
 from analysis.table import read_table
-from analysis.uncertainty import Bootstrap, fit_with_intervals
+from analysis.uncertainty import fit_with_intervals
 from harness import ZipfMarkov
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -27,15 +28,17 @@ ENTROPY = ZipfMarkov(vocab=16).entropy
 )
 def test_exponents_are_found(name, where, x, known):
     table = read_table(RESULTS / name, x=x, where=where, duplicates="keep")
-    fit = fit_with_intervals(table, "power", Bootstrap(replicas=1000))
+    fit = fit_with_intervals(table, "power", Bootstrap(kind=advise(table).kind))
     low, high = fit.intervals["c"]
     assert low < known < high
     assert high < 2.5 * low, "an interval that says nothing contains everything"
 
 
 def test_the_irreducible_loss_is_the_entropy():
-    table = read_table(RESULTS / "zipf_markov", x="tokens", duplicates="keep")
-    fit = fit_with_intervals(table, "power_constant", Bootstrap(replicas=1000))
+    table = read_table(
+        RESULTS / "zipf_markov", x="tokens", run="seed_data", duplicates="keep"
+    )
+    fit = fit_with_intervals(table, "power_constant", Bootstrap(kind="run"))
     low, high = fit.intervals["E"]
     assert low < ENTROPY < high
     assert high - low < 0.01

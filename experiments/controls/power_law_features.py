@@ -64,7 +64,7 @@ EXAMPLES = product(
     ONCE,
     {
         "batch": [64],
-        "model": features([2048], 4),
+        "model": features([2048], 16),
         "steps": [2**k for k in range(6, 11)],
     },
 )

@@ -53,4 +53,9 @@ EXAMPLES = product(
     {"data.unique_examples": [2**21], "steps": [2**k for k in range(8, 16)]},
 )
 SEEDS = ("seed_init", "seed_order", "seed_data")
-SWEEP = Sweep(with_seeds(chain(PARAMETERS, EXAMPLES), [0, 1], fields=SEEDS))
+SWEEP = Sweep(
+    chain(
+        with_seeds(PARAMETERS, range(3), fields=SEEDS),
+        with_seeds(EXAMPLES, range(12), fields=SEEDS),  # lengths of one seed: one trunk
+    )
+)
