@@ -26,6 +26,7 @@ bench-overhead: $(READY)
 
 bench-coverage: $(READY)
 	$(BIN)/python -m tests.benchmarks.coverage > $(RECORD)/coverage.txt
+	$(BIN)/python -m tests.benchmarks.coverage --only squares --seed 77000 >> $(RECORD)/coverage.txt
 
 bench-population: $(READY)
 	$(BIN)/python -m tests.benchmarks.population > $(RECORD)/population.txt

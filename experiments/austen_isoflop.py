@@ -6,11 +6,11 @@ grid, the exponent of N* by three approaches, and the noise between seeds.
 
 Found (2 AMD EPYC cores, November 2026), N counted as n_matmul:
 
-- N* grows as C^0.68 [0.57, 0.97] by the isoFLOP minima and as C^0.51 [0.30, 0.64] by
+- N* grows as C^0.68 [0.57, 0.97] by the isoFLOP minima and as C^0.51 [0.37, 0.67] by
   the Chinchilla law; counted as n_total 0.61 and 0.48, as n_body 0.80 and 0.59. The
   estimators and conventions differ by as much as those of the literature do, and 1.5
   decades do not settle which is right.
-- E 1.32 [1.10, 1.43], alpha 0.60 [0.36, 1.24], beta 0.61 [0.42, 0.76]; rms residual
+- E 1.32 [1.05, 1.45], alpha 0.60 [0.29, 0.96], beta 0.61 [0.44, 0.86]; rms residual
   1.8 %. Fitted below a cutoff, the law misses the budgets above it by 2.6 to 3.5 %.
 - Noise: at 4e11 FLOPs three seeds scatter by 0.004 to 0.017 nats from 13k parameters on
   (beside a standard error of 0.008 over the held-out sequences, which is common to all

@@ -6,7 +6,7 @@ Promise: for k = 3, 4 and 6, `fit --law power --x n_matmul` on the runs of one d
 `ManifoldTeacher`). Every seed draws another teacher on another manifold, so that their
 scatter enters the intervals.
 
-Found: 1.32 [1.13, 1.46] at k = 3, 1.13 [0.75, 1.46] at 4, 0.54 [0.38, 0.85] at 6.
+Found: 1.32 [1.13, 1.46] at k = 3, 1.13 [0.70, 1.47] at 4, 0.54 [0.38, 0.90] at 6.
 """
 
 from harness import MLP, ManifoldTeacher, OptimSpec, RunSpec, Sweep, product, with_seeds

@@ -11,7 +11,7 @@ The eight draws of the source have different transitions and the same entropy; e
 has its own held-out sequences, whose sampling error (0.001 nats each) thereby enters
 the interval.
 
-Found: E 2.3589 [2.3581, 2.3597]; the excess falls as D^-1.04 [0.97, 1.12].
+Found: E 2.3589 [2.3581, 2.3598]; the excess falls as D^-1.04 [0.97, 1.13].
 """
 
 from harness import OptimSpec, RunSpec, Sweep, Transformer, ZipfMarkov, product

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.coverage [--tables N] [--only WORDS] [--seed N]
 
 1000 tables of 300 replicas each per line; `--only "isoFLOP curves"` runs the lines
-whose name holds the words. XXX minutes on 2 cores for all lines; the suite runs a
+whose name holds the words. Twenty minutes on 2 cores for all lines; the suite runs a
 seeded part of it (`tests/analysis/test_coverage.py`).
 """
 
