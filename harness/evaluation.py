@@ -47,9 +47,16 @@ class Examples:
         population: int,
         arrays: Arrays,
         offsets: Index,
+        like: Examples | None = None,
     ) -> Self:
-        """`run` is a jitted `Functions.evaluate`; of `params` only shapes matter."""
-        found = _placed(dataset, layout, task, arrays, offsets)
+        """`run` is a jitted `Functions.evaluate`; of `params` only shapes matter.
+
+        If `like` is given, it has these very examples on the device already.
+        """
+        if like:
+            found = {k: getattr(like, k) for k in ("arrays", "offsets", "targets")}
+        else:
+            found = _placed(dataset, layout, task, arrays, offsets)
         ready = run.lower(params, found["arrays"], found["offsets"]).compile()
         return cls(run=ready, layout=layout, task=task, population=population, **found)
 

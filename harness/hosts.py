@@ -76,7 +76,11 @@ def work_on(
     hosts = join(how)
     layout = dataclasses.replace(options.layout, devices=jax.device_count(), shard=True)
     options = dataclasses.replace(
-        options, layout=layout, population=Wish(width=1), train=hosts.train
+        options,
+        layout=layout,
+        population=Wish(width=1),
+        train=hosts.train,
+        ahead=False,  # all hosts compile at the same time
     )
     worker = Worker(store, plan, listener, options)
     try:

@@ -76,6 +76,15 @@ class Populations:
         done = self.store.finished() | attempts.cancelled(self.store)
         return tuple(t for t in block if any(r.run_id not in done for r in t.runs))
 
+    def needs_probe(self, cohort: Cohort, trunk: Trunk) -> bool:
+        """Whether `of` must time programs before it can say."""
+        if self.wish.width is not None or self._begun(cohort, trunk):
+            return False
+        group, _ = self._kin_of(cohort, trunk)
+        key = _key(group)
+        known = key in self._decided or self.store.files.exists(_decision_name(key))
+        return self.wish.widest(len(group)) > 1 and not known
+
     def _kin_of(self, cohort: Cohort, trunk: Trunk) -> tuple[list[Trunk], int]:
         """The trunks that could be trained with `trunk`, and its place among them."""
         if trunk.trunk_id not in self._kin:
@@ -103,13 +112,13 @@ class Populations:
         widest = self.wish.widest(len(group))
         if self.wish.width is not None or widest == 1:
             return widest
-        key = hash_id(sorted(trunk.trunk_id for trunk in group))
+        key = _key(group)
         if key not in self._decided:
             self._decided[key] = self._decision(key, group[0], widest)
         return self._decided[key]
 
     def _decision(self, key: str, first: Trunk, widest: int) -> int:
-        name = f"populations/{key}.json"
+        name = _decision_name(key)
         if not self.store.files.exists(name):
             timings = self._probe(first, widest)
             best = fastest(timings)
@@ -119,6 +128,14 @@ class Populations:
             }
             self.store.files.publish_once(name, schema.sealed(found))
         return _width_in(self.store.json(name))
+
+
+def _key(group: Sequence[Trunk]) -> str:
+    return hash_id(sorted(trunk.trunk_id for trunk in group))
+
+
+def _decision_name(key: str) -> str:
+    return f"populations/{key}.json"
 
 
 def kin(cohort: Cohort) -> list[list[Trunk]]:

@@ -136,10 +136,12 @@ def compile_cohort(
     dataset: Dataset,
     population: int = 1,
     wanted: Wanted = PLAIN,
+    like: Program | None = None,
 ) -> Program:
     """Compiles the three functions for the shapes of `run`, for so many runs at once.
 
-    A population needs a data set that fits on the device.
+    A population needs a data set that fits on the device. What the program `like` has
+    there of the same data is used by both.
     """
     start = time.perf_counter()
     task = run.data.shape
@@ -153,7 +155,9 @@ def compile_cohort(
     def init(seed: jax.Array) -> State:
         return fns.init(jax.random.key(seed))
 
-    train_data = _device_data(dataset, run, chunk, layout)
+    if like and not (like.dataset is dataset and like.layout == layout):
+        like = None
+    train_data = like.train_data if like else _device_data(dataset, run, chunk, layout)
     batches = Batches(
         np.zeros((chunk, run.batch), np.int32),
         np.zeros(chunk, np.float32),
@@ -198,7 +202,7 @@ def compile_cohort(
         layout=layout,
         chunk=chunk,
         train_data=train_data,
-        held_out=evaluated(*held_out(dataset)),
+        held_out=evaluated(*held_out(dataset), like=like.held_out if like else None),
         sample=evaluated(*sample) if sample else None,
         init=layout.jit(init, takes=(own,), gives=parts).lower(seeds).compile(),
         train_chunk=trained,

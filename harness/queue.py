@@ -71,5 +71,10 @@ class Queue:
         others = [e for e in ready if e[0] is not self.own]
         yield from sorted(others, key=lambda e: id(e[0]) in busy)
 
+    def upcoming(self) -> tuple[Cohort, Trunk] | None:
+        """What the worker is likely to want next, if it is of another cohort."""
+        best = next(self.candidates(), None)
+        return None if best is None or best[0] is self.own else best
+
     def _is_ready(self, trunk: Trunk) -> bool:
         return self._not_before.get(trunk.trunk_id, 0.0) <= time.monotonic()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from harness import data, device
+from harness.ahead import Ahead, has_room
 from harness.attempt import Attempt
 from harness.checkpoint import EVERY_S
 from harness.errors import HarnessError, Interrupted
@@ -63,6 +64,8 @@ class Options:
     layout: Wanted = PLAIN
     train: Trainer = train_here
     """On several hosts, `harness.hosts.Hosts.train`."""
+    ahead: bool = True
+    """Compile for the next cohort while one trains, where there is room for both."""
     slot: int = 0
     """Workers started together have different slots, and begin at different cohorts."""
 
@@ -104,6 +107,7 @@ class Worker:
         self.leases = Leases(store, terms=options.terms)
         self.populations = Populations(store, options.population, self._probe)
         self._program: tuple[Cohort, Program] | None = None
+        self._ahead = Ahead()
         self._refreshed = self._worked = time.monotonic()
 
     def run(self) -> None:
@@ -119,6 +123,7 @@ class Worker:
                     self._pause()
                 self._refresh()
         finally:
+            self._ahead.close()
             # An error on the way out must not hide the one that led here.
             with contextlib.suppress(HarnessError):
                 refresh_runs(self.store)
@@ -161,18 +166,37 @@ class Worker:
         dataset = _dataset(run.data, run.seed_data)
         known = self._program
         if known and known[0] is cohort and known[1].population == population:
-            before = known[1]
-            if before.dataset is dataset:
-                program = dataclasses.replace(before, compile_s=0.0)
-            else:
-                program = before.with_data(dataset, run)
+            program = dataclasses.replace(known[1], compile_s=0.0)
         else:
-            # The old program and its data go before the new ones come.
+            # The old program and its data go before others come.
             self._program = known = None
             self.listener.compiling(run)
-            program = compile_cohort(run, dataset, population, self.options.layout)
+            program = self._ahead.take((cohort, population)) or compile_cohort(
+                run, dataset, population, self.options.layout
+            )
+        if program.dataset is not dataset:
+            program = program.with_data(dataset, run)
         self._program = cohort, program
+        if self.options.ahead and has_room():
+            self._look_ahead(program, run)
         return program
+
+    def _look_ahead(self, present: Program, now: RunSpec) -> None:
+        """Begins to compile what is likely to be trained after the present cohort."""
+        upcoming = self.queue.upcoming()
+        if upcoming is None or self.populations.needs_probe(*upcoming):
+            return
+        cohort, trunk = upcoming
+        run, population = trunk.runs[0].run, len(self.populations.of(cohort, trunk))
+        # Other data would take memory that the present run may need.
+        same = (run.data, run.seed_data) == (now.data, now.seed_data)
+        if same and present.dataset.fits_device:
+            self._ahead.start(
+                (cohort, population),
+                lambda: compile_cohort(
+                    run, present.dataset, population, self.options.layout, present
+                ),
+            )
 
     def _probe(self, trunk: Trunk, widest: int) -> list[Timing]:
         run = trunk.runs[0].run

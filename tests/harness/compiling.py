@@ -1,4 +1,4 @@
-"""Works on a small sweep of one cohort, and tells what was compiled for it.
+"""Works on a small sweep of two cohorts, and tells what was compiled for it.
 
 python -m tests.harness.compiling FOLDER      # prints JSON: names and how often
 """
@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 
-from harness import OptimSpec
+from harness import OptimSpec, Transformer
 from harness.store import create_store
 from tests.harness.strategies import planned, text_run
 
@@ -26,7 +26,7 @@ class Compilations(logging.Handler):
 
 
 def main():
-    """Trains two rates at two lengths."""
+    """Trains two widths at two rates and two lengths."""
     from harness.worker import work
 
     logger, seen = logging.getLogger("jax._src.compiler"), Compilations()
@@ -34,7 +34,12 @@ def main():
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     runs = [
-        text_run(steps=steps, optim=OptimSpec(lr=lr))
+        text_run(
+            model=Transformer(width=width, depth=1, heads=2),
+            steps=steps,
+            optim=OptimSpec(lr=lr),
+        )
+        for width in (8, 12)
         for lr in (1e-2, 2e-2)
         for steps in (11, 70)
     ]
