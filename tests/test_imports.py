@@ -67,7 +67,9 @@ ALLOWED = {
         "store",
         "train",
     },
+    "ahead": {"plan", "program"},
     "worker": {
+        "ahead",
         "attempt",
         "checkpoint",
         "data",

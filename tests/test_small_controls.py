@@ -112,7 +112,7 @@ def test_the_error_on_a_manifold_falls_by_its_dimension(tmp_path):
         evals_per_octave=1,
     )
     points = with_seeds(
-        product(base, {"model.width": [4, 8, 16]}), range(10), fields=SEEDS
+        product(base, {"model.width": [4, 8, 16]}), range(16), fields=SEEDS
     )
     fit = fitted(tmp_path, points, "power", "n_matmul", group="seed_data")
     assert is_found(fit.intervals["c"], 4 / base.data.dimension, 0.3)

@@ -85,7 +85,8 @@ def spec_frame(sizes: int, lengths: int, seeds: int = 1) -> pd.DataFrame:
         (spec_frame(12, 3), "trunk", ""),
         (spec_frame(5, 4), "row", "5 trunks"),
         (spec_frame(12, 1), "row", ""),
-        (spec_frame(4, 3, seeds=3), "seed", ""),
+        (spec_frame(5, 3, seeds=3), "seed", ""),
+        (spec_frame(4, 3, seeds=3), "trunk", ""),  # eight seeds to spare are too few
     ],
 )
 def test_the_advised_bootstrap_follows_what_the_rows_share(
