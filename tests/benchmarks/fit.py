@@ -148,7 +148,7 @@ def vision() -> None:
     print(f"{spent:.0f} s with compiling, 72 curves")
 
 
-def suggestions(simulations: int = 50, noise: float = 0.005) -> None:
+def suggestions(simulations: int = 200, noise: float = 0.005) -> None:
     """Width of the interval for the loss at ten times the largest budget.
 
     The extra compute equals that of the first grid. It is spent as suggested, on the
@@ -178,8 +178,8 @@ def suggestions(simulations: int = 50, noise: float = 0.005) -> None:
     print(
         f"{simulations} simulations; suggested runs spend {np.mean(spent):.0%} of the"
     )
-    print(f"extra compute; interval {1 - again:.0%} narrower than the grid again,")
-    print(f"{1 - higher:.0%} narrower than one isoFLOP curve at a higher budget")
+    print(f"extra compute; interval {1 - again:.1%} narrower than the grid again,")
+    print(f"{1 - higher:.1%} narrower than one isoFLOP curve at a higher budget")
 
 
 def isoflop_grid(compute: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
