@@ -192,10 +192,8 @@ def format_fit(fit: Fit) -> str:
 
 
 def interval_line(fit: Fit) -> str:
-    """What the intervals rest on; "" without any."""
+    """What the intervals of a fit that has them rest on."""
     how = fit.recipe.bootstrap
-    if not how:
-        return ""
     what = "the residuals of " if how.get("drawn") == "residuals" else ""
     return (
         f"intervals from {how['replicas']} draws of {what}{how['units']} {how['kind']}s"

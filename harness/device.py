@@ -45,7 +45,7 @@ def describe() -> dict[str, str | int]:
         "device": name,
         "device_platform": device.platform,
         "device_count": jax.device_count(),
-        "cpu_cores": _cores(),
+        "cpu_cores": cores(),
         "os": platform.system(),
         "python": platform.python_version(),
     }
@@ -90,7 +90,8 @@ def simulate(count: int) -> None:
     jax.config.update("jax_num_cpu_devices", count)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -123,7 +123,6 @@ class Program:
         sample = self.sample
         return dataclasses.replace(
             self,
-            compile_s=0.0,
             dataset=dataset,
             train_data=_device_data(dataset, run, self.chunk, self.layout),
             held_out=self.held_out.moved(dataset, *held_out(dataset)),

@@ -171,9 +171,11 @@ class Worker:
             # The old program and its data go before others come.
             self._program = known = None
             self.listener.compiling(run)
-            program = self._ahead.take((cohort, population)) or compile_cohort(
-                run, dataset, population, self.options.layout
-            )
+            if ready := self._ahead.take((cohort, population)):
+                program = ready
+            else:
+                self._ahead.forget()
+                program = compile_cohort(run, dataset, population, self.options.layout)
         if program.dataset is not dataset:
             program = program.with_data(dataset, run)
         self._program = cohort, program
@@ -201,6 +203,7 @@ class Worker:
     def _probe(self, trunk: Trunk, widest: int) -> list[Timing]:
         run = trunk.runs[0].run
         self._program = None
+        self._ahead.forget()
         self.listener.compiling(run)
         dataset = _dataset(run.data, run.seed_data)
         return probe(run, dataset, widest, self.options.layout)

@@ -67,7 +67,7 @@ ALLOWED = {
         "store",
         "train",
     },
-    "ahead": {"plan", "program"},
+    "ahead": {"device", "plan", "program"},
     "worker": {
         "ahead",
         "attempt",

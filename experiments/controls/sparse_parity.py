@@ -4,7 +4,7 @@ Cost: about 2 minutes on 2 CPU cores.
 Promise: with alpha 1, loss falls about as N^-1 in parameters and as D^-1/2 in data seen
 once (theory and sources: `SparseParity`), each exponent within a tenth.
 
-The theory is of endless tasks. From the least to the most data 2 to 11 of these 128 are
+The theory is of endless tasks. From the least to the most data 1 to 11 of these 128 are
 learned, where its own curve has a slope of 0.44 to 0.53, by how suddenly a task is
 learned; intervals are of the noise between seeds, and do not know of this.
 

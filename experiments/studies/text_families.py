@@ -15,7 +15,7 @@ recurrences, LSTMs, transformers:
 
 - Compute: 0.076 [0.071, 0.083], 0.070 [0.066, 0.074] and 0.085 [0.067, 0.104]. The
   linear recurrences lead at every budget: 2.23, 2.25 and 2.49 nats at 7e9 FLOPs, 1.79,
-  1.82 and 1.85 at 1.2e11, 1.43 [1.42, 1.49], 1.50 [1.49, 1.54] and 1.51 [1.50, 1.56]
+  1.82 and 1.85 at 1.2e11, 1.43 [1.41, 1.46], 1.50 [1.48, 1.53] and 1.51 [1.46, 1.57]
   at 2.2e12. The transformers gain on the others, but do not catch up here.
 - Bytes, at 1.2e5 parameters: 0.121 [0.073, 0.166], 0.132 [0.035, 0.231], 0.141 [0.076,
   0.210]. Parameters, at 3.2e6 bytes: 0.106 [0.092, 0.122], 0.093 [0.076, 0.114], 0.077

@@ -35,6 +35,7 @@ from tests.analysis.coverage import (
 )
 
 SIZE = {"tables": 300, "replicas": 200}
+HUBER = Objective(delta=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +55,6 @@ def test_rows_of_one_run_need_the_bootstrap_by_run() -> None:
     rows = Units(labels=np.arange(len(design.n)))
     found = coverage(replace(design, kind="row", units=rows), tables=60, replicas=200)
     assert found.min() < 0.75, found  # the wrong bootstrap is far too sure
-
-
-HUBER = Objective(delta=1e-3)
 
 
 @pytest.mark.parametrize(
