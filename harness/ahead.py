@@ -9,10 +9,10 @@ import jax
 
 from harness import device
 from harness.plan import Cohort
-from harness.program import Program
+from harness.program import Members, Program
 
-Key = tuple[Cohort, int]
-"""A cohort, and how many of its runs the program is for at once."""
+Key = tuple[Cohort, Members]
+"""A cohort, and what the program depends on of those that it trains at once."""
 
 
 class Ahead:

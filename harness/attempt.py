@@ -118,10 +118,7 @@ class Attempt:
         return False
 
     def _train(self) -> None:
-        population, run = len(self.trunks), self.trunks[0].runs[0].run
-        program = functools.partial(
-            self.worker.program_of, self.cohort, run, population
-        )
+        program = functools.partial(self.worker.program_of, self.cohort, self.trunks)
         results = self.worker.options.train(self.trunks, program, self)
         with contextlib.closing(results):
             for result in results:

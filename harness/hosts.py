@@ -23,13 +23,12 @@ from harness.history import History
 from harness.plan import Cohort, Plan, Trunk
 from harness.population import Wish
 from harness.program import Program
-from harness.spec import RunSpec
 from harness.step import State
 from harness.store import Store
 from harness.train import Keeper, Moment, Position, Result, train_trunks
 from harness.worker import Listener, Options, Worker
 
-ProgramOf = Callable[[Cohort, RunSpec, int], Program]
+ProgramOf = Callable[[Cohort, Sequence[Trunk]], Program]
 
 
 class Dismissed(Exception):  # noqa: N818 - no error of this process
@@ -136,7 +135,7 @@ class Hosts:
         while (told := self.agree()) is not None:
             trunks = [Trunk(runs=tuple(runs[i] for i in ids)) for ids in told]
             first = trunks[0].runs[0]
-            program = program_of(cohorts[first.run_id], first.run, len(trunks))
+            program = program_of(cohorts[first.run_id], trunks)
             try:
                 for _ in train_trunks(trunks, program, Shared(self, None)):
                     if not self.agree():

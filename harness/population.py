@@ -24,8 +24,8 @@ GAIN = 1.05
 """How much faster a population must be for the choice to fall on it."""
 
 
-Probe = Callable[[Trunk, int], Sequence[Timing]]
-"""Times a trunk's program for one run and for as many as given, or as memory holds."""
+Probe = Callable[[Sequence[Trunk]], Sequence[Timing]]
+"""Times the first trunk alone, and all of them, or as many as memory holds, at once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,13 +114,13 @@ class Populations:
             return widest
         key = _key(group)
         if key not in self._decided:
-            self._decided[key] = self._decision(key, group[0], widest)
+            self._decided[key] = self._decision(key, group[:widest])
         return self._decided[key]
 
-    def _decision(self, key: str, first: Trunk, widest: int) -> int:
+    def _decision(self, key: str, trunks: Sequence[Trunk]) -> int:
         name = _decision_name(key)
         if not self.store.files.exists(name):
-            timings = self._probe(first, widest)
+            timings = self._probe(trunks)
             best = fastest(timings)
             found = {
                 "width": best.population,
@@ -139,9 +139,12 @@ def _decision_name(key: str) -> str:
 
 
 def kin(cohort: Cohort) -> list[list[Trunk]]:
-    """The trunks of a cohort, in groups that could be trained side by side."""
+    """The trunks of a cohort, in groups that could be trained side by side.
+
+    Those that see the same batches come one after another: they gather them once.
+    """
     groups: defaultdict[object, list[Trunk]] = defaultdict(list)
-    for trunk in cohort.trunks:
+    for trunk in sorted(cohort.trunks, key=lambda t: t.runs[0].run.seed_order):
         groups[_kind(trunk)].append(trunk)
     return list(groups.values())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -25,23 +25,23 @@ MEMORY_SHARE = 0.5
 
 
 def probe(
-    run: RunSpec, dataset: Dataset, widest: int = 1, wanted: Wanted = PLAIN
+    runs: Sequence[RunSpec], dataset: Dataset, wanted: Wanted = PLAIN
 ) -> list[Timing]:
-    """Times for one run, and for a population of `widest` or what memory allows."""
-    found = [time_program(compile_cohort(run, dataset, wanted=wanted), run)]
-    free, width = device.free_memory(), widest
+    """Times for the first run alone, and for all of them, or as many of them as memory
+    allows, side by side."""
+    found = [time_program(compile_cohort(runs[:1], dataset, wanted), runs[:1])]
+    free, width = device.free_memory(), len(runs)
     while width > 1 and dataset.fits_device:
-        program = compile_cohort(run, dataset, width, wanted)
+        program = compile_cohort(runs[:width], dataset, wanted)
         if free is None or program.memory <= MEMORY_SHARE * free:
-            found.append(time_program(program, run))
+            found.append(time_program(program, runs[:width]))
             break
         width //= 2
     return found
 
 
-def time_program(program: Program, run: RunSpec) -> Timing:
-    """Runs the program on fresh states, long enough to time it."""
-    runs = [run] * program.population
+def time_program(program: Program, runs: Sequence[RunSpec]) -> Timing:
+    """Trains the runs from fresh states, long enough to time the program."""
     state = program.start(runs)
 
     def train(steps: int) -> float:
@@ -59,7 +59,7 @@ def time_program(program: Program, run: RunSpec) -> Timing:
     # The first call of each pays for what is only done once.
     train(1), evaluate()
     return Timing(
-        population=program.population,
+        population=len(runs),
         seconds_per_step=_seconds_per_step(train, program.chunk),
         seconds_per_evaluation=statistics.median(evaluate() for _ in range(REPEATS)),
         seconds_compile=program.compile_s,

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ import numpy as np
 
 from harness import device
 from harness.data import Dataset
+from harness.data.dataset import Arrays
 from harness.evaluation import Examples, held_out, training_sample
 from harness.layout import PLAIN, Layout, Wanted, choose
 from harness.models import build
@@ -34,19 +35,35 @@ CHUNK_FLOPS = 3e9
 """Training FLOPs (estimated as 6 · parameters · tokens) that a call may grow to."""
 
 
+class Members(NamedTuple):
+    """What a cohort's program depends on of the runs that it trains at once."""
+
+    size: int
+    same_batches: bool
+    """Whether several see the same examples in the same order: then these are gathered,
+    and what is random in a step is drawn, once for all."""
+
+    @classmethod
+    def of(cls, runs: Sequence[RunSpec]) -> Self:
+        """Of these runs."""
+        orders = {run.seed_order for run in runs}
+        return cls(len(runs), same_batches=len(orders) == 1 < len(runs))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
-    """The compiled functions of a cohort, for `population` runs at once.
+    """The compiled functions of a cohort, for one run or several at once.
 
     Arrays of a population have a leading axis P; those of a single run have not.
     """
 
     dataset: Dataset
-    population: int
+    members: Members
     layout: Layout
     chunk: int
     """Most steps in one call."""
-    train_data: Any
+    train_data: Arrays | None
+    """On the device; None where it has no room for all, and calls bring their own."""
     held_out: Examples
     sample: Examples | None
     """Training examples that are evaluated too, where the runs ask for it."""
@@ -72,31 +89,14 @@ class Program:
 
         The state given is used up. Nothing is waited for.
         """
-        hypers, batches = _stack([hyper(r.optim) for r in runs]), []
-        data = self.train_data
-        examples = _Orders(self.dataset, first, last, self.chunk)
-        for run in runs:
-            if self.dataset.fits_device:
-                offsets = self.dataset.locate(examples.of(run))
-            else:
-                data, offsets = self.dataset.subset(
-                    self.dataset.train, examples.of(run)
-                )
-            lr = np.zeros(self.chunk, np.float32)
-            lr[: last - first] = learning_rates(run.optim, run.steps, first, last)
-            batches.append(
-                Batches(
-                    offsets.astype(np.int32),
-                    lr,
-                    first=np.int32(first),
-                    seed=np.uint32(run.seed_order),
-                )
-            )
+        hypers = _stack([hyper(run.optim) for run in runs])
+        brought, batches = batches_of(self.dataset, runs, first, last, self.chunk)
+        data = brought or self.train_data
         # The call takes over arrays of the host in a fifth of the time that
         # `device_put` needs for them.
         with jax.transfer_guard_host_to_device("allow"):
             return self.train_chunk(
-                state, hypers, data, _stack(batches), np.int32(last - first)
+                state, hypers, data, batches, np.int32(last - first)
             )
 
     def evaluate(self, state: State) -> Callable[[], list[Measured]]:
@@ -124,31 +124,30 @@ class Program:
         return dataclasses.replace(
             self,
             dataset=dataset,
-            train_data=_device_data(dataset, run, self.chunk, self.layout),
+            train_data=_resident(dataset, self.layout),
             held_out=self.held_out.moved(dataset, *held_out(dataset)),
             sample=sample and sample.moved(dataset, *training_sample(dataset, run)),
         )
 
 
 def compile_cohort(
-    run: RunSpec,
+    runs: Sequence[RunSpec],
     dataset: Dataset,
-    population: int = 1,
     wanted: Wanted = PLAIN,
     like: Program | None = None,
 ) -> Program:
-    """Compiles the three functions for the shapes of `run`, for so many runs at once.
+    """Compiles the three functions for runs of equal shapes, for all of them at once.
 
     A population needs a data set that fits on the device. What the program `like` has
     there of the same data is used by both.
     """
     start = time.perf_counter()
-    task = run.data.shape
+    run, task, members = runs[0], runs[0].data.shape, Members.of(runs)
     # Where each call brings its own examples, a long one would bring too many.
     chunk = chunk_steps(run) if dataset.fits_device else SHORTEST
     model = build(run.model, task, device.DTYPES[run.precision], remat=wanted.remat)
     params = jax.eval_shape(model.init, jax.random.key(0))
-    layout = choose(wanted, run, population, params)
+    layout = choose(wanted, run, members.size, params)
     fns = functions(model, dataset.gather, task, run.optim, dataset.augment, layout)
 
     def init(seed: jax.Array) -> State:
@@ -156,31 +155,26 @@ def compile_cohort(
 
     if like and not (like.dataset is dataset and like.layout == layout):
         like = None
-    train_data = like.train_data if like else _device_data(dataset, run, chunk, layout)
-    batches = Batches(
-        np.zeros((chunk, run.batch), np.int32),
-        np.zeros(chunk, np.float32),
-        first=np.int32(0),
-        seed=np.uint32(0),
-    )
-    seeds, scalars, batches = _stack(
-        [(np.uint32(0), hyper(run.optim), batches)] * population
-    )
+    train_data = like.train_data if like else _resident(dataset, layout)
+    brought, batches = batches_of(dataset, runs, 0, 0, chunk)
+    seeds, hypers = _stack([(np.uint32(0), hyper(run.optim))] * members.size)
+    own, common = layout.own, layout.common
     train_chunk, evaluate = fns.train_chunk, fns.evaluate
-    if population > 1:
+    if members.size > 1:
         init = jax.vmap(init)
-        train_chunk = jax.vmap(train_chunk, in_axes=(0, 0, None, 0, None))
+        axes = _of_batches(members, own=0, common=None)
+        train_chunk = jax.vmap(train_chunk, in_axes=(0, 0, None, axes, None))
         evaluate = jax.vmap(evaluate, in_axes=(0, None, None))
     state = jax.eval_shape(init, seeds)
-    own, common, parts = layout.own, layout.common, layout.of_state(state)
+    parts = layout.of_state(state)
     trained = (
         layout.jit(
             train_chunk,
-            takes=(parts, own, common, own, common),
+            takes=(parts, own, common, _of_batches(members, own, common), common),
             gives=(parts, own),
             donate=True,
         )
-        .lower(state, scalars, train_data, batches, jnp.int32(0))
+        .lower(state, hypers, brought or train_data, batches, jnp.int32(0))
         .compile()
     )
     evaluated = functools.partial(
@@ -192,12 +186,12 @@ def compile_cohort(
         dataset,
         layout,
         task,
-        population,
+        members.size,
     )
     sample = training_sample(dataset, run) if run.train_eval_examples else None
     return Program(
         dataset=dataset,
-        population=population,
+        members=members,
         layout=layout,
         chunk=chunk,
         train_data=train_data,
@@ -223,22 +217,42 @@ def chunk_steps(run: RunSpec) -> int:
     return chunk
 
 
-class _Orders:
-    """Examples (S, B) of a chunk's steps; runs of one order share theirs."""
+def batches_of(
+    dataset: Dataset, runs: Sequence[RunSpec], first: int, last: int, chunk: int
+) -> tuple[Arrays | None, Batches]:
+    """What steps [first, last) of the runs consume, padded to `chunk` steps.
 
-    def __init__(self, dataset: Dataset, first: int, last: int, chunk: int) -> None:
-        self.dataset, self.first, self.last, self.chunk = dataset, first, last, chunk
-        self._known: dict[tuple[int, int], np.ndarray] = {}
+    Before it come the examples themselves, where the device has not all of them.
+    """
+    brought, offsets = None, {}
+    for seed in {run.seed_order for run in runs}:
+        index = np.zeros((chunk, runs[0].batch), np.int64)
+        index[: last - first] = dataset.order(seed, runs[0].batch, first, last)
+        if dataset.fits_device:
+            index = dataset.locate(index)
+        else:
+            brought, index = dataset.subset(dataset.train, index)
+        offsets[seed] = index.astype(np.int32)
+    lr_PS = np.zeros((len(runs), chunk), np.float32)
+    for lr_S, run in zip(lr_PS, runs, strict=True):
+        lr_S[: last - first] = learning_rates(run.optim, run.steps, first, last)
+    seen = runs[:1] if Members.of(runs).same_batches else runs
+    return brought, Batches(
+        offsets_SB=_stack([offsets[run.seed_order] for run in seen]),
+        lr_S=lr_PS if len(runs) > 1 else lr_PS[0],
+        first=np.int32(first),
+        seed=_stack([np.uint32(run.seed_order) for run in seen]),
+    )
 
-    def of(self, run: RunSpec) -> np.ndarray:
-        key = run.seed_order, run.batch
-        if key not in self._known:
-            found = np.zeros((self.chunk, run.batch), np.int64)
-            found[: self.last - self.first] = self.dataset.order(
-                *key, self.first, self.last
-            )
-            self._known[key] = found
-        return self._known[key]
+
+def _of_batches(members: Members, own: Any, common: Any) -> Batches:
+    """`own` for what each of the members has by itself, `common` for the rest."""
+    order = common if members.same_batches else own
+    return Batches(offsets_SB=order, lr_S=own, first=common, seed=order)
+
+
+def _resident(dataset: Dataset, layout: Layout) -> Arrays | None:
+    return layout.place(dataset.train, layout.common) if dataset.fits_device else None
 
 
 def _stack(trees: Sequence[Any]) -> Any:
@@ -253,10 +267,3 @@ def _memory(compiled: Any) -> int:
     if found is None:
         return 0
     return int(found.argument_size_in_bytes + found.temp_size_in_bytes)
-
-
-def _device_data(dataset: Dataset, run: RunSpec, chunk: int, layout: Layout) -> Any:
-    if dataset.fits_device:
-        return layout.place(dataset.train, layout.common)
-    sample = np.zeros((chunk, run.batch), np.int64)
-    return dataset.subset(dataset.train, sample)[0]

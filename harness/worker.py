@@ -24,7 +24,7 @@ from harness.layout import PLAIN, Wanted
 from harness.plan import Cohort, Plan, PlannedRun, Trunk
 from harness.population import Populations, Wish
 from harness.probe import probe
-from harness.program import Program, compile_cohort
+from harness.program import Members, Program, compile_cohort
 from harness.queue import Queue
 from harness.spec import RunSpec
 from harness.store import Store, attempts, refresh_runs, use_system_memory
@@ -161,21 +161,23 @@ class Worker:
         left = (r for r in trunk.runs if not self.store.is_finished(r.run_id))
         return [r for r in left if r.run_id not in cancelled]
 
-    def program_of(self, cohort: Cohort, run: RunSpec, population: int) -> Program:
-        """The cohort's program, on the data of `run` (subsets and seeds differ)."""
+    def program_of(self, cohort: Cohort, trunks: Sequence[Trunk]) -> Program:
+        """The cohort's program for these, on their data (subsets and seeds differ)."""
+        runs = _firsts(trunks)
+        run, members = runs[0], Members.of(runs)
         dataset = _dataset(run.data, run.seed_data)
         known = self._program
-        if known and known[0] is cohort and known[1].population == population:
+        if known and known[0] is cohort and known[1].members == members:
             program = dataclasses.replace(known[1], compile_s=0.0)
         else:
             # The old program and its data go before others come.
             self._program = known = None
             self.listener.compiling(run)
-            if ready := self._ahead.take((cohort, population)):
+            if ready := self._ahead.take((cohort, members)):
                 program = ready
             else:
                 self._ahead.forget()
-                program = compile_cohort(run, dataset, population, self.options.layout)
+                program = compile_cohort(runs, dataset, self.options.layout)
         if program.dataset is not dataset:
             program = program.with_data(dataset, run)
         self._program = cohort, program
@@ -189,24 +191,25 @@ class Worker:
         if upcoming is None or self.populations.needs_probe(*upcoming):
             return
         cohort, trunk = upcoming
-        run, population = trunk.runs[0].run, len(self.populations.of(cohort, trunk))
+        runs = _firsts(self.populations.of(cohort, trunk))
         # Other data would take memory that the present run may need.
-        same = (run.data, run.seed_data) == (now.data, now.seed_data)
+        same = (runs[0].data, runs[0].seed_data) == (now.data, now.seed_data)
         if same and present.dataset.fits_device:
             self._ahead.start(
-                (cohort, population),
+                (cohort, Members.of(runs)),
                 lambda: compile_cohort(
-                    run, present.dataset, population, self.options.layout, present
+                    runs, present.dataset, self.options.layout, present
                 ),
             )
 
-    def _probe(self, trunk: Trunk, widest: int) -> list[Timing]:
-        run = trunk.runs[0].run
+    def _probe(self, trunks: Sequence[Trunk]) -> list[Timing]:
+        runs = _firsts(trunks)
+        run = runs[0]
         self._program = None
         self._ahead.forget()
         self.listener.compiling(run)
         dataset = _dataset(run.data, run.seed_data)
-        return probe(run, dataset, widest, self.options.layout)
+        return probe(runs, dataset, self.options.layout)
 
     def _check_stop(self) -> None:
         if self.listener.stopping():
@@ -226,6 +229,10 @@ class Worker:
             refresh_runs(self.store)
             self.queue.look()
             self._refreshed = time.monotonic()
+
+
+def _firsts(trunks: Sequence[Trunk]) -> list[RunSpec]:
+    return [trunk.runs[0].run for trunk in trunks]
 
 
 @functools.lru_cache(maxsize=4)

@@ -170,15 +170,17 @@ def _timed(cohort: Cohort, wish: Wish, wanted: Wanted) -> dict[str, Any]:
     from harness.probe import time_program
     from harness.program import compile_cohort
 
-    run = cohort.trunks[0].runs[0].run
+    largest = max(kin(cohort), key=len)
+    widest = largest[: wish.widest(len(largest))]
+    runs = [trunk.runs[0].run for trunk in widest]
+    run = runs[0]
     dataset = data.load(run.data, run.seed_data)
-    widest = wish.widest(max(map(len, kin(cohort))))
     if wish.width is None:
-        best = fastest(time_widths(run, dataset, widest, wanted))
+        best = fastest(time_widths(runs, dataset, wanted))
     else:
-        best = time_program(compile_cohort(run, dataset, widest, wanted), run)
+        best = time_program(compile_cohort(runs, dataset, wanted), runs)
     # Once more: now it is in the cache, as a worker will find it.
-    loaded = compile_cohort(run, dataset, best.population, wanted)
+    loaded = compile_cohort(runs[: best.population], dataset, wanted)
     timing = dataclasses.replace(best, seconds_load=loaded.compile_s)
     flops = train_flops_per_step(run)
     return {

@@ -44,7 +44,7 @@ def ours(case: int) -> Advance:
 
     device.enable_compile_cache()
     run = plan([Point(run=run_of(case))]).runs[0].run
-    program = compile_cohort(run, data.load(run.data, run.seed_data))
+    program = compile_cohort([run], data.load(run.data, run.seed_data))
     state, step = program.start([run]), 0
 
     def advance(steps: int) -> None:

@@ -82,7 +82,7 @@ def standing_still() -> list[float]:
 def cost_of_saving(made: Plan) -> list[float]:
     """CPU seconds of each of five saves of the run's state, while nothing else runs."""
     (planned,) = made.runs
-    program = compile_cohort(planned.run, data.load(planned.run.data, 0))
+    program = compile_cohort([planned.run], data.load(planned.run.data, 0))
     position = Position(
         state=program.start([planned.run]),
         step=1,

@@ -75,9 +75,13 @@ def shape(name: str, model: ModelSpec, source: DataSpec, batch: int) -> None:
     """One line of the second table."""
     (planned,) = plan([Point(run=run_of(model, source, batch, 100_000))]).runs
     run, dataset = planned.run, data.load(planned.run.data, 0)
-    chosen = fastest(probe(run, dataset, WIDEST)).population
-    programs = [compile_cohort(run, dataset, width) for width in (1, WIDEST)]
-    rounds = [[time_program(p, run) for p in programs] for _ in range(ROUNDS)]
+    chosen = fastest(probe([run] * WIDEST, dataset)).population
+    widths = [[run], [run] * WIDEST]
+    programs = [compile_cohort(runs, dataset) for runs in widths]
+    rounds = [
+        [time_program(p, r) for p, r in zip(programs, widths, strict=True)]
+        for _ in range(ROUNDS)
+    ]
     alone, beside = (
         1e6 * median(t.seconds_per_run_step for t in column)
         for column in zip(*rounds, strict=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness import OptimSpec, Transformer, data, device, train
 from harness.layout import Wanted, choose
-from harness.program import compile_cohort
+from harness.program import Members, compile_cohort
 from tests.harness.strategies import mlp_run, planned, text_run
 
 DEVICES = 8
@@ -66,11 +66,11 @@ class Memory(train.Forgetful):
 def trained(runs, wanted, keeper=None):
     """Losses of each run, and the program they were trained by."""
     trunks = [planned(run).cohorts[0].trunks[0] for run in runs]
-    run = trunks[0].runs[0].run
-    key = len(runs), run.model, wanted
+    firsts = [trunk.runs[0].run for trunk in trunks]
+    key = Members.of(firsts), firsts[0].model, wanted
     if key not in PROGRAMS:
-        dataset = data.load(run.data, 0)
-        PROGRAMS[key] = compile_cohort(run, dataset, len(runs), wanted)
+        dataset = data.load(firsts[0].data, 0)
+        PROGRAMS[key] = compile_cohort(firsts, dataset, wanted)
     program = PROGRAMS[key]
     found = list(train.train_trunks(trunks, program, keeper or train.Forgetful()))
     return [[*r.history.losses, r.history.evaluations[-1].loss] for r in found], program

@@ -74,6 +74,19 @@ def test_only_trunks_of_equal_lengths_and_data_go_together(store):
     assert sizes(populations(store, width=8), cohort) == [2, 2, 1, 1, 1]
 
 
+def test_trunks_that_see_the_same_batches_come_one_after_another(store):
+    runs = [
+        mlp_run(optim=OptimSpec(lr=lr), seed_order=seed)
+        for lr in (0.01, 0.02, 0.03)
+        for seed in (0, 1)
+    ]
+    (cohort,) = planned(*runs).cohorts
+    found = populations(store, width=3)
+    for trunk in cohort.trunks:
+        together = [t.runs[0].run.seed_order for t in found.of(cohort, trunk)]
+        assert together == [trunk.runs[0].run.seed_order] * 3
+
+
 def test_a_population_pays_only_if_it_is_clearly_faster():
     assert fastest([timing(1, 1.0), timing(8, 7.9)]).population == 1
     assert fastest([timing(1, 1.0), timing(8, 7.0)]).population == 8
@@ -83,9 +96,9 @@ def test_a_population_pays_only_if_it_is_clearly_faster():
 def test_what_was_tried_once_holds_for_all_workers(store):
     asked = []
 
-    def probe(trunk, widest):
-        asked.append(widest)
-        return [timing(1, 1.0), timing(widest, 1.5)]
+    def probe(trunks):
+        asked.append(len(trunks))
+        return [timing(1, 1.0), timing(len(trunks), 1.5)]
 
     cohort = rates(6)
     assert sizes(populations(store, probe, width=None), cohort) == [6] * 6

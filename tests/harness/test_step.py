@@ -82,7 +82,7 @@ def trained(run, dataset):
     trunk = planned(run).cohorts[0].trunks[0]
     key = (run.model, run.optim.program_key(), dataset.augment, program.SHORTEST)
     if key not in PROGRAMS:
-        PROGRAMS[key] = program.compile_cohort(run, dataset)
+        PROGRAMS[key] = program.compile_cohort([run], dataset)
     compiled = PROGRAMS[key].with_data(dataset, run)
     (result,) = train.train_trunks([trunk], compiled, train.Forgetful())
     return result
@@ -111,7 +111,7 @@ def test_penalties_are_added_to_the_gradient_of_matrices_alone():
     after = {}
     for optim in (plain, penal):
         run = run_of(optim=optim, steps=1)
-        compiled = program.compile_cohort(run, blobs())
+        compiled = program.compile_cohort([run], blobs())
         start = compiled.start([run]).params
         after[optim], _ = compiled.train(compiled.start([run]), [run], 0, 1)
     pull = jax.tree.map(lambda p: 0.02 * np.sign(p) + 0.06 * p, start)
@@ -221,7 +221,7 @@ def test_a_mixture_of_experts_trains_with_a_balance():
 
     trunk = planned(run).cohorts[0].trunks[0]
     run = trunk.runs[0].run
-    compiled = program.compile_cohort(run, data.load(run.data, 0))
+    compiled = program.compile_cohort([run], data.load(run.data, 0))
     (result,) = train.train_trunks([trunk], compiled, train.Forgetful())
     assert result.history.losses[-1] < result.history.losses[0]
     assert all(0 <= e.metrics["dropped"] < 1 for e in result.history.evaluations)

@@ -13,6 +13,7 @@ import pytest
 
 from harness import (
     CNN,
+    MLP,
     OptimSpec,
     RunSpec,
     TeacherStudent,
@@ -36,11 +37,12 @@ PROGRAMS = {}
 """One compilation per program in the whole module."""
 
 
-def program_for(run, population=1):
-    key = (cohort_key(run), population, program.SHORTEST, dataset_module.DEVICE_BYTES)
+def program_for(*runs):
+    run, members = runs[0], program.Members.of(runs)
+    key = (cohort_key(run), members, program.SHORTEST, dataset_module.DEVICE_BYTES)
     dataset = data.load(run.data, run.seed_data)
     if key not in PROGRAMS:
-        PROGRAMS[key] = program.compile_cohort(run, dataset, population)
+        PROGRAMS[key] = program.compile_cohort(runs, dataset)
     return PROGRAMS[key].with_data(dataset, run)
 
 
@@ -55,7 +57,7 @@ def train_all(*runs):
 
 def train_together(*trunks):
     """Results by run id of trunks that are trained side by side."""
-    compiled = program_for(trunks[0].runs[0].run, len(trunks))
+    compiled = program_for(*(trunk.runs[0].run for trunk in trunks))
     found = train.train_trunks(trunks, compiled, train.Forgetful())
     return {result.planned.run_id: result for result in found}
 
@@ -255,16 +257,17 @@ def assert_close(alone, together):
     )
 
 
+@pytest.mark.parametrize("orders", [(0, 1, 2), (0, 0, 0)], ids=["own", "common"])
 @pytest.mark.parametrize("make", [text_run, mlp_run])
-def test_a_population_agrees_with_runs_trained_alone(make):
+def test_a_population_agrees_with_runs_trained_alone(make, orders):
     optims = [
         OptimSpec(lr=1e-2, warmup=3),
         OptimSpec(lr=3e-3, warmup=3, weight_decay=0.1, beta1=0.8),
         OptimSpec(lr=1e-2, warmup=5, clip=0.1),
     ]
     runs = [
-        make(optim=optim, steps=steps, seed_init=seed, seed_order=seed)
-        for seed, optim in enumerate(optims)
+        make(optim=optim, steps=steps, seed_init=seed, seed_order=order)
+        for seed, (optim, order) in enumerate(zip(optims, orders, strict=True))
         for steps in (11, 24, 90)
     ]
     (cohort,) = planned(*runs).cohorts
@@ -273,6 +276,31 @@ def test_a_population_agrees_with_runs_trained_alone(make):
     assert {r.population for r in together.values()} == {3}
     for run_id, alone in train_all(*runs).items():
         assert_close(alone, together[run_id])
+
+
+def test_members_that_see_the_same_batches_are_given_them_once():
+    run = mlp_run()
+    other = dataclasses.replace(run, optim=OptimSpec(lr=0.5), seed_init=1)
+    apart = dataclasses.replace(run, seed_order=1)
+    for runs, shape in (((run, other), ()), ((run, apart), (2,)), ((run,), ())):
+        _, batches = program.batches_of(data.load(run.data, 0), runs, 3, 7, chunk=8)
+        assert batches.offsets_SB.shape == (*shape, 8, run.batch)
+        assert batches.seed.shape == shape
+        assert batches.lr_S.shape == ((len(runs),) if len(runs) > 1 else ()) + (8,)
+
+
+def test_what_is_random_in_a_step_is_that_of_each_run_alone():
+    """Dropout, drawn once for members of one order and apart for others."""
+    base = mlp_run(model=MLP(width=8, dropout=0.5), steps=30)
+    for orders in ((0, 0), (0, 1)):
+        runs = [
+            dataclasses.replace(base, seed_init=seed, seed_order=order)
+            for seed, order in enumerate(orders)
+        ]
+        (cohort,) = planned(*runs).cohorts
+        together = train_together(*cohort.trunks)
+        for run_id, alone in train_all(*runs).items():
+            assert_close(alone, together[run_id])
 
 
 def test_a_member_that_diverges_leaves_the_others_alone():
