@@ -2,7 +2,7 @@
 
 Whether that pays depends on the shape and on the device, so it is tried: the program
 for one run and that for many are timed, and the decision is kept in the store. All
-workers follow it, also after a crash; what a population's width changes is rounding.
+workers follow it, also after a crash; what a population changes is rounding.
 """
 
 from __future__ import annotations

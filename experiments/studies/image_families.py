@@ -3,9 +3,10 @@
 Perceptrons, convolutional networks, residual networks and vision transformers on
 Fashion-MNIST. Every size is trained for 3 epochs of all 60,000 images; the largest of
 each family also on nested subsets, for as many epochs; and every size for shorter
-times, which share its trunk. Each family has the learning rates of its own rule, which
-`image_rates` found on Fashion-MNIST. The report fits each by itself, and compares them
-at budgets that all of them were trained at.
+times, which share its trunk. All with three seeds, which draw the subsets too. Each
+family has the learning rates of its own rule, which `image_rates` found on
+Fashion-MNIST. The report fits each by itself, and compares them at budgets that all of
+them were trained at.
 
 Cost: 12 minutes on 2 CPU cores. Data: `harness data fetch fashion_mnist`.
 Promise: for each family an exponent, with interval, of loss and of error against
@@ -52,6 +53,7 @@ from harness import (
     ladder,
     product,
     recipe,
+    with_seeds,
     zip_,
 )
 from harness.spec import ModelSpec
@@ -60,6 +62,7 @@ from harness.sweep import Point
 EPOCHS, BATCH, IMAGES = 3, 64, 60_000
 LENGTHS = [1 / 8, 1 / 4, 1 / 2, 1]
 SUBSETS = [1 / 16, 1 / 8, 1 / 4, 1 / 2]
+SEEDS = [0, 1, 2]
 
 BASE = RunSpec(
     model=MLP(width=8, depth=1),
@@ -92,7 +95,11 @@ def study(models: list[ModelSpec], rule: recipe.LearningRate) -> list[Point]:
             "steps": [steps(share * IMAGES, EPOCHS) for share in SUBSETS],
         },
     )
-    return recipe.tuned(chain(sizes, less_data), rule)
+    return with_seeds(
+        recipe.tuned(chain(sizes, less_data), rule),
+        SEEDS,
+        fields=("seed_init", "seed_order", "seed_data"),
+    )
 
 
 MLPS = ladder(MLP, [3e3, 9e3, 3e4, 9e4, 2.7e5], TASK, depth=2)

@@ -1,9 +1,9 @@
 """Which learns Jane Austen's bytes best at equal compute: attention or recurrence?
 
-Transformers, LSTMs and gated linear recurrences, five sizes of each, on six lengths of
-text seen once; lengths share the trunk of their size. Each family has the learning
-rates of its own rule, which `text_rates` found. The report fits each by itself, and
-compares them at budgets that all of them were trained at.
+Transformers, LSTMs and gated linear recurrences, five sizes of each with three seeds,
+on six lengths of text seen once; lengths share the trunk of their size and seed. Each
+family has the learning rates of its own rule, which `text_rates` found. The report fits
+each by itself, and compares them at budgets that all of them were trained at.
 
 Cost: 8 minutes on 2 CPU cores.
 Promise: for each family an exponent, with interval, of loss against parameters at all
@@ -36,12 +36,14 @@ from harness import (
     ladder,
     product,
     recipe,
+    with_seeds,
 )
 from harness.spec import ModelSpec
 from harness.sweep import Point
 
 SIZES = [7e3, 1.5e4, 3e4, 6e4, 1.2e5]
 TOKENS = [1e5 * 2**k for k in range(6)]
+SEEDS = [0, 1, 2]
 
 DATA = Text(corpus="austen", context=128, eval_sequences=512)
 TRANSFORMERS = ladder(Transformer, SIZES, DATA.shape, head_size=8)
@@ -53,9 +55,9 @@ BASE = RunSpec(
 
 
 def study(models: list[ModelSpec], rule: recipe.LearningRate) -> list[Point]:
-    """One family: every size on every length of text."""
+    """One family: every size on every length of text, with every seed."""
     grid = product(BASE, {"model": models, "tokens": TOKENS})
-    return recipe.tuned(recipe.small_language_model(grid), rule)
+    return with_seeds(recipe.tuned(recipe.small_language_model(grid), rule), SEEDS)
 
 
 SWEEP = Sweep(
