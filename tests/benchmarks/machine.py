@@ -12,16 +12,19 @@ import jax
 
 def machine() -> str:
     """Processor, cores, jax and its device, Python, load average before, date."""
-    info = Path("/proc/cpuinfo")
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in (info.read_text().splitlines() if info.exists() else [])
-        if line.startswith("model name")
-    ]
-    name = names[0] if names else platform.processor() or platform.machine()
     return (
-        f"{name}, {os.cpu_count()} cores; jax {jax.__version__} on "
+        f"{_processor()}, {os.cpu_count()} cores; jax {jax.__version__} on "
         f"{jax.default_backend()}, Python {platform.python_version()}; load "
         f"{os.getloadavg()[0]:.1f}; "
         f"{datetime.date.today():%Y-%m-%d}"
     )
+
+
+def _processor() -> str:
+    """Its name; with the family, as machines that are rented often hide their model."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    told = dict(line.replace("\t", "").split(": ", 1) for line in lines if ": " in line)
+    name = told.get("model name") or platform.processor() or platform.machine()
+    family = told.get("cpu family")
+    return f"{name} (family {family}, model {told['model']})" if family else name
