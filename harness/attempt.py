@@ -47,7 +47,7 @@ class Attempt:
         self._seen = time.monotonic()
         self.checkpoints = Checkpoints(
             self.store,
-            trunks[0].trunk_id,
+            [trunk.trunk_id for trunk in trunks],
             check=holding.check,
             warn=self.listener.warning,
             every_s=worker.options.checkpoint_s,

@@ -40,19 +40,24 @@ KEPT = 2
 
 
 class Checkpoints:
-    """The checkpoints of one trunk, written by the holder of its lease."""
+    """The checkpoints of one trunk, or of several that are trained side by side.
+
+    They lie with the first of these, and are written by the holder of the leases. What
+    was kept of other trunks than these is passed over.
+    """
 
     def __init__(
         self,
         store: Store,
-        trunk_id: str,
+        trunk_ids: Sequence[str],
         *,
         check: Callable[[], None],
         warn: Callable[[str], None],
         every_s: float = EVERY_S,
     ) -> None:
         self.store = store
-        self._folder = f"work/{trunk_id}"
+        self._trunk_ids = list(trunk_ids)
+        self._folder = f"work/{trunk_ids[0]}"
         self._check = check
         self._warn = warn
         self._every_s = every_s
@@ -159,7 +164,8 @@ class Checkpoints:
         _checkpointer().save(scratch / "state", args=_save_args(leaves))
         told = [history.to_json() for history in histories]
         (scratch / "histories.json").write_text(json.dumps(told))
-        manifest = {"step": step, "files": _checksums(scratch)}
+        ids = [planned.trunk_id for planned in runs]
+        manifest = {"step": step, "trunks": ids, "files": _checksums(scratch)}
         self._check()
         self.store.files.put_folder(scratch, name)
         self.store.files.publish(f"{name}.json", schema.json_bytes(manifest))
@@ -203,6 +209,8 @@ class Checkpoints:
 
     def _restore(self, name: str, like: State) -> Position:
         manifest = self.store.json(f"{name}.json")
+        if manifest.get("trunks") != self._trunk_ids:
+            raise StoreError("it is of other trunks")
         with self.store.files.get_folder(name) as folder:
             if _checksums(folder) != manifest.get("files"):
                 raise StoreError("its files do not agree with its manifest")

@@ -8,6 +8,7 @@ workers follow it, also after a crash; what a population changes is rounding.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +56,8 @@ class Populations:
     def __init__(self, store: Store, wish: Wish, probe: Probe) -> None:
         self.store, self.wish, self._probe = store, wish, probe
         self._decided: dict[str, int] = {}
-        self._kin: dict[str, tuple[list[Trunk], int]] = {}
+        self._kin: dict[str, list[Trunk]] = {}
+        self._blocks: dict[str, list[Trunk]] = {}
 
     def of(self, cohort: Cohort, trunk: Trunk) -> tuple[Trunk, ...]:
         """The trunks to train together with `trunk`, itself among them.
@@ -67,31 +69,42 @@ class Populations:
             return begun
         if self.wish.width == 1:
             return (trunk,)
-        group, at = self._kin_of(cohort, trunk)
+        group = self._kin_of(cohort, trunk)
         width = self._width(group)
         if width == 1 or self._has_erred(trunk):
             return (trunk,)
-        first = at // width * width
-        block = [t for t in group[first : first + width] if not self._has_erred(t)]
+        block = self._block_of(trunk, group, width)
         done = self.store.finished() | attempts.cancelled(self.store)
-        return tuple(t for t in block if any(r.run_id not in done for r in t.runs))
+        here = set(self.store.files.names("work"))
+        return tuple(
+            t
+            for t in block
+            if any(r.run_id not in done for r in t.runs)
+            and not self._has_erred(t)
+            and not (t.trunk_id in here and self._begun(cohort, t))
+        )
 
     def needs_probe(self, cohort: Cohort, trunk: Trunk) -> bool:
         """Whether `of` must time programs before it can say."""
         if self.wish.width is not None or self._begun(cohort, trunk):
             return False
-        group, _ = self._kin_of(cohort, trunk)
+        group = self._kin_of(cohort, trunk)
         key = _key(group)
         known = key in self._decided or self.store.files.exists(_decision_name(key))
         return self.wish.widest(len(group)) > 1 and not known
 
-    def _kin_of(self, cohort: Cohort, trunk: Trunk) -> tuple[list[Trunk], int]:
-        """The trunks that could be trained with `trunk`, and its place among them."""
+    def _kin_of(self, cohort: Cohort, trunk: Trunk) -> list[Trunk]:
+        """The trunks that could be trained with `trunk`, itself among them."""
         if trunk.trunk_id not in self._kin:
             for group in kin(cohort):
-                places = enumerate(group)
-                self._kin |= {t.trunk_id: (group, place) for place, t in places}
+                self._kin |= {t.trunk_id: group for t in group}
         return self._kin[trunk.trunk_id]
+
+    def _block_of(self, trunk: Trunk, group: list[Trunk], width: int) -> list[Trunk]:
+        if trunk.trunk_id not in self._blocks:
+            for block in blocks(group, width, self.wish.devices):
+                self._blocks |= {t.trunk_id: block for t in block}
+        return self._blocks[trunk.trunk_id]
 
     def _begun(self, cohort: Cohort, trunk: Trunk) -> tuple[Trunk, ...]:
         """The population whose checkpoint there is to go on from, if there is one."""
@@ -114,7 +127,7 @@ class Populations:
             return widest
         key = _key(group)
         if key not in self._decided:
-            self._decided[key] = self._decision(key, group[:widest])
+            self._decided[key] = self._decision(key, to_try(group, self.wish))
         return self._decided[key]
 
     def _decision(self, key: str, trunks: Sequence[Trunk]) -> int:
@@ -141,12 +154,41 @@ def _decision_name(key: str) -> str:
 def kin(cohort: Cohort) -> list[list[Trunk]]:
     """The trunks of a cohort, in groups that could be trained side by side.
 
-    Those that see the same batches come one after another: they gather them once.
+    Those that see the same batches come one after another.
     """
     groups: defaultdict[object, list[Trunk]] = defaultdict(list)
-    for trunk in sorted(cohort.trunks, key=lambda t: t.runs[0].run.seed_order):
+    for trunk in sorted(cohort.trunks, key=_order):
         groups[_kind(trunk)].append(trunk)
     return list(groups.values())
+
+
+def blocks(group: Sequence[Trunk], width: int, devices: int = 1) -> list[list[Trunk]]:
+    """A group's populations of at most `width`, as few and as even as they can be.
+
+    Where enough see the same batches, all of a population do, so that it gathers them
+    once; and where sizes are equal, one program trains them all.
+    """
+    together = [list(same) for _, same in itertools.groupby(group, key=_order)]
+    if min(map(len, together)) < width:
+        together = [list(group)]
+    found = []
+    for trunks in together:
+        parts = math.ceil(len(trunks) / width)
+        size = math.ceil(len(trunks) / parts)
+        size = min(width, size + -size % devices)
+        found += [trunks[at : at + size] for at in range(0, len(trunks), size)]
+    return found
+
+
+def to_try(group: Sequence[Trunk], wish: Wish) -> list[Trunk]:
+    """The largest of a group's populations, and of these one that needs the most
+    memory: one that sees different batches."""
+    found = blocks(group, wish.widest(len(group)), wish.devices)
+    return max(found, key=lambda block: (len(block), len(set(map(_order, block)))))
+
+
+def _order(trunk: Trunk) -> int:
+    return trunk.runs[0].run.seed_order
 
 
 def fastest(timings: Sequence[Timing]) -> Timing:

@@ -40,8 +40,8 @@ class Members(NamedTuple):
 
     size: int
     same_batches: bool
-    """Whether several see the same examples in the same order: then these are gathered,
-    and what is random in a step is drawn, once for all."""
+    """Whether they are several and all see the same examples in the same order: then
+    these are gathered, and what is random in a step is drawn, once for all."""
 
     @classmethod
     def of(cls, runs: Sequence[RunSpec]) -> Self:
@@ -54,7 +54,8 @@ class Members(NamedTuple):
 class Program:
     """The compiled functions of a cohort, for one run or several at once.
 
-    Arrays of a population have a leading axis P; those of a single run have not.
+    What each of a population has of its own has a leading axis P; what a single run has
+    and what is common to all have not.
     """
 
     dataset: Dataset
@@ -138,8 +139,7 @@ def compile_cohort(
 ) -> Program:
     """Compiles the three functions for runs of equal shapes, for all of them at once.
 
-    A population needs a data set that fits on the device. What the program `like` has
-    there of the same data is used by both.
+    What the program `like` has of the same data on the device is used by both.
     """
     start = time.perf_counter()
     run, task, members = runs[0], runs[0].data.shape, Members.of(runs)
@@ -220,26 +220,31 @@ def chunk_steps(run: RunSpec) -> int:
 def batches_of(
     dataset: Dataset, runs: Sequence[RunSpec], first: int, last: int, chunk: int
 ) -> tuple[Arrays | None, Batches]:
-    """What steps [first, last) of the runs consume, padded to `chunk` steps.
+    """What steps [first, last) of a cohort's runs consume, padded to `chunk` steps.
 
-    Before it come the examples themselves, where the device has not all of them.
+    Before it come the examples themselves, where the device has no room for all of
+    them; else None.
     """
-    brought, offsets = None, {}
-    for seed in {run.seed_order for run in runs}:
-        index = np.zeros((chunk, runs[0].batch), np.int64)
-        index[: last - first] = dataset.order(seed, runs[0].batch, first, last)
-        if dataset.fits_device:
-            index = dataset.locate(index)
-        else:
-            brought, index = dataset.subset(dataset.train, index)
-        offsets[seed] = index.astype(np.int32)
+    seen = runs[:1] if Members.of(runs).same_batches else runs
+    batch = runs[0].batch
+    orders = {
+        seed: dataset.order(seed, batch, first, last)
+        for seed in {run.seed_order for run in seen}
+    }
+    index = np.zeros((len(seen), chunk, batch), np.int64)
+    for part, run in zip(index, seen, strict=True):
+        part[: last - first] = orders[run.seed_order]
+    brought = None
+    if dataset.fits_device:
+        index = dataset.locate(index)
+    else:
+        brought, index = dataset.subset(dataset.train, index)
     lr_PS = np.zeros((len(runs), chunk), np.float32)
     for lr_S, run in zip(lr_PS, runs, strict=True):
         lr_S[: last - first] = learning_rates(run.optim, run.steps, first, last)
-    seen = runs[:1] if Members.of(runs).same_batches else runs
     return brought, Batches(
-        offsets_SB=_stack([offsets[run.seed_order] for run in seen]),
-        lr_S=lr_PS if len(runs) > 1 else lr_PS[0],
+        offsets_SB=_stack(index.astype(np.int32)),
+        lr_S=_stack(lr_PS),
         first=np.int32(first),
         seed=_stack([np.uint32(run.seed_order) for run in seen]),
     )
@@ -255,10 +260,12 @@ def _resident(dataset: Dataset, layout: Layout) -> Arrays | None:
     return layout.place(dataset.train, layout.common) if dataset.fits_device else None
 
 
-def _stack(trees: Sequence[Any]) -> Any:
-    """One tree as it is; several with a leading axis."""
+def _stack(trees: Any) -> Any:
+    """One tree as it is; several, or arrays that lie together, with a leading axis."""
     if len(trees) == 1:
         return trees[0]
+    if isinstance(trees, np.ndarray):
+        return trees
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 

@@ -165,13 +165,12 @@ def _timed(cohort: Cohort, wish: Wish, wanted: Wanted) -> dict[str, Any]:
     from harness import data, device
     from harness.cli.labels import model_label
     from harness.count import train_flops_per_step
-    from harness.population import fastest, kin
+    from harness.population import fastest, kin, to_try
     from harness.probe import probe as time_widths
     from harness.probe import time_program
     from harness.program import compile_cohort
 
-    largest = max(kin(cohort), key=len)
-    widest = largest[: wish.widest(len(largest))]
+    widest = to_try(max(kin(cohort), key=len), wish)
     runs = [trunk.runs[0].run for trunk in widest]
     run = runs[0]
     dataset = data.load(run.data, run.seed_data)

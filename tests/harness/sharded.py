@@ -105,13 +105,18 @@ def main():
         ).devices
     for name in ("one device", "rematerialised"):
         told["losses"][f"experts, {name}"], _ = trained([EXPERTS], LAYOUTS[name])
-    rates = [
-        mlp_run(optim=OptimSpec(lr=0.01 * (k + 1)), steps=30, seed_init=k)
-        for k in range(8)
-    ]
-    for count in (8, 6):
-        one, _ = trained(rates[:count], Wanted())
-        spread, program = trained(rates[:count], Wanted(devices=4))
+    for count, orders in ((8, 1), (6, 2)):
+        rates = [
+            mlp_run(
+                optim=OptimSpec(lr=0.01 * (k + 1)),
+                steps=30,
+                seed_init=k,
+                seed_order=k % orders,
+            )
+            for k in range(count)
+        ]
+        one, _ = trained(rates, Wanted())
+        spread, program = trained(rates, Wanted(devices=4))
         told["losses"][f"population of {count}"] = one
         told["losses"][f"population of {count}, spread"] = spread
         told["devices"][f"population of {count}"] = program.layout.devices

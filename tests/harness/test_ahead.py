@@ -6,12 +6,13 @@ import pytest
 
 from harness import MLP, worker
 from harness.ahead import Ahead
-from harness.program import compile_cohort
+from harness.program import Members, compile_cohort
 from harness.store import create_store
 from tests.harness.strategies import mlp_run, planned
 
 PLAN = planned(*(mlp_run(model=MLP(width=w)) for w in (3, 4, 5)))
 COHORTS = PLAN.cohorts
+ONE = Members(1, same_batches=False)
 
 
 @pytest.fixture
@@ -52,14 +53,14 @@ def test_runs_of_one_cohort_have_nothing_to_look_ahead_to(compiled_by, tmp_path)
 
 def test_a_program_that_was_not_begun_or_fails_is_left_to_whoever_asks():
     ahead = Ahead()
-    assert ahead.take((COHORTS[0], 1)) is None
-    ahead.start((COHORTS[0], 1), lambda: "program")
-    assert ahead.take((COHORTS[0], 2)) is None
-    assert ahead.take((COHORTS[1], 1)) is None
-    assert ahead.take((COHORTS[0], 1)) == "program"
-    assert ahead.take((COHORTS[0], 1)) is None
-    ahead.start((COHORTS[1], 1), lambda: 1 / 0)
-    assert ahead.take((COHORTS[1], 1)) is None
+    assert ahead.take((COHORTS[0], ONE)) is None
+    ahead.start((COHORTS[0], ONE), lambda: "program")
+    assert ahead.take((COHORTS[0], Members(2, same_batches=True))) is None
+    assert ahead.take((COHORTS[1], ONE)) is None
+    assert ahead.take((COHORTS[0], ONE)) == "program"
+    assert ahead.take((COHORTS[0], ONE)) is None
+    ahead.start((COHORTS[1], ONE), lambda: 1 / 0)
+    assert ahead.take((COHORTS[1], ONE)) is None
     ahead.close()
 
 
@@ -71,10 +72,10 @@ def test_one_at_a_time_is_compiled():
         go.wait(10)
         return name
 
-    ahead.start((COHORTS[0], 1), lambda: slow("first"))
-    ahead.start((COHORTS[0], 1), lambda: slow("again"))
-    ahead.start((COHORTS[1], 1), lambda: slow("second"))
+    ahead.start((COHORTS[0], ONE), lambda: slow("first"))
+    ahead.start((COHORTS[0], ONE), lambda: slow("again"))
+    ahead.start((COHORTS[1], ONE), lambda: slow("second"))
     go.set()
-    assert ahead.take((COHORTS[0], 1)) == "first"
+    assert ahead.take((COHORTS[0], ONE)) == "first"
     assert begun == ["first"]
     ahead.close()

@@ -1,5 +1,7 @@
 """Checkpoints: restored to the bit, passed over when damaged, removed when old."""
 
+import json
+
 import pytest
 
 from harness.errors import Interrupted
@@ -68,6 +70,17 @@ def test_a_damaged_checkpoint_is_passed_over(calm, tmp_path, file, damage):
     assert len(found) == 1
     first, warnings = resume(store)
     assert first == 8 and "checkpoint trunk 16 is passed over" in warnings[0]
+    assert_same(calm, tmp_path)
+
+
+def test_what_was_kept_of_other_trunks_is_passed_over(calm, tmp_path):
+    """A folder may hold a population that its first trunk was once trained in."""
+    store = stopped(tmp_path, 4)
+    for path in tmp_path.rglob("trunk-*.json"):
+        manifest = json.loads(path.read_text())
+        path.write_text(json.dumps(manifest | {"trunks": ["0" * 16]}))
+    first, warnings = resume(store)
+    assert first == 0 and all("it is of other trunks" in told for told in warnings)
     assert_same(calm, tmp_path)
 
 

@@ -7,7 +7,7 @@ import pytest
 from harness import OptimSpec
 from harness.errors import SpecError
 from harness.forecast import Timing
-from harness.population import Populations, Wish, fastest
+from harness.population import Populations, Wish, blocks, fastest, kin, to_try
 from harness.store import attempts, create_store
 from harness.store.holding import claim_all
 from harness.store.leases import Leases
@@ -74,7 +74,63 @@ def test_only_trunks_of_equal_lengths_and_data_go_together(store):
     assert sizes(populations(store, width=8), cohort) == [2, 2, 1, 1, 1]
 
 
-def test_trunks_that_see_the_same_batches_come_one_after_another(store):
+@pytest.mark.parametrize(
+    ("rates", "orders", "width", "sizes"),
+    [
+        (12, 8, 8, [6] * 16),  # of one order each
+        (9, 3, 4, [3] * 9),
+        (10, 1, 4, [4, 4, 2]),
+        (33, 1, 32, [17, 16]),
+        (12, 3, 32, [18, 18]),  # too few of an order
+        (24, 3, 32, [24] * 3),
+        (1, 5, 4, [3, 2]),
+    ],
+)
+def test_populations_are_few_and_even_and_share_batches_where_they_can(
+    rates, orders, width, sizes
+):
+    runs = [
+        mlp_run(optim=OptimSpec(lr=0.01 * (k + 1)), seed_order=seed)
+        for k in range(rates)
+        for seed in range(orders)
+    ]
+    (group,) = kin(planned(*runs).cohorts[0])
+    found = blocks(group, width)
+    assert [len(block) for block in found] == sizes
+    assert [trunk for block in found for trunk in block] == group
+    if rates >= width:
+        seen = [{t.runs[0].run.seed_order for t in block} for block in found]
+        assert all(len(orders) == 1 for orders in seen)
+
+
+def test_populations_are_cut_for_all_devices():
+    (group,) = kin(rates(12))
+    assert [len(block) for block in blocks(group, 8, devices=4)] == [8, 4]
+    assert [len(block) for block in blocks(group, 8, devices=8)] == [8, 4]
+
+
+def test_what_is_tried_first_needs_the_most_memory():
+    runs = [
+        mlp_run(optim=OptimSpec(lr=0.01 * (k + 1)), seed_order=int(k >= 4))
+        for k in range(6)
+    ]
+    (group,) = kin(planned(*runs).cohorts[0])
+    tried = to_try(group, Wish(width=3))
+    assert {t.runs[0].run.seed_order for t in tried} == {0, 1}
+
+
+def test_what_another_population_has_begun_is_left_to_it(store):
+    cohort = rates(4)
+    begun = [cohort.trunks[1].trunk_id, cohort.trunks[2].trunk_id]
+    claim_all(Leases(store), begun).release("interrupted")
+    store.files.publish(f"work/{begun[0]}/ckpt/trunk-000000004.json", b"{}")
+    found = populations(store, width=3)
+    ids = [{t.trunk_id for t in found.of(cohort, trunk)} for trunk in cohort.trunks]
+    assert ids[1] == ids[2] == set(begun)
+    assert not (ids[0] | ids[3]) & set(begun)
+
+
+def test_trunks_that_see_the_same_batches_are_trained_together(store):
     runs = [
         mlp_run(optim=OptimSpec(lr=lr), seed_order=seed)
         for lr in (0.01, 0.02, 0.03)

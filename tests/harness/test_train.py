@@ -257,9 +257,12 @@ def assert_close(alone, together):
     )
 
 
+@pytest.mark.parametrize("room", [True, False], ids=["resident", "brought"])
 @pytest.mark.parametrize("orders", [(0, 1, 2), (0, 0, 0)], ids=["own", "common"])
 @pytest.mark.parametrize("make", [text_run, mlp_run])
-def test_a_population_agrees_with_runs_trained_alone(make, orders):
+def test_a_population_agrees_with_runs_trained_alone(make, orders, room, monkeypatch):
+    if not room:
+        monkeypatch.setattr(dataset_module, "DEVICE_BYTES", 0)
     optims = [
         OptimSpec(lr=1e-2, warmup=3),
         OptimSpec(lr=3e-3, warmup=3, weight_decay=0.1, beta1=0.8),
