@@ -168,11 +168,11 @@ def blocks(group: Sequence[Trunk], width: int, devices: int = 1) -> list[list[Tr
     Where enough see the same batches, all of a population do, so that it gathers them
     once; and where sizes are equal, one program trains them all.
     """
-    together = [list(same) for _, same in itertools.groupby(group, key=_order)]
-    if min(map(len, together)) < width:
-        together = [list(group)]
+    sets = [list(order) for _, order in itertools.groupby(group, key=_order)]
+    if min(map(len, sets)) < width:
+        sets = [list(group)]
     found = []
-    for trunks in together:
+    for trunks in sets:
         parts = math.ceil(len(trunks) / width)
         size = math.ceil(len(trunks) / parts)
         size = min(width, size + -size % devices)
