@@ -6,9 +6,8 @@ First 32 learning rates of a perceptron of about a thousand parameters, at four 
 sizes, through the whole worker with all that it writes, programs compiled before. All
 see the same batches, which a population gathers once. What it saves besides is the
 overhead of each operation: the larger the batch, the less of the time that is. Then six
-shapes: the time of a step of one run, alone and in a
-population, and what `--population auto` chooses by its short trial, against longer
-timings of both.
+shapes: the time of a step of one run, alone and in a population, and what `--population
+auto` chooses by its short trial, against longer timings of both.
 """
 
 from __future__ import annotations
