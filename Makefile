@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test format clean bench-population bench-forecast bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep
+.PHONY: demo test format clean bench-population bench-forecast bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep bench-accelerator
 demo: $(READY)
 	$(BIN)/harness run quickstart --out results/demo
 
@@ -47,6 +47,10 @@ bench-steps: $(READY)
 bench-sweep: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks.sweep > $(RECORD)/sweep.txt
+
+# Needs a GPU, and a jax that finds it.
+bench-accelerator: $(READY)
+	$(BIN)/python -m tests.benchmarks.accelerator > $(RECORD)/accelerator.txt
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
