@@ -33,8 +33,8 @@ Runs = Annotated[
 Population = Annotated[
     str,
     typer.Option(
-        help="Runs of one shape trained side by side: a number, or auto for what a "
-        "short trial says is fastest."
+        help="Runs of one shape trained side by side: at most so many, or auto for "
+        "what a short trial says is fastest."
     ),
 ]
 Devices = Annotated[
