@@ -28,7 +28,7 @@ def write_report(
 
     Args:
         store: the results folder.
-        doc: the question that the sweep asks; read from `sweeps/` when None.
+        doc: the question that the sweep asks; read from `sweep.json` when None.
         bootstrap: of the intervals; the kind that suits the rows when None.
 
     Returns:

@@ -94,7 +94,7 @@ def study(
 
     Args:
         store: the results folder.
-        doc: the question that the sweep asks; read from `sweeps/` when None.
+        doc: the question that the sweep asks; read from `sweep.json` when None.
         bootstrap: of the intervals; the kind that suits the rows when None.
 
     Raises:
@@ -250,13 +250,9 @@ def _has_nominal_budget(table: Table) -> bool:
 
 
 def read_doc(store: Path) -> str:
-    """The field "doc" of the newest sweep of the store; "" when there is none."""
-    paths = sorted((store / "sweeps").glob("*.json"), key=lambda p: p.stat().st_mtime)
-    for path in reversed(paths):
-        try:
-            doc = json.loads(path.read_text()).get("doc")
-        except (ValueError, AttributeError):
-            continue  # a damaged sweep file hides neither the others nor the fits
-        if doc:
-            return str(doc)
-    return ""
+    """The question of the sweep that was run last; "" when none is recorded."""
+    try:
+        return str(json.loads((store / "sweep.json").read_text())["doc"])
+    # A damaged file hides the question, not the fits.
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

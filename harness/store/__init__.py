@@ -1,7 +1,8 @@
 """Results folders: whole files that many workers share without a server (no jax).
 
 _store.json               the format of the folder; a newer one is refused
-sweeps/<sweep_id>.json    a sweep's question and expansion, written once
+sweep.json                name and question of the sweep run last, and its id
+sweeps/<sweep_id>.json    a sweep's expansion, written once
 metrics/<run_id>.parquet  long rows of a finished run, written once
 records/<run_id>.json     a finished run's whole record; its existence is "done"
 runs.parquet              one wide row per finished run, a view of records/
@@ -9,7 +10,6 @@ failures/<trunk_id>.<k>.json  one record per failed attempt at a trunk
 orders/                   what `harness retry` and `harness cancel` asked for
 quarantine/               what `harness doctor` has put aside; nothing is deleted
 work/                     what only an unfinished sweep needs (not for git):
-    current.json              the sweep that was run last
     logs/<worker>.log         what a local worker printed
     <trunk_id>/claim-<epoch>.json, beat-<epoch>.json, release-<epoch>.json
     <trunk_id>/parts/         rows of an unfinished run, to look at

@@ -19,6 +19,7 @@ from harness.store.read import (
     ID,
     MARKER,
     RUNS,
+    SWEEP,
     Store,
     is_sweep,
     metrics_name,
@@ -69,6 +70,7 @@ def examine(store: Store, *, mend: bool) -> Findings:
     """
     visit = _Visit(store, mend)
     visit.marker()
+    visit.newest_sweep()
     visit.folder("sweeps", JSON_NAME, visit.sweep)
     visit.folder("records", JSON_NAME, visit.record)
     visit.folder("metrics", METRICS_NAME, visit.metrics)
@@ -119,6 +121,12 @@ class _Visit:
             else:
                 self._ill(name, "does not belong here", lambda: "left alone")
 
+    def newest_sweep(self) -> None:
+        """`sweep.json` is whole; without it the youngest sweep is the newest."""
+        if self.store.files.exists(SWEEP):
+            self.found.files += 1
+            self.json(SWEEP)
+
     def sweep(self, name: str) -> None:
         """A sweep holds what its name says, and specs that give the ids beside them."""
         try:
@@ -168,7 +176,7 @@ class _Visit:
         """Beats and parts are whole; checkpoints are verified when they are read."""
         for name in self.store.files.walk("work"):
             base = name.rpartition("/")[2]
-            if leases.MARK.fullmatch(base) or base == "current.json":
+            if leases.MARK.fullmatch(base):
                 self.found.files += 1
                 # A damaged claim still holds: its epoch is in its name.
                 if base.startswith("claim"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.store.files import LocalFiles
-from harness.store.read import MARKER, RUNS, Store
+from harness.store.read import MARKER, RUNS, SWEEP, Store
 
 TABLES = ("sweeps", "records", "metrics")
 
@@ -19,6 +19,7 @@ def fetch(store: Store, folder: Path) -> None:
             if name not in had:
                 here.publish_once(f"{part}/{name}", store.files.read(f"{part}/{name}"))
     here.publish_once(MARKER, store.files.read(MARKER))
-    view = store.files.read(RUNS)
-    if not here.exists(RUNS) or here.read(RUNS) != view:
-        here.publish(RUNS, view)
+    for name in (SWEEP, RUNS):
+        content = store.files.read(name)
+        if not here.exists(name) or here.read(name) != content:
+            here.publish(name, content)

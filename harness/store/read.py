@@ -16,6 +16,8 @@ from harness.store.schema import FORMAT, seal
 CHECKSUM = re.compile(r"[0-9a-f]{64}")
 MARKER = "_store.json"
 RUNS = "runs.parquet"
+SWEEP = "sweep.json"
+"""Name, doc and id of the sweep run last; the only one of these that is replaced."""
 ID = re.compile(r"[0-9a-f]{16}")
 """Ids of runs, trunks and sweeps. They become file names: nothing else is let in."""
 
@@ -49,7 +51,7 @@ class Store:
         return self.json(record_name(run_id))
 
     def sweeps(self) -> list[dict[str, Any]]:
-        """The sweeps written to this store, the one run last at the end."""
+        """The sweeps written to this store by age, the one run last at the end."""
         found = [self.sweep(stem) for stem in self._stems("sweeps")]
         current = self._current()
         return sorted(found, key=lambda s: (s["sweep_id"] == current, s["created"]))
@@ -63,9 +65,8 @@ class Store:
         return sweep
 
     def _current(self) -> str | None:
-        """The sweep that was run last, if this is where it was run."""
-        name = "work/current.json"
-        return self.json(name).get("sweep_id") if self.files.exists(name) else None
+        """The sweep that was run last."""
+        return self.json(SWEEP).get("sweep_id") if self.files.exists(SWEEP) else None
 
     def failures(self) -> list[dict[str, Any]]:
         """One record per failed attempt, oldest first."""

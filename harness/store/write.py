@@ -14,6 +14,7 @@ from harness.errors import StoreError
 from harness.store import schema
 from harness.store.read import (
     MARKER,
+    SWEEP,
     Store,
     files_at,
     metrics_name,
@@ -33,13 +34,19 @@ def create_store(where: str | Path) -> Store:
 
 
 def add_sweep(store: Store, sweep: Mapping[str, Any]) -> None:
-    """Freezes a sweep's expansion under its id; the same sweep is written once."""
-    stamped = {**sweep, "created": now()}
+    """Freezes a sweep's expansion under its id, once, and makes it the newest.
+
+    Its `doc` is no part of the expansion: a better text replaces the one before.
+    """
+    frozen = {key: value for key, value in sweep.items() if key != "doc"}
     name = f"sweeps/{sweep['sweep_id']}.json"
     if not store.files.exists(name):
+        stamped = {**frozen, "created": now()}
         store.files.publish_once(name, schema.sealed(stamped, indent=None))
-    current = {"sweep_id": sweep["sweep_id"]}
-    store.files.publish("work/current.json", schema.json_bytes(current))
+    newest = {key: sweep.get(key, "") for key in ("name", "doc", "sweep_id")}
+    content = schema.sealed(newest)
+    if not store.files.exists(SWEEP) or store.files.read(SWEEP) != content:
+        store.files.publish(SWEEP, content)
 
 
 def add_metrics(

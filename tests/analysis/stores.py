@@ -98,12 +98,11 @@ def metrics_frame(run: pd.Series, points: int = 30) -> pd.DataFrame:
 
 
 def write_store(folder: Path, **size: float) -> Path:
-    """Write runs.parquet, metrics/ and sweeps/ of a toy sweep; returns the folder."""
+    """Write runs.parquet, metrics/ and sweep.json of a toy sweep; returns the folder."""
     runs = runs_frame(**size)
     (folder / "metrics").mkdir(parents=True)
-    (folder / "sweeps").mkdir()
     (folder / "_store.json").write_text('{"format": 1}')
-    (folder / "sweeps" / "toy.json").write_text(json.dumps({"doc": DOC}))
+    (folder / "sweep.json").write_text(json.dumps({"doc": DOC}))
     runs.to_parquet(folder / "runs.parquet")
     for _, run in runs.iterrows():
         metrics_frame(run).to_parquet(folder / "metrics" / f"{run['run_id']}.parquet")

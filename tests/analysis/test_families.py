@@ -55,9 +55,9 @@ def frame(noise: float = 0.01, seed: int = 0) -> pd.DataFrame:
 
 
 def write(folder: Path, runs: pd.DataFrame) -> Path:
-    (folder / "sweeps").mkdir(parents=True)
+    folder.mkdir(parents=True)
     runs.assign(status="done", annealed=True).to_parquet(folder / "runs.parquet")
-    (folder / "sweeps" / "s.json").write_text(json.dumps({"doc": "Which is best?"}))
+    (folder / "sweep.json").write_text(json.dumps({"doc": "Which is best?"}))
     return folder
 
 

@@ -25,7 +25,7 @@ DAMAGE = {
     "one bit late": lambda content: flipped(content, 0.97),
 }
 FILES = ["sweeps/*.json", "records/*.json", "metrics/*.parquet", "runs.parquet"]
-FILES += ["failures/*.json", "orders/*.json", "_store.json"]
+FILES += ["failures/*.json", "orders/*.json", "_store.json", "sweep.json"]
 
 
 def flipped(content, where):
@@ -77,7 +77,7 @@ def test_damage_is_named_put_aside_and_mended(sound, tmp_path, file, damage):
     kept = [p.read_bytes() for p in folder.rglob("*") if p.is_file()]
     views = {folder / "runs.parquet"}
     assert all(c in kept for p, c in damaged.items() if p not in views)
-    if file == "sweeps/*.json":
+    if file in ("sweeps/*.json", "sweep.json"):
         add_sweep(store, sweep_record(planned(*runs(2, (9, 12))), name="small", doc=""))
     work(store, plan_of_record(store.sweeps()[-1]))
     refresh_runs(store)

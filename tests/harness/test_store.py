@@ -197,3 +197,16 @@ def test_the_sweep_run_last_is_the_current_one(tmp_path):
     for sweep_id in ids:
         add_sweep(store, {"sweep_id": sweep_id, "name": "x", "points": []})
     assert [sweep["sweep_id"] for sweep in store.sweeps()] == [ids[1], ids[0]]
+    store.files.remove("sweep.json")
+    assert [sweep["sweep_id"] for sweep in store.sweeps()] == ids[:2]
+
+
+def test_a_better_question_replaces_the_one_before_and_nothing_else(tmp_path):
+    store = create_store(tmp_path)
+    sweep = {"sweep_id": f"{1:016x}", "name": "x", "points": []}
+    add_sweep(store, {**sweep, "doc": "How?"})
+    frozen = store.files.read(f"sweeps/{1:016x}.json")
+    add_sweep(store, {**sweep, "doc": "Why?"})
+    assert store.json("sweep.json")["doc"] == "Why?"
+    assert store.files.read(f"sweeps/{1:016x}.json") == frozen
+    assert b"How?" not in frozen
