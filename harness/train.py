@@ -110,26 +110,6 @@ class Keeper(Protocol):
         ...
 
 
-class Forgetful:
-    """Keeps nothing: every training starts at step 0."""
-
-    def newest(self, part: str, until: int, like: State) -> Position | None:
-        """None."""
-
-    def reached(self, moment: Moment) -> None:
-        """Goes on."""
-
-    def due(self) -> bool:
-        """Never."""
-        return False
-
-    def keep(self, moment: Moment, position: Position, trunk: Position | None) -> None:
-        """Keeps nothing."""
-
-    def complete(self, moment: Moment, position: Position) -> None:
-        """Goes on."""
-
-
 def train_trunks(
     trunks: Sequence[Trunk], program: Program, keeper: Keeper
 ) -> Generator[Result]:

@@ -13,7 +13,7 @@ from analysis.plots.intervals import (
     profiles,
     rollout_errors,
 )
-from analysis.plots.laws import law_in_one_variable, law_surface
+from analysis.plots.laws import law_surface
 from analysis.plots.optimal import isoflop_curves, optimal_allocation
 from analysis.plots.rates import loss_against_rate, rates_against_size
 from analysis.plots.runs import loss_against_compute, training_curves
@@ -24,7 +24,6 @@ __all__ = [
     "family_exponents",
     "family_scaling",
     "isoflop_curves",
-    "law_in_one_variable",
     "law_surface",
     "loss_against_compute",
     "loss_against_rate",

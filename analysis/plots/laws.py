@@ -1,4 +1,4 @@
-"""Figures of a fitted law: its surface with residuals, and laws in one variable."""
+"""The figure of a fitted law: its surface, and its residuals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from analysis.plots.style import (
     AXIS,
-    BAND,
     GREY,
     INK,
     LAW,
@@ -104,30 +103,3 @@ def _residuals(
     _points(ax, x, percent, n, shades)
     ax.set(xscale="log", xlabel=label, ylabel=RESIDUAL_LABEL)
     ax.set_title(f"Residuals; grey: ± rms {rms:.2g} %")
-
-
-@styled
-def law_in_one_variable(
-    fit: Fit, x: np.ndarray, loss: np.ndarray, label: str
-) -> Figure:
-    """A law of one variable against its rows, with its band and residuals.
-
-    Args:
-        fit: of a law in x.
-        x, loss: the rows (loss in nats).
-        label: name and unit of x.
-    """
-    figure, (ax, below) = panels(2, width=4.8)
-    xs = np.geomspace(x.min() / 1.3, x.max() * 3, 80)
-    band = predict(fit, {"x": xs})
-    if fit.replicas:
-        ax.fill_between(xs, band.low, band.high, color=BAND, alpha=0.5, lw=0)
-    ax.plot(xs, band.value, color=LAW, label=fit.law)
-    ax.plot(x, loss, "o", color=INK, ms=4, label="measured")
-    ax.set(xscale="log", xlabel=label, ylabel=AXIS["loss"], title="Law against rows")
-    log_loss_axis(ax)
-    ax.legend()
-    below.axhline(0, color=INK, lw=0.8)
-    below.plot(x, 100 * np.asarray(fit.residuals), "o", color=INK, ms=4)
-    below.set(xscale="log", xlabel=label, ylabel=RESIDUAL_LABEL, title="Residuals")
-    return figure

@@ -16,6 +16,7 @@ import numpy as np
 from harness import OptimSpec, Transformer, data, device, train
 from harness.layout import Wanted, choose
 from harness.program import Members, compile_cohort
+from tests.harness.keepers import Forgetful
 from tests.harness.strategies import mlp_run, planned, text_run
 
 DEVICES = 8
@@ -36,7 +37,7 @@ LAYOUTS = {
 PROGRAMS = {}
 
 
-class Memory(train.Forgetful):
+class Memory(Forgetful):
     """Keeps the state of one chunk's end on the host, and may start from it."""
 
     def __init__(self, kept=None):
@@ -72,7 +73,7 @@ def trained(runs, wanted, keeper=None):
         dataset = data.load(firsts[0].data, 0)
         PROGRAMS[key] = compile_cohort(firsts, dataset, wanted)
     program = PROGRAMS[key]
-    found = list(train.train_trunks(trunks, program, keeper or train.Forgetful()))
+    found = list(train.train_trunks(trunks, program, keeper or Forgetful()))
     return [[*r.history.losses, r.history.evaluations[-1].loss] for r in found], program
 
 

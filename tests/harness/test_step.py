@@ -15,6 +15,7 @@ from harness.plan import cohort_key
 from harness.record import metric_rows, run_record
 from harness.spec import DataSpec, TaskShape
 from harness.step import cross_entropy
+from tests.harness.keepers import Forgetful
 from tests.harness.strategies import TINY_TEXT, mlp_run, planned, text_run
 
 
@@ -84,7 +85,7 @@ def trained(run, dataset):
     if key not in PROGRAMS:
         PROGRAMS[key] = program.compile_cohort([run], dataset)
     compiled = PROGRAMS[key].with_data(dataset, run)
-    (result,) = train.train_trunks([trunk], compiled, train.Forgetful())
+    (result,) = train.train_trunks([trunk], compiled, Forgetful())
     return result
 
 
@@ -222,7 +223,7 @@ def test_a_mixture_of_experts_trains_with_a_balance():
     trunk = planned(run).cohorts[0].trunks[0]
     run = trunk.runs[0].run
     compiled = program.compile_cohort([run], data.load(run.data, 0))
-    (result,) = train.train_trunks([trunk], compiled, train.Forgetful())
+    (result,) = train.train_trunks([trunk], compiled, Forgetful())
     assert result.history.losses[-1] < result.history.losses[0]
     assert all(0 <= e.metrics["dropped"] < 1 for e in result.history.evaluations)
 

@@ -29,6 +29,7 @@ from harness.models import build
 from harness.plan import cohort_key
 from harness.record import metric_rows, run_record
 from harness.step import DRAWS, cross_entropy
+from tests.harness.keepers import Forgetful
 from tests.harness.strategies import mlp_run, planned, text_run
 from tests.harness.test_data_images import spec_of as images_of
 from tests.harness.test_data_images import write_mnist
@@ -58,7 +59,7 @@ def train_all(*runs):
 def train_together(*trunks):
     """Results by run id of trunks that are trained side by side."""
     compiled = program_for(*(trunk.runs[0].run for trunk in trunks))
-    found = train.train_trunks(trunks, compiled, train.Forgetful())
+    found = train.train_trunks(trunks, compiled, Forgetful())
     return {result.planned.run_id: result for result in found}
 
 
@@ -344,7 +345,7 @@ def test_training_copies_nothing_unasked_and_compiles_nothing(caplog):
     caplog.set_level(logging.DEBUG, "jax._src.dispatch")
     with jax.transfer_guard("disallow"):
         for trunk in cohort.trunks:
-            assert len(list(train.train_trunks([trunk], compiled, train.Forgetful())))
+            assert len(list(train.train_trunks([trunk], compiled, Forgetful())))
     assert not [m for m in caplog.messages if "XLA compilation" in m]
 
 
