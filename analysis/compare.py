@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis.errors import AnalysisError
 from analysis.laws.base import Law, all_laws, get_law
+from analysis.plain import to_json
 from analysis.problem import HOFFMANN, Objective
 from analysis.records import Fit
 from analysis.resampling import BY_ROW, Bootstrap
@@ -38,13 +39,8 @@ class Standing:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; an unknown error is null."""
-        return {
-            "law": self.law,
-            "error": self.error if np.isfinite(self.error) else None,
-            "why_not": self.why_not,
-            "held_out": [asdict(h) for h in self.held_out],
-            "fit": self.fit.to_json() if self.fit else None,
-        }
+        plain: dict[str, Any] = to_json(asdict(self))
+        return plain
 
 
 def suitable_laws(table: Table) -> tuple[Law, ...]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import AnalysisError
+from analysis.plain import dump_json, to_json, write_text
 from analysis.rate_curve import RateCurve
 from analysis.rate_rule import RateRule, fit_rate_rule
-from analysis.records import dump_json, write_text
 from analysis.tuning import RateCurves
 
 HEAD = ("N", "D", "B", "rates", "diverged", "LR*", "loss", "best run at", "flag")
@@ -74,7 +74,7 @@ class RateStudy:
         return {
             "family": self.family,
             "points": [_point(c) for c in self.curves],
-            "rule": _plain(rule),
+            "rule": to_json(rule),
             "line": self.line(),
             "notes": self.notes(),
         }
@@ -136,7 +136,7 @@ def _rule(curves: Sequence[RateCurve], level: float) -> tuple[RateRule | None, s
 def _point(curve: RateCurve) -> dict[str, Any]:
     inner = ("row", "trunk")  # of the table that was read
     kept = {k: v for k, v in asdict(curve).items() if k not in inner}
-    plain: dict[str, Any] = _plain(kept)
+    plain: dict[str, Any] = to_json(kept)
     return plain
 
 
@@ -151,13 +151,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}" if value < 10**9 else f"{value:.4g}"
     return str(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

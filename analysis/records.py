@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from analysis.errors import AnalysisError
+from analysis.plain import dump_json, number, to_json, write_text
 from analysis.table import LeftOut
 
 FLAG_MEANING = {
@@ -118,8 +114,8 @@ class Fit:
     replicas: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """A dict of plain JSON values; infinities and NaN become strings."""
-        plain: dict[str, Any] = _plain(asdict(self))
+        """A dict of plain JSON values; what is not known is null."""
+        plain: dict[str, Any] = to_json(asdict(self))
         return plain
 
     @classmethod
@@ -139,7 +135,7 @@ class Fit:
         Raises `AnalysisError` when the file cannot be written.
         """
         try:
-            write_text(Path(path), dump_json(self.to_json()) + "\n")
+            write_text(Path(path), dump_json(asdict(self)) + "\n")
         except OSError as error:
             raise AnalysisError(f"cannot write the fit {path}: {error}") from None
 
@@ -200,37 +196,12 @@ def interval_line(fit: Fit) -> str:
     )
 
 
-def dump_json(value: Any) -> str:
-    """Indented JSON with every list of plain values on one line."""
-    text = json.dumps(value, indent=1, allow_nan=False)
-    return re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m.group()), text)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file whole, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(v) for v in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else str(float(value))
-    if isinstance(value, np.integer):
-        return int(value)
-    return value
-
-
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {k: float(v) for k, v in values.items()}
+    return {k: number(v) for k, v in values.items()}
 
 
 def _pairs(values: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    return {k: (float(v[0]), float(v[1])) for k, v in values.items()}
+    return {k: (number(v[0]), number(v[1])) for k, v in values.items()}
 
 
 def _fit_from(record: Mapping[str, Any]) -> Fit:
@@ -239,20 +210,22 @@ def _fit_from(record: Mapping[str, Any]) -> Fit:
         diagnostics[key] = tuple(diagnostics[key])
     for f in fields(Diagnostics):
         if f.type == "float":
-            diagnostics[f.name] = float(diagnostics[f.name])
+            diagnostics[f.name] = number(diagnostics[f.name])
     recipe = dict(record["recipe"])
     recipe["left_out"] = tuple(LeftOut(**x) for x in recipe["left_out"])
     recipe["scale_range"] = _pairs(recipe["scale_range"])
     for key in ("delta", "tolerance", "flops_per_nd"):
-        recipe[key] = float(recipe[key])
+        recipe[key] = number(recipe[key])
     return Fit(
         law=str(record["law"]),
         constants=_numbers(record["constants"]),
         derived=_numbers(record["derived"]),
         intervals=_pairs(record["intervals"]),
-        objective=float(record["objective"]),
+        objective=number(record["objective"]),
         diagnostics=Diagnostics(**diagnostics),
         recipe=Recipe(**recipe),
-        residuals=tuple(float(x) for x in record["residuals"]),
-        replicas={k: tuple(float(x) for x in v) for k, v in record["replicas"].items()},
+        residuals=tuple(number(x) for x in record["residuals"]),
+        replicas={
+            k: tuple(number(x) for x in v) for k, v in record["replicas"].items()
+        },
     )

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.page import Picture, page
+from analysis.plain import dump_json, write_text
 from analysis.plots.style import RC
 from analysis.published.frontiers import HOFFMANN_2022, KAPLAN_2020
-from analysis.records import dump_json, write_text
 from analysis.resampling import Bootstrap
 from analysis.study import Study, study
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -55,6 +55,7 @@ def compare(
 ) -> None:
     """Rank laws by how well they predict budgets beyond those they are fitted to."""
     from analysis.compare import compare as rank
+    from analysis.plain import dump_json
     from analysis.resampling import Bootstrap
     from analysis.table import read_table
 
@@ -63,7 +64,7 @@ def compare(
     )
     standings = rank(rows, tuple(law or ()), bootstrap=Bootstrap(replicas=bootstrap))
     if as_json:
-        typer.echo(json.dumps([s.to_json() for s in standings], indent=1))
+        typer.echo(dump_json([s.to_json() for s in standings]))
         return
     cutoffs = next(s.held_out for s in standings if s.held_out)
     typer.echo(
@@ -98,6 +99,7 @@ def approaches(
 
     from analysis.estimators import disagreements, side_by_side
     from analysis.files import read_metrics
+    from analysis.plain import dump_json
     from analysis.resampling import Bootstrap, advise
     from analysis.table import CONVENTIONS, read_table
 
@@ -122,8 +124,8 @@ def approaches(
     )
     notes = disagreements(found)
     if as_json:
-        plain = [{k: _plain(v) for k, v in asdict(e).items()} for e in found]
-        typer.echo(json.dumps({"exponents": plain, "notes": notes}, indent=1))
+        exponents = [asdict(e) for e in found]
+        typer.echo(dump_json({"exponents": exponents, "notes": notes}))
         return
     for e in found:
         low, high = e.interval
@@ -131,15 +133,6 @@ def approaches(
         typer.echo(f"{e.approach:20} {e.convention:12} {value:24} {e.note}")
     for note in notes:
         typer.echo(f"WARNING {note}")
-
-
-def _plain(value: Any) -> Any:
-    """JSON values; numbers that are not known become null."""
-    if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def tune(
@@ -195,6 +188,7 @@ def suggest(
 
     from analysis.design import Target
     from analysis.design import suggest as choose
+    from analysis.plain import dump_json
     from analysis.table import read_table
 
     rows = read_table(
@@ -204,7 +198,7 @@ def suggest(
     goal = Target(kind=target, compute=compute)  # type: ignore[arg-type]
     found = choose(rows, budget=budget, target=goal, law=law, most_runs=runs)
     if as_json:
-        typer.echo(json.dumps(asdict(found), indent=1))
+        typer.echo(dump_json(asdict(found)))
         return
     typer.echo(f"{'runs':>4} {'parameters':>12} {'tokens':>12} {'FLOPs each':>12}")
     times = Counter(found.runs)
@@ -226,6 +220,7 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Bring published numbers out again; exit code 1 when one is missed."""
+    from analysis.plain import dump_json
     from analysis.published import all_reproductions, get_reproduction
     from analysis.published.show import attempt, write_figures
 
@@ -239,6 +234,6 @@ def reproduce(
         if report is not None:
             write_figures(attempted, report)
     if as_json:
-        typer.echo(json.dumps([a.to_json() for a in found], indent=1))
+        typer.echo(dump_json([a.to_json() for a in found]))
     if any(a.missed for a in found):
         raise typer.Exit(1)

@@ -98,7 +98,7 @@ def metrics_frame(run: pd.Series, points: int = 30) -> pd.DataFrame:
 
 
 def write_store(folder: Path, **size: float) -> Path:
-    """Write runs.parquet, metrics/ and sweep.json of a toy sweep; returns the folder."""
+    """Write the tables and the question of a toy sweep; returns the folder."""
     runs = runs_frame(**size)
     (folder / "metrics").mkdir(parents=True)
     (folder / "_store.json").write_text('{"format": 1}')
