@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.family_page import families_section
+from analysis.findings import Picture
 from analysis.html import html_table
 from analysis.laws import get_law
 from analysis.rate_study import HEAD, PASTE, RateStudy
@@ -33,8 +32,10 @@ RUN_COLUMNS = (
     "error",
     "optim.lr",
     "epochs",
-    "seconds",
+    "seconds_train",
 )
+OPTIONAL = ("model.width", "model.depth", "loss_se", "error")
+"""Of these, what some families and tasks do not have."""
 MOST_RUNS = 200
 STYLE = """
 :root{color-scheme:light}
@@ -56,32 +57,22 @@ pre{white-space:pre-wrap;background:#f6f6f6;padding:.8rem;font-size:.85rem}
 """
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """A figure's files, relative to the page, and its caption."""
-
-    shown: str
-    png: str
-    svg: str
-    caption: str
-
-
-def page(found: Study, pictures: Sequence[Picture]) -> str:
+def page(found: Study) -> str:
     """The whole page."""
     sections = [
         f"<h1>{escape(found.name)}</h1>",
         f"<p>{escape(summary(found))}</p>",
         _section("Question", f"<pre>{escape(found.doc)}</pre>" if found.doc else ""),
-        _section("Warnings", "".join(map(_warning, found.warnings))),
+        _section("Warnings", "".join(map(_warning, found.findings.warnings))),
         _section("Tuned learning rates", _rates(found)),
-        _section("Families side by side", families_section(found.families)),
+        _section("Families side by side", families_section(found.findings.families)),
         _section("Fitted laws", "".join(map(fit_table, _printed_fits(found)))),
         _section("Exponents by counting convention", _conventions(found)),
         _section("The exponent by every estimator", _exponents(found)),
         _section("How the intervals were made", _intervals(found)),
         _section("Prediction beyond the fitted budgets", _held_out(found)),
         _section("Compute-optimal models", _optimal(found)),
-        _section("Figures", "".join(map(_figure, pictures))),
+        _section("Figures", "".join(map(_figure, found.findings.pictures))),
         _section("Runs", _runs(found.runs)),
         _section("How the fits were made", _recipes(found)),
     ]
@@ -103,8 +94,8 @@ def summary(found: Study) -> str:
     )
     text = f"{len(runs)} finished runs, {len(table)} of them in the fits: {spans}."
     fit = found.main_fit
-    if found.families:
-        names = ", ".join(dict.fromkeys(c.family for c in found.families))
+    if found.findings.families:
+        names = ", ".join(dict.fromkeys(c.family for c in found.findings.families))
         return f"{text} Laws are fitted to each family by itself: {names}."
     if fit is None:
         return text + " No law in N and D could be fitted; the warnings say why."
@@ -157,8 +148,9 @@ def _rates_of_family(study: RateStudy) -> str:
 
 
 def _printed_fits(found: Study) -> tuple[Fit, ...]:
-    main = (found.main_fit,) if found.main_fit else tuple(found.fits.values())[:1]
-    return (*main, *found.curves)
+    fits, curves = found.findings.fits, found.findings.curves
+    main = (found.main_fit,) if found.main_fit else tuple(fits.values())[:1]
+    return (*main, *curves)
 
 
 def fit_table(fit: Fit) -> str:
@@ -183,10 +175,10 @@ def fit_table(fit: Fit) -> str:
 
 
 def _conventions(found: Study) -> str:
-    if not found.fits:
+    if not found.findings.fits:
         return ""
     rows = []
-    for name, fit in found.fits.items():
+    for name, fit in found.findings.fits.items():
         cells: list[Any] = [name]
         for key in ("alpha", "beta", "a"):
             value = (fit.constants | fit.derived)[key]
@@ -203,11 +195,11 @@ def _conventions(found: Study) -> str:
 
 
 def _held_out(found: Study) -> str:
-    if not found.held_out:
+    if not found.findings.held_out:
         return ""
-    names = list(found.held_out)
+    names = list(found.findings.held_out)
     rows = []
-    for first, *others in zip(*found.held_out.values(), strict=True):
+    for first, *others in zip(*found.findings.held_out.values(), strict=True):
         errors = [f"{100 * h.rms_log_error:.2f} %" for h in (first, *others)]
         mean = f"{100 * first.mean_log_error:+.2f} %"
         counts = (first.rows_fitted, first.rows_predicted, f"{first.reach:.3g}×")
@@ -230,7 +222,7 @@ def _exponents(found: Study) -> str:
             f"[{e.interval[0]:.3f}, {e.interval[1]:.3f}]" if e.found else "–",
             e.note,
         )
-        for e in found.exponents
+        for e in found.findings.exponents
     ]
     head = ("approach", "parameters counted as", "exponent of N*", "interval", "note")
     return html_table(head, rows) if rows else ""
@@ -238,9 +230,9 @@ def _exponents(found: Study) -> str:
 
 def _intervals(found: Study) -> str:
     """Which bootstrap was used, and which suits what."""
-    if not found.all_fits:
+    if not found.findings.all_fits:
         return ""
-    used = found.all_fits[0]
+    used = found.findings.all_fits[0]
     advice = found.advice
     lines = [
         f"By {used.recipe.bootstrap['kind']}. Advised: by {advice.kind}, because "
@@ -294,7 +286,8 @@ def _runs(runs: pd.DataFrame) -> str:
 
 
 def _recipes(found: Study) -> str:
-    recipes = "".join(f"<pre>{escape(str(f))}</pre>" for f in found.all_fits)
-    if not found.families:
+    fits = found.findings.all_fits
+    recipes = "".join(f"<pre>{escape(str(f))}</pre>" for f in fits)
+    if not found.findings.families:
         return recipes
-    return f"<details><summary>{len(found.all_fits)} fits</summary>{recipes}</details>"
+    return f"<details><summary>{len(fits)} fits</summary>{recipes}</details>"

@@ -141,7 +141,7 @@ class Fit:
 
     @classmethod
     def load(cls, path: str | Path) -> Fit:
-        """Read a record that `save` wrote, or the first of a list of records.
+        """Read a record that `save` wrote, or the first of a `fits.json`.
 
         Raises `AnalysisError` when the file is missing or is not a fit record.
         """
@@ -152,8 +152,8 @@ class Fit:
                 f"cannot read the fit {path}: {error}; write one with "
                 "`harness fit TABLE … --json FILE`"
             ) from None
-        if isinstance(record, list) and record:
-            record = record[0]
+        if isinstance(record, dict) and record.get("fits"):
+            record = record["fits"][0]
         if not isinstance(record, dict):
             raise AnalysisError(f"{path} holds no fit record")
         return cls.from_json(record)

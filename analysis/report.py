@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis import plots
-from analysis.page import Picture, page
-from analysis.plain import dump_json, write_text
+from analysis.findings import Picture, save_findings
+from analysis.page import page
+from analysis.plain import write_text
 from analysis.plots.style import RC
 from analysis.published.frontiers import HOFFMANN_2022, KAPLAN_2020
 from analysis.resampling import Bootstrap
-from analysis.study import Study, study
+from analysis.study import Drawn, Study, fit_store, read_study
 
 PUBLISHED = (HOFFMANN_2022, KAPLAN_2020)
 CHINCHILLA_PAIRS = (("A", "alpha"), ("B", "beta"), ("E", "alpha"), ("alpha", "beta"))
 SVG_LIMIT = 300_000  # bytes; beyond it the page shows the PNG alone
 
 
-def write_report(
-    store: str | Path, *, doc: str | None = None, bootstrap: Bootstrap | None = None
-) -> Path:
+def write_report(store: str | Path, bootstrap: Bootstrap | None = None) -> Path:
     """Fit a store and write `fits.json` and `report/` into it.
 
     Args:
         store: the results folder.
-        doc: the question that the sweep asks; read from `sweep.json` when None.
         bootstrap: of the intervals; the kind that suits the rows when None.
 
     Returns:
@@ -38,69 +37,85 @@ def write_report(
         AnalysisError: the store has no finished run.
     """
     path = Path(store)
-    found = study(path, doc=doc, bootstrap=bootstrap)
+    found, drawn = fit_store(path, bootstrap)
     folder = path / "report"
     folder.mkdir(exist_ok=True)
-    pictures = [
+    pictures = tuple(
         save_figure(figure, folder, name, caption)
-        for name, caption, figure in figures(found)
-    ]
-    records = [f.to_json() for f in found.all_fits]
-    write_text(path / "fits.json", dump_json(records) + "\n")
-    write_text(folder / "index.html", page(found, pictures))
-    return folder / "index.html"
+        for name, caption, figure in figures(found, drawn)
+    )
+    save_findings(replace(found.findings, pictures=pictures), path)
+    return write_page(path)
 
 
-Drawn = tuple[str, str, Figure]
+def write_page(store: str | Path) -> Path:
+    """Write `report/index.html` from the runs, the question and `fits.json`.
+
+    Raises:
+        AnalysisError: the store has no finished run, or no fits of a report.
+    """
+    path = Path(store) / "report" / "index.html"
+    write_text(path, page(read_study(store)))
+    return path
 
 
-def figures(found: Study) -> list[Drawn]:
+NamedFigure = tuple[str, str, Figure]
+
+
+def figures(found: Study, drawn: Drawn) -> list[NamedFigure]:
     """(file name, caption, figure) of every figure that the rows allow."""
-    parts = (_families, _measured, _tuned, _fitted, _optimal, _uncertain)
-    return [drawn for part in parts for drawn in part(found)]
+    made = (
+        _families(found),
+        _measured(found, drawn),
+        _tuned(found),
+        _fitted(found),
+        _optimal(found, drawn),
+        _uncertain(found, drawn),
+    )
+    return [named for part in made for named in part]
 
 
-def _families(found: Study) -> Iterator[Drawn]:
-    for measure in dict.fromkeys(c.measure for c in found.families):
+def _families(found: Study) -> Iterator[NamedFigure]:
+    for measure in dict.fromkeys(c.measure for c in found.findings.families):
         yield (
             f"families_{measure}",
             f"Held-out {measure} of each family: against parameters at full data, "
             "against data at the largest model, and along its frontier of compute. "
             "Lines: E + b x^-c, or b x^-c where there are fewer than five scales; "
             "shaded: the interval of the law.",
-            plots.family_scaling(found.families, measure),
+            plots.family_scaling(found.findings.families, measure),
         )
-    if found.families:
+    if found.findings.families:
         yield (
             "families_exponents",
             "Exponents of the plain power law b x^-c of each family along each scale.",
-            plots.family_exponents(found.families),
+            plots.family_exponents(found.findings.families),
         )
 
 
-def _measured(found: Study) -> Iterator[Drawn]:
+def _measured(found: Study, drawn: Drawn) -> Iterator[NamedFigure]:
     yield (
         "loss_compute",
         "Held-out loss against training compute. The line is the lowest loss that "
         "the fitted law allows at each budget, dotted beyond the largest run.",
-        plots.loss_against_compute(found.table, found.main_fit, found.metrics),
+        plots.loss_against_compute(found.table, found.main_fit, drawn.metrics),
     )
-    if found.metrics is not None:
+    if drawn.metrics is not None:
         yield (
             "training",
             "Held-out loss during training.",
-            plots.training_curves(found.metrics, found.table),
+            plots.training_curves(drawn.metrics, found.table),
         )
-    if found.isoflop is not None:
+    if drawn.isoflop is not None:
         yield (
             "isoflop",
             "Loss against model size along each compute budget, with parabolas in "
             "ln N and their minima.",
-            plots.isoflop_curves(found.isoflop),
+            plots.isoflop_curves(drawn.isoflop),
         )
 
 
-def _tuned(found: Study) -> Iterator[Drawn]:
+def _tuned(found: Study) -> Iterator[NamedFigure]:
     for own in found.rates:
         suffix = f"_{own.family}" if own.family else ""
         of = f" ({own.family})" if own.family else ""
@@ -118,7 +133,7 @@ def _tuned(found: Study) -> Iterator[Drawn]:
             )
 
 
-def _fitted(found: Study) -> Iterator[Drawn]:
+def _fitted(found: Study) -> Iterator[NamedFigure]:
     if found.main_fit is not None:
         yield (
             "law",
@@ -126,16 +141,16 @@ def _fitted(found: Study) -> Iterator[Drawn]:
             "sizes, and the residuals.",
             plots.law_surface(found.main_fit, found.table),
         )
-    if found.held_out:
+    if found.findings.held_out:
         yield (
             "rollout",
             "Prediction beyond the fitted budgets: each law is fitted to the runs up "
             "to a cutoff and predicts those above it.",
-            plots.rollout_errors(found.held_out),
+            plots.rollout_errors(found.findings.held_out),
         )
 
 
-def _optimal(found: Study) -> Iterator[Drawn]:
+def _optimal(found: Study, drawn: Drawn) -> Iterator[NamedFigure]:
     fit = found.main_fit
     if fit is not None:
         yield (
@@ -143,26 +158,26 @@ def _optimal(found: Study) -> Iterator[Drawn]:
             "Compute-optimal parameters and tokens, up to ten times the largest "
             "budget, beside two published laws (of other data and other counts).",
             plots.optimal_allocation(
-                fit.recipe.scale_range["c"], fit, found.isoflop, PUBLISHED
+                fit.recipe.scale_range["c"], fit, drawn.isoflop, PUBLISHED
             ),
         )
-    if any(e.found for e in found.exponents):
+    if any(e.found for e in found.findings.exponents):
         yield (
             "exponents",
             "The exponent of N* against C by every estimator under every way to "
             "count parameters. Grey: exponents of the literature.",
-            plots.exponent_comparison(found.exponents),
+            plots.exponent_comparison(found.findings.exponents),
         )
 
 
-def _uncertain(found: Study) -> Iterator[Drawn]:
-    if found.profiles:
+def _uncertain(found: Study, drawn: Drawn) -> Iterator[NamedFigure]:
+    if drawn.profiles:
         yield (
             "profiles",
             "Profile likelihoods: the rise of the objective when one constant is held "
             "and the others are fitted again. The interval ends at the dashed line. It "
             "takes rows as independent: too narrow where they share a trunk.",
-            plots.profiles(found.profiles),
+            plots.profiles(drawn.profiles),
         )
     if found.main_fit is not None:
         yield (

@@ -13,8 +13,9 @@ import pandas as pd
 from analysis.approaches import IsoFlop, isoflop
 from analysis.errors import AnalysisError
 from analysis.estimators import Exponent, disagreements, side_by_side
-from analysis.families import Curve, by_family, families_of, frontier
+from analysis.families import by_family, families_of, frontier
 from analysis.files import read_metrics, read_runs
+from analysis.findings import Findings, load_findings
 from analysis.fit import fit_parts
 from analysis.laws import get_law
 from analysis.profile import Profile, profile
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
-    """The findings about one store.
+    """All that a page says about one store.
 
     Attributes:
         name: of the store's folder.
@@ -42,18 +43,8 @@ class Study:
         runs: all finished runs, diverged ones included.
         table: the rows that fits use: of a tuned sweep, its minima.
         rates: of a sweep whose learning rate was tuned, the minima, by family.
-        metrics: long rows of the held-out loss, or None when there are none.
         advice: which bootstrap suits the rows, and why.
-        fits: convention -> Chinchilla fit; empty when the rows do not allow one.
-        curves: power laws of the frontier in c.
-        frontier: the rows that `curves` are fitted to.
-        held_out: law -> prediction errors beyond compute cutoffs.
-        profiles: of the constants of the main fit.
-        isoflop: parabolas and their minima, or None.
-        exponents: of N*, by estimator and convention.
-        families: curves of each family, where there are several; no law is then
-            fitted to the rows of all together.
-        warnings: one sentence each.
+        findings: what was fitted.
     """
 
     name: str
@@ -61,40 +52,49 @@ class Study:
     runs: pd.DataFrame
     table: Table
     rates: tuple[RateStudy, ...]
-    metrics: pd.DataFrame | None
     advice: Advice
-    fits: dict[str, Fit]
-    curves: tuple[Fit, ...]
-    frontier: Table
-    held_out: dict[str, tuple[HeldOut, ...]]
-    profiles: tuple[Profile, ...]
-    isoflop: IsoFlop | None
-    exponents: tuple[Exponent, ...]
-    families: tuple[Curve, ...]
-    warnings: tuple[str, ...]
+    findings: Findings
 
     @property
     def main_fit(self) -> Fit | None:
         """The fit under the default convention."""
-        return self.fits.get(self.table.columns["n"])
-
-    @property
-    def all_fits(self) -> tuple[Fit, ...]:
-        """Every fit, the default convention first."""
-        of_families = [fit for c in self.families for fit in c.fits.values()]
-        return (*self.fits.values(), *self.curves, *of_families)
+        return self.findings.fits.get(self.table.columns["n"])
 
 
-def study(
-    store: str | Path, *, doc: str | None = None, bootstrap: Bootstrap | None = None
-) -> Study:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """What only the figures of a study show.
+
+    Attributes:
+        metrics: long rows of the held-out loss, or None when there are none.
+        profiles: of the constants of the main fit.
+        isoflop: parabolas and their minima, or None.
+    """
+
+    metrics: pd.DataFrame | None
+    profiles: tuple[Profile, ...]
+    isoflop: IsoFlop | None
+
+
+def read_study(store: str | Path) -> Study:
+    """The study of a store whose fits are in its `fits.json`; nothing is fitted.
+
+    Raises:
+        AnalysisError: the folder holds no finished run, or no fits of a report.
+    """
+    path = Path(store)
+    return _study(path, read_table(path, duplicates="keep"), load_findings(path))
+
+
+def fit_store(
+    store: str | Path, bootstrap: Bootstrap | None = None
+) -> tuple[Study, Drawn]:
     """Read a store and fit everything that its rows allow.
 
     What the rows do not allow becomes a warning that says why, never a crash.
 
     Args:
         store: the results folder.
-        doc: the question that the sweep asks; read from `sweep.json` when None.
         bootstrap: of the intervals; the kind that suits the rows when None.
 
     Raises:
@@ -103,21 +103,19 @@ def study(
     path = Path(store)
     table = read_table(path, duplicates="keep")
     warnings = [str(x) for x in table.left_out]
-    rates = _rates(path)
-    warnings += [note for study in rates for note in study.notes()]
+    warnings += [note for study in _rates(path) for note in study.notes()]
     advice = advise(table)
     if advice.caution:
         warnings.append(advice.caution)
     chosen = bootstrap or Bootstrap(kind=advice.kind)
     families = by_family(table, chosen) if len(families_of(table)) > 1 else ()
-    front = frontier(table)
     fits: dict[str, Fit] = {}
     curves: tuple[Fit, ...] = ()
     held: dict[str, tuple[HeldOut, ...]] | None = None
     iso: IsoFlop | None = None
     if not families:
         fits = _fits(table, chosen, warnings)
-        curves = _curves(front, replace(chosen, kind="row"), warnings)
+        curves = _curves(frontier(table), replace(chosen, kind="row"), warnings)
         iso = _try(lambda: _isoflop(table), "isoFLOP curves", warnings)
     if fits:
         held = _try(lambda: _held_out(table), "held-out error", warnings)
@@ -133,23 +131,28 @@ def study(
         exponents = tried or ()
     warnings += [*convention_warnings(fits), *disagreements(exponents)]
     warnings += vague_warnings(fits)
-    return Study(
-        name=path.resolve().name,
-        doc=read_doc(path) if doc is None else doc,
-        runs=read_runs(path),
-        table=table,
-        rates=rates,
-        metrics=rows,
-        advice=advice,
+    profiles = _profiles(table, warnings) if fits else ()
+    found = Findings(
         fits=fits,
         curves=curves,
-        frontier=front,
-        held_out=held or {},
-        profiles=_profiles(table, warnings) if fits else (),
-        isoflop=iso,
-        exponents=exponents,
         families=families,
+        exponents=exponents,
+        held_out=held or {},
         warnings=tuple(dict.fromkeys(warnings)),
+    )
+    drawn = Drawn(metrics=rows, profiles=profiles, isoflop=iso)
+    return _study(path, table, found), drawn
+
+
+def _study(store: Path, table: Table, findings: Findings) -> Study:
+    return Study(
+        name=store.resolve().name,
+        doc=read_doc(store),
+        runs=read_runs(store),
+        table=table,
+        rates=_rates(store),
+        advice=advise(table),
+        findings=findings,
     )
 
 

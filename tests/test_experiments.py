@@ -1,10 +1,16 @@
 """Every experiment loads, and its committed results are those of its present sweep."""
 
+import html
 import json
+import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from analysis.findings import is_of_these_runs
+from analysis.page import OPTIONAL, RUN_COLUMNS, page
+from analysis.study import read_study
 from harness.cli import experiment
 from harness.plan import plan
 from harness.store import open_store
@@ -63,3 +69,35 @@ def test_docstring_gives_question_cost_and_promise(name, monkeypatch):
     assert first.endswith("?")
     assert any(line.startswith("Cost: ") for line in rest)
     assert any(line.startswith("Promise: ") for line in rest)
+
+
+RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/_store.json"))
+
+
+def test_every_committed_result_is_looked_at():
+    assert len(RESULTS) == len(NAMES) + len(FOLDERS) + 1  # one study has two
+
+
+@pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)
+def test_a_committed_page_asks_what_its_experiment_asks(results, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    name = json.loads((results / "sweep.json").read_text())["name"]
+    text = (results / "report" / "index.html").read_text()
+    (question,) = re.findall("<h2>Question</h2><pre>(.*?)</pre>", text, re.DOTALL)
+    assert html.unescape(question) == experiment.load(name, []).doc
+
+
+@pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)
+def test_a_committed_page_is_what_would_be_written_now(results):
+    assert is_of_these_runs(results)
+    found = read_study(results)
+    assert (results / "report" / "index.html").read_text() == page(found)
+    for picture in found.findings.pictures:
+        for name in (picture.shown, picture.png, picture.svg):
+            assert (results / "report" / name).is_file()
+
+
+@pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)
+def test_a_committed_result_has_the_columns_of_its_page(results):
+    columns = set(pd.read_parquet(results / "runs.parquet").columns)
+    assert set(RUN_COLUMNS) - set(OPTIONAL) <= columns

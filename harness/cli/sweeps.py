@@ -206,15 +206,16 @@ def _logs(store: Store) -> Path:
 
 def _report(store: Store, name: str) -> None:
     from analysis.errors import AnalysisError
-    from analysis.report import write_report
+    from analysis.findings import is_of_these_runs
+    from analysis.report import write_page, write_report
 
     folder = store.folder or _copy(store, Path("results") / name)
-    page, runs = folder / "report" / "index.html", folder / "runs.parquet"
-    if page.exists() and page.stat().st_mtime >= runs.stat().st_mtime:
-        typer.echo(f"report: {page} (of these runs; `harness report` makes it anew)")
-        return
-    typer.echo("fitting …", err=True)
     try:
+        if (folder / "report").is_dir() and is_of_these_runs(folder):
+            page = write_page(folder)
+            typer.echo(f"report: {page} (these runs are fitted already)")
+            return
+        typer.echo("fitting …", err=True)
         typer.echo(f"report: {write_report(folder)}")
     # The sweep is trained and kept; that it cannot be fitted is worth one line.
     except AnalysisError as error:

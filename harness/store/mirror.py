@@ -19,7 +19,7 @@ def fetch(store: Store, folder: Path) -> None:
             if name not in had:
                 here.publish_once(f"{part}/{name}", store.files.read(f"{part}/{name}"))
     here.publish_once(MARKER, store.files.read(MARKER))
-    for name in (SWEEP, RUNS):
+    for name in filter(store.files.exists, (SWEEP, RUNS)):
         content = store.files.read(name)
         if not here.exists(name) or here.read(name) != content:
             here.publish(name, content)

@@ -12,7 +12,7 @@ import pytest
 from analysis import plots
 from analysis.errors import AnalysisError
 from analysis.families import by_family, equal_compute, families_of
-from analysis.records import Fit
+from analysis.findings import load_findings
 from analysis.report import write_report
 from analysis.resampling import Bootstrap
 from analysis.table import read_table, table_from_frame
@@ -138,6 +138,5 @@ def test_one_page_shows_all_families(tmp_path):
         assert (store / "report" / f"{name}.png").stat().st_size > 10_000
     # A law of the rows of all families together would describe none of them.
     assert "Exponents by counting convention" not in page
-    fits = [Fit.from_json(r) for r in json.loads((store / "fits.json").read_text())]
-    assert len(fits) == 3 * 3 * 2 * 2
+    assert len(load_findings(store).all_fits) == 3 * 3 * 2 * 2
     assert families_of(read_table(store, duplicates="keep")) == ("cnn", "mlp", "vit")

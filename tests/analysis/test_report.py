@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -13,12 +15,15 @@ from analysis.approaches import isoflop
 from analysis.errors import AnalysisError
 from analysis.families import frontier
 from analysis.files import read_metrics
+from analysis.findings import is_of_these_runs, load_findings
+from analysis.page import OPTIONAL, RUN_COLUMNS
 from analysis.records import Fit
-from analysis.report import write_report
+from analysis.report import write_page, write_report
 from analysis.resampling import Bootstrap
 from analysis.rollout import roll_out
 from analysis.table import read_table
 from analysis.uncertainty import fit_with_intervals
+from harness.store.schema import RUN_TYPES
 from tests.analysis import synthetic
 from tests.analysis.stores import LAW, write_store
 
@@ -54,7 +59,7 @@ def test_a_report_escapes_what_it_is_told(reported: Path) -> None:
 
 
 def test_fits_json_holds_every_fit_with_its_recipe(reported: Path) -> None:
-    records = json.loads((reported / "fits.json").read_text())
+    records = json.loads((reported / "fits.json").read_text())["fits"]
     fits = [Fit.from_json(r) for r in records]
     assert [f.recipe.convention for f in fits[:3]] == ["n_matmul", "n_total", "n_body"]
     low, high = fits[0].intervals["alpha"]
@@ -69,6 +74,51 @@ def test_a_report_is_the_same_when_written_again(reported: Path) -> None:
     write_report(reported, bootstrap=FEW)
     after = {p.name: p.read_bytes() for p in (reported / "report").iterdir()}
     assert before == after
+
+
+def test_a_page_is_written_from_fits_json_without_fitting(
+    reported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = (reported / "report" / "index.html").read_text()
+    record = json.loads((reported / "fits.json").read_text())
+    stamp = {key: record[key] for key in ("runs", "version")}
+    assert stamp | load_findings(reported).to_json() == record
+    monkeypatch.setattr("analysis.study.fit_with_intervals", None)
+    monkeypatch.setattr("analysis.study.side_by_side", None)
+    assert write_page(reported).read_text() == fitted
+
+
+def test_touched_files_stay_of_these_runs_and_other_runs_make_them_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = write_store(tmp_path / "toy", budgets=1, sizes=2)
+    assert not is_of_these_runs(store)
+    write_report(store, bootstrap=FEW)
+    runs = pd.read_parquet(store / "runs.parquet")
+    os.utime(store / "runs.parquet")
+    os.utime(store / "fits.json", (0, 0))
+    assert is_of_these_runs(store)
+    other_bytes = runs.iloc[::-1, ::-1].assign(empty=None)
+    other_bytes.to_parquet(store / "runs.parquet", compression="gzip", index=False)
+    assert is_of_these_runs(store)
+    with monkeypatch.context() as patch:
+        patch.setattr("analysis.findings.version", lambda name: "another")
+        assert not is_of_these_runs(store)
+    one_more = pd.concat([runs, runs.tail(1).assign(run_id="new")])
+    one_more.to_parquet(store / "runs.parquet", index=False)
+    assert not is_of_these_runs(store)
+    other_loss = runs.assign(loss=runs["loss"] + 1e-9)
+    other_loss.to_parquet(store / "runs.parquet", index=False)
+    assert not is_of_these_runs(store)
+    runs.to_parquet(store / "runs.parquet", index=False)
+    assert is_of_these_runs(store)
+    (store / "fits.json").write_text("[]")
+    assert not is_of_these_runs(store)
+
+
+def test_a_store_has_all_columns_of_the_page_but_the_optional_ones() -> None:
+    specs = {"optim.lr"}
+    assert set(RUN_COLUMNS) - set(OPTIONAL) - specs <= RUN_TYPES.keys()
 
 
 @pytest.mark.parametrize(("budgets", "sizes"), [(1, 2), (1, 3), (2, 3)])

@@ -210,7 +210,7 @@ def test_the_report_shows_the_curves_and_fits_the_minima(store: Path) -> None:
         assert part in page
     assert "RULE = recipe.LearningRate(k=" in page and "tuned points have no" in page
     assert "loss = loss_at_best_lr" in page and "another learning rate" in page
-    fits = json.loads((store / "fits.json").read_text())
+    fits = json.loads((store / "fits.json").read_text())["fits"]
     assert fits[0]["diagnostics"]["rows"] == 35
 
 

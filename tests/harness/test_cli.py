@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.findings import Findings, load_findings, save_findings
 from harness import Transformer
 from harness.cli import main
 
@@ -90,14 +91,20 @@ def test_run_again_trains_nothing_and_a_new_size_trains_only_itself(folder, harn
     before = {p: p.stat().st_mtime_ns for p in (store / "records").iterdir()}
     assert len(before) == 6
 
-    # A report that is newer than the runs is not made again.
+    # Runs that are fitted are not fitted again; the page has the present question.
     (store / "report").mkdir()
-    (store / "report" / "index.html").write_text("as it was")
+    nothing = Findings(
+        fits={}, curves=(), families=(), exponents=(), held_out={}, warnings=()
+    )
+    save_findings(nothing, store)
+    file = folder / "experiments" / "tiny.py"
+    file.write_text(TINY.replace("Does a tiny sweep work?", "Does it still work?"))
     code, out, _ = harness("run", "tiny")
     assert code == 0 and "all 6 runs are finished" in out and "report: " in out
-    assert (store / "report" / "index.html").read_text() == "as it was"
+    assert load_findings(store) == nothing
+    page = (store / "report" / "index.html").read_text()
+    assert "<pre>Does it still work?</pre>" in page
 
-    file = folder / "experiments" / "tiny.py"
     file.write_text(TINY.replace("[8, 16]", "[8, 12, 16]"))
     code, out, _ = harness("run", "tiny", "--no-report")
     assert code == 0 and "9 runs, 6 finished before" in out
