@@ -102,6 +102,10 @@ def fit(
     if json_file:
         result.save(json_file)
     typer.echo(str(result))
+    if any(map(math.isnan, result.derived.values())):
+        typer.echo(
+            "  note: with exponents of zero there is no optimum: a and b are nan"
+        )
     if advice and advice.kind != kind:
         typer.echo(f"  note: advised is --by {advice.kind}: {advice.why}")
     elif advice and advice.caution and not by:

@@ -216,3 +216,14 @@ def test_the_bootstrap_is_named_and_can_be_chosen(
     output = CliRunner().invoke(app, [*base, "--by", "row"]).output
     assert "draws of the residuals of 48 rows" in output
     assert "advised is --by seed" in output
+
+
+def test_a_short_table_without_a_loss_says_which_option_names_it(
+    app: typer.Typer, tmp_path: Path
+) -> None:
+    (tmp_path / "short.csv").write_text("n,d\n1e7,1e9\n1e8,1e9\n")
+    result = CliRunner().invoke(app, ["fit", str(tmp_path / "short.csv")])
+    assert isinstance(result.exception, AnalysisError)
+    assert "no column is named for 'loss'; name one, e.g. --loss" in str(
+        result.exception
+    )
