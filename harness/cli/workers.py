@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.errors import Interrupted, SpecError
+from harness.errors import Interrupted, SpecError, UnknownTagError
 
 if TYPE_CHECKING:
     from harness.layout import Wanted
@@ -106,7 +106,7 @@ def work(
     ] = None,
     experiment: Annotated[
         str | None,
-        typer.Option(help="The experiment's file, if it defines a family of its own."),
+        typer.Option(help="Its file, if that defines a family or data source."),
     ] = None,
     checkpoint: Annotated[
         float, typer.Option(help="Seconds of training between checkpoints.")
@@ -151,7 +151,14 @@ def work(
     terms = Terms(beat_s=beat, stale_s=stale)
     if experiment:
         load(experiment, [])
-    made = plan_of_record(_sweep(store, sweep))
+    record = _sweep(store, sweep)
+    try:
+        made = plan_of_record(record)
+    except UnknownTagError as error:
+        raise SpecError(
+            f"this sweep uses the {error.kind} {error.name!r}, which the experiment's "
+            f"file {record['name']}.py defines; give --experiment FILE"
+        ) from None
     # A worker without the data would fail every run it claims.
     made.without(store.finished()).need_data()
     # Only now: starting jax takes longer than everything above.
