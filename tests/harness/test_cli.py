@@ -207,7 +207,8 @@ SWEEP = Sweep(product(BASE, {"model.rank": [4, 2]}))
     assert code == 2 and err.count("\n") == 1
     assert "AssertionError: too many (" in err and "broken.py:35)" in err
     code, out, err = harness("run", "broken", "--no-report")
-    assert code == 1 and "1 runs are not trained" in err and "too many" in out
+    assert code == 1 and "1 runs are not trained" in err
+    assert "failed (error) broken  rank 4: AssertionError: too many" in out
     status = harness("status", "results/broken")[1]
     assert "2 runs: 1 done, 0 pending, 1 failed" in status
     assert status.count("AssertionError: too many") == 2 and "Traceback" in status
