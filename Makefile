@@ -1,11 +1,14 @@
 # `make demo` and `make test` do all the set-up on a machine with python3 and make.
-# What is installed follows pyproject.toml: an unchanged file re-installs nothing.
+# What is installed follows pyproject.toml: an unchanged file re-installs nothing. The
+# demo needs the runtime alone; everything else has the developers' tools as well.
 PYTHON ?= python3
 BIN := .venv/bin
+RUNTIME := .venv/.runtime
 READY := .venv/.ready
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
 .PHONY: demo test format clean bench-population bench-forecast bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep bench-accelerator
-demo: $(READY)
+demo: $(RUNTIME)
 	$(BIN)/harness run quickstart --out results/demo
 
 test: $(READY)
@@ -41,11 +44,11 @@ bench-memory: $(READY)
 	$(BIN)/python -m tests.benchmarks.memory > $(RECORD)/memory.txt
 
 bench-steps: $(READY)
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(INSTALL) --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks.steps > $(RECORD)/steps.txt
 
 bench-sweep: $(READY)
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(INSTALL) --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks.sweep > $(RECORD)/sweep.txt
 
 # Needs a GPU, and a jax that finds it.
@@ -56,11 +59,17 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(READY): pyproject.toml
+$(READY): $(RUNTIME)
+	@echo "installing the developers' tools into .venv: about half as much again"
+	$(INSTALL) --editable '.[dev]'
+	touch $(READY)
+
+$(RUNTIME): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=/path/to/python3.11")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $(READY)
+	@echo "installing the runtime into .venv: jax, flax, scipy, pandas, matplotlib, … about a gigabyte"
+	$(INSTALL) --editable .
+	touch $(RUNTIME)
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

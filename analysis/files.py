@@ -81,7 +81,10 @@ def read_file(path: Path) -> pd.DataFrame:
         AnalysisError: no such file, another kind of file, or one that cannot be read.
     """
     if not path.is_file():
-        raise AnalysisError(f"there is no table at {path}")
+        raise AnalysisError(
+            f"there is no table at {path}: give a CSV, JSONL or parquet file, or a "
+            "results folder, which `harness run` writes"
+        )
     readers: dict[str, Any] = {
         ".csv": pd.read_csv,
         ".tsv": lambda p: pd.read_csv(p, sep="\t"),

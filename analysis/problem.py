@@ -110,6 +110,7 @@ def prepare(table: Table, law: Law | str, objective: Objective) -> Problem:
     table = complete(table, law)
     count = len(law.parameters)
     if len(table) < count:
+        table.need("loss")
         left = "".join(f"; {x}" for x in table.left_out)
         raise AnalysisError(
             f"{table.source} has {len(table)} usable rows with a "

@@ -68,14 +68,18 @@ class Table:
         """Whether the role has a column."""
         return role in self.columns
 
-    def values(self, role: str) -> np.ndarray:
-        """The role's numbers (float64) or labels; raises when it has no column."""
+    def need(self, role: str) -> None:
+        """Raises `AnalysisError` when the role has no column."""
         if role not in self.columns:
             option = f"--{role} " if role in OPTIONS else f"--column {role}="
             raise AnalysisError(
                 f"no column is named for {role!r}; name one, e.g. {option}COLUMN "
                 f"(columns: {', '.join(map(str, self.frame.columns))})"
             )
+
+    def values(self, role: str) -> np.ndarray:
+        """The role's numbers (float64) or labels; raises when it has no column."""
+        self.need(role)
         series = evaluate(self.columns[role], self.frame)
         if role in LABEL_ROLES:
             return series.to_numpy()

@@ -24,7 +24,7 @@ from typing import (
     get_type_hints,
 )
 
-from harness.errors import SpecError
+from harness.errors import SpecError, UnknownTagError
 
 SPEC_VERSION = 1
 """Raised when the meaning of a spec changes, so that no old id names a new run."""
@@ -202,7 +202,9 @@ def _tagged(base: type[C], value: Any) -> type[C]:
     }
     if not isinstance(value, str) or value not in known:
         hint = _suggest(str(value), known) or f"; known are {', '.join(sorted(known))}"
-        raise SpecError(f"no {base.tag} {value!r}{hint}")
+        raise UnknownTagError(
+            f"no {base.tag} {value!r}{hint}", kind=base.tag, name=str(value)
+        )
     return known[value]
 
 

@@ -13,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from harness.errors import HarnessError
 from harness.fields import hash_id
 from harness.forecast import Timing
 from harness.plan import Cohort, Trunk
@@ -133,7 +134,14 @@ class Populations:
     def _decision(self, key: str, trunks: Sequence[Trunk]) -> int:
         name = _decision_name(key)
         if not self.store.files.exists(name):
-            timings = self._probe(trunks)
+            try:
+                timings = self._probe(trunks)
+            except HarnessError:
+                raise
+            # A program that cannot be built or run is not a population: it is tried
+            # alone, where its error becomes a row.
+            except Exception:
+                return 1
             best = fastest(timings)
             found = {
                 "width": best.population,

@@ -55,7 +55,7 @@ ALLOWED = {
         "train",
     },
     "checkpoint": {"errors", "history", "plan", "record", "step", "store", "train"},
-    "population": {"fields", "forecast", "plan", "store"},
+    "population": {"errors", "fields", "forecast", "plan", "store"},
     "queue": {"plan", "store"},
     "attempt": {
         "checkpoint",

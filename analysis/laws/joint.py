@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from analysis.errors import AnalysisError
 from analysis.laws.base import (
@@ -65,19 +66,25 @@ def _data_constrained(p: Values, x: Values) -> Any:
     return p["E"] + p["A"] * n ** -p["alpha"] + p["B"] * d ** -p["beta"]
 
 
+def _share(one: Any, other: Any) -> Any:
+    """one/(one+other); NaN where both are zero: such a law has no optimum."""
+    total = np.asarray(one, np.float64) + other
+    return np.divide(one, total, out=np.full(total.shape, np.nan), where=total != 0)
+
+
 def n_exponent(p: Values) -> Any:
     """Exponent a of N* ∝ C^a: β/(α+β), when C ∝ N·D (Hoffmann et al. 2022, eq. 4)."""
-    return p["beta"] / (p["alpha"] + p["beta"])
+    return _share(p["beta"], p["alpha"])
 
 
 def d_exponent(p: Values) -> Any:
     """Exponent b of D* ∝ C^b: α/(α+β) = 1 - a (Hoffmann et al. 2022, eq. 4)."""
-    return p["alpha"] / (p["alpha"] + p["beta"])
+    return _share(p["alpha"], p["beta"])
 
 
 def kaplan_n_exponent(p: Values) -> Any:
     """Exponent of N* ∝ C^a under C ∝ N·D: αD/(αN+αD) at the law's own optimum."""
-    return p["alpha_D"] / (p["alpha_N"] + p["alpha_D"])
+    return _share(p["alpha_D"], p["alpha_N"])
 
 
 CHINCHILLA = register(

@@ -13,7 +13,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.labels import duration, model_label, run_line, si
+from harness.cli.labels import (
+    SHOWN_ANYWAY,
+    distinctions,
+    duration,
+    model_label,
+    run_line,
+    shared_distinction,
+    si,
+)
 from harness.errors import StoreError
 from harness.plan import Plan
 from harness.store import Store, attempts
@@ -29,6 +37,8 @@ class Display:
     def __init__(self, console: Console, store: Store, plan: Plan) -> None:
         self.console, self.store = console, store
         self.runs = {run.run_id: run for run in plan.runs}
+        coords = {run.run_id: run.coords for run in plan.runs}
+        self.labels = distinctions(coords, SHOWN_ANYWAY)
         self.finished = store.finished() & self.runs.keys()
         self.prices: dict[str, int] = {}
         for cohort in plan.without(self.finished).cohorts:
@@ -60,7 +70,7 @@ class Display:
         for failure in self._all_failures():
             if failure.name not in self._failures:
                 self._failures.add(failure.name)
-                self.print(f"failed ({failure.kind}) {failure.error}")
+                self.print(f"failed ({failure.kind}) {self._which(failure)}")
         self.holders = holders(self.store) if self._live else []
         self._measure()
 
@@ -93,7 +103,16 @@ class Display:
             self.print(f"warning: {error}")
             return
         count = f"{len(self.finished):>4}/{len(self.runs)}"
-        self.print(f"{count}  {run_line(self.runs[run_id], row)}")
+        self.print(f"{count}  {run_line(self.runs[run_id], row, self.labels[run_id])}")
+
+    def _which(self, failure: attempts.Failure) -> str:
+        """The runs of a failed attempt, by what sets them apart, and its error."""
+        failed = [r for r in self.runs.values() if r.trunk_id == failure.trunk_id]
+        if not failed:
+            return failure.error
+        label = shared_distinction(self.labels[r.run_id] for r in failed)
+        name = f"{model_label(failed[0].run)}  {label}".strip()
+        return f"{name}: {failure.error}"
 
     def _all_failures(self) -> list[attempts.Failure]:
         found = attempts.failures(self.store)
@@ -124,7 +143,8 @@ class Display:
         if planned is None or holder.step is None:
             return "starting, or compiling"
         loss = f"loss {holder.loss:.4f}  " if holder.loss is not None else ""
+        label = f"{model_label(planned.run)}  {self.labels[planned.run_id]}".strip()
         return (
-            f"{model_label(planned.run)}  step {holder.step:,} of {holder.steps:,}  "
+            f"{label}  step {holder.step:,} of {holder.steps:,}  "
             f"{loss}{si(holder.tokens_per_second or 0.0)} tokens/s"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib.util
 import json
 import re
@@ -15,6 +16,8 @@ from harness.errors import SpecError
 from harness.sweep import Sweep, product
 
 FOLDER = Path("experiments")
+SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
+"""The experiments of a clone that this package is run from; no wheel holds them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,10 +51,36 @@ def _find(name: str) -> Path:
             if not re.fullmatch(r"[A-Za-z0-9][\w-]*", path.stem):
                 raise SpecError(f"{path.name}: use letters, digits, _ and - in names")
             return path
-    found = [p.relative_to(FOLDER) for p in FOLDER.rglob("*.py")]
-    here = sorted(str(p.with_suffix("")) for p in found if p.stem[0] != "_")
-    known = f"; experiments/ has {', '.join(here)}" if here else ""
-    raise SpecError(f"no experiment {name!r}: it is not a Python file{known}")
+    raise SpecError(f"no experiment and no Python file {name!r}{_remedy(name)}")
+
+
+def _remedy(name: str) -> str:
+    """The nearest name, and those there are; or where to find some."""
+    if here := _names(FOLDER):
+        close = _nearest(name, here)
+        question = f" did you mean {close}?" if close else ""
+        return f";{question} experiments/ has {', '.join(here)}"
+    if shipped := _names(SHIPPED):
+        path = SHIPPED / f"{_nearest(name, shipped) or shipped[0]}.py"
+        return (
+            f": there is no folder experiments/ here; give a file's path, such as "
+            f"{path} ({SHIPPED} has {', '.join(shipped)})"
+        )
+    return (
+        ": there is no folder experiments/ here; give a file's path, or run this "
+        "inside a clone of the project, whose experiments/ are not installed with it"
+    )
+
+
+def _nearest(name: str, known: list[str]) -> str | None:
+    by_stem = {Path(other).name: other for other in known}
+    close = difflib.get_close_matches(Path(name).stem, by_stem, n=1)
+    return by_stem[close[0]] if close else None
+
+
+def _names(folder: Path) -> list[str]:
+    files = [p.relative_to(folder) for p in folder.rglob("*.py")]
+    return sorted(str(p.with_suffix("")) for p in files if p.stem[0] != "_")
 
 
 def _deeper(name: str) -> list[Path]:

@@ -102,6 +102,10 @@ def fit(
     if json_file:
         result.save(json_file)
     typer.echo(str(result))
+    if any(map(math.isnan, result.derived.values())):
+        typer.echo(
+            "  note: with exponents of zero there is no optimum: a and b are nan"
+        )
     if advice and advice.kind != kind:
         typer.echo(f"  note: advised is --by {advice.kind}: {advice.why}")
     elif advice and advice.caution and not by:
@@ -132,12 +136,30 @@ def predict(
             raise AnalysisError("give either --compute or --n and --d, not both")
         found = optimum_at(record, _positive("compute", compute))
     else:
+        _need(record, given)
         found = {"loss": predict_loss(record, given)}
     _print_bands(found, as_json)
     if not as_json:
         asked = given if compute is None else {"c": float(compute)}
         for note in _extrapolations(record, asked):
             typer.echo(f"  note: {note}")
+
+
+def _need(fit: Fit, given: dict[str, float]) -> None:
+    """Raises `AnalysisError` that names the options which a prediction still needs."""
+    from analysis.laws import get_law
+
+    columns = get_law(fit.law).columns
+    missing = [
+        f"--{name} …" if name in ("n", "d", "x") else f"--column {name}=…"
+        for name in columns
+        if name not in given
+    ]
+    if missing:
+        whole = (
+            ", or --compute C for the best model" if set(columns) == {"n", "d"} else ""
+        )
+        raise AnalysisError(f"{fit.law} predicts from {' '.join(missing)}{whole}")
 
 
 def _extrapolations(fit: Fit, asked: dict[str, float]) -> list[str]:

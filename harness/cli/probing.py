@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.workers import Accumulate, Devices, How, Population, Remat, bind
-from harness.errors import SpecError
+from harness.errors import HarnessError, SpecError, one_line
 
 if TYPE_CHECKING:
     from harness.cli.experiment import Experiment
@@ -158,7 +158,14 @@ def probe(
     device.describe()
     _say(ready=time.time() - since)
     for index in range(part, len(cohorts), of):
-        _say(cohort=index, **_timed(cohorts[index], wish, wanted))
+        try:
+            timed = _timed(cohorts[index], wish, wanted)
+        except HarnessError:
+            raise
+        # A model of the user's own that raises is the user's to mend.
+        except Exception as error:
+            raise SpecError(one_line(error)) from error
+        _say(cohort=index, **timed)
 
 
 def _timed(cohort: Cohort, wish: Wish, wanted: Wanted) -> dict[str, Any]:

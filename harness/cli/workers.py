@@ -8,17 +8,20 @@ import functools
 import json
 import os
 import time
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.errors import Interrupted, SpecError
+from harness.errors import Interrupted, SpecError, UnknownTagError, one_line
 
 if TYPE_CHECKING:
     from harness.layout import Wanted
+    from harness.plan import Plan, Trunk
     from harness.population import Wish
     from harness.store import Store
-    from harness.store.states import Survey
+    from harness.store.states import Holder, Survey
     from harness.worker import Listener
 
 WATCH_S = 2.0
@@ -106,7 +109,7 @@ def work(
     ] = None,
     experiment: Annotated[
         str | None,
-        typer.Option(help="The experiment's file, if it defines a family of its own."),
+        typer.Option(help="Its file, if that defines a family or data source."),
     ] = None,
     checkpoint: Annotated[
         float, typer.Option(help="Seconds of training between checkpoints.")
@@ -151,7 +154,14 @@ def work(
     terms = Terms(beat_s=beat, stale_s=stale)
     if experiment:
         load(experiment, [])
-    made = plan_of_record(_sweep(store, sweep))
+    record = _sweep(store, sweep)
+    try:
+        made = plan_of_record(record)
+    except UnknownTagError as error:
+        raise SpecError(
+            f"this sweep uses the {error.kind} {error.name!r}, which the experiment's "
+            f"file {record['name']}.py defines; give --experiment FILE"
+        ) from None
     # A worker without the data would fail every run it claims.
     made.without(store.finished()).need_data()
     # Only now: starting jax takes longer than everything above.
@@ -171,7 +181,7 @@ def work(
         work = functools.partial(work_on, hosts)
     try:
         with STOPPER.at_safe_points():
-            work(store, made, _listener(parent), options)
+            work(store, made, _listener(parent, made), options)
     except Interrupted:
         raise Interrupted("interrupted; what was in training is checkpointed") from None
 
@@ -272,13 +282,25 @@ def _sweep(store: Store, sweep_id: str | None) -> dict[str, Any]:
     return sweeps[-1]
 
 
-def _listener(parent: int | None) -> Listener:
-    from harness.cli.labels import model_label, run_line
+def _listener(parent: int | None, made: Plan) -> Listener:
+    from harness.cli.labels import (
+        SHOWN_ANYWAY,
+        distinctions,
+        model_label,
+        run_line,
+        shared_distinction,
+    )
     from harness.cli.stopping import STOPPER
     from harness.worker import Listener
 
+    labels = distinctions({r.run_id: r.coords for r in made.runs}, SHOWN_ANYWAY)
+
     def say(text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+
+    def failed(trunk: Trunk, error: Exception) -> None:
+        label = shared_distinction(labels[r.run_id] for r in trunk.runs)
+        say(f"failed  trunk {trunk.trunk_id}  {label}: {one_line(error)}")
 
     def stopping() -> bool:
         # A launcher that is gone asks for nothing more, so its workers stop as well.
@@ -287,8 +309,8 @@ def _listener(parent: int | None) -> Listener:
 
     return Listener(
         compiling=lambda run: say(f"compiling {model_label(run)}"),
-        finished=lambda planned, row: say(run_line(planned, row)),
-        failed=lambda trunk, error: say(f"failed  trunk {trunk.trunk_id}: {error}"),
+        finished=lambda run, row: say(run_line(run, row, labels[run.run_id])),
+        failed=failed,
         warning=say,
         stopping=stopping,
     )
@@ -343,8 +365,14 @@ def _as_json(found: Survey) -> dict[str, Any]:
 
 
 def _text(found: Survey) -> str:
-    from harness.cli.labels import duration, si
+    from harness.cli.labels import (
+        distinctions,
+        duration,
+        shared_distinction,
+        si,
+    )
 
+    labels = distinctions(found.coords)
     counts = found.counts
     shown = [f"{n} {s}" for s, n in counts.items() if n or s in ("done", "pending")]
     lines = [f"{found.name}: {len(found.runs)} runs: {', '.join(shown)}"]
@@ -359,17 +387,40 @@ def _text(found: Survey) -> str:
         at_it = any(holder.alive for holder in found.holders)
         doing = "workers are starting" if at_it else "no worker is at it"
         lines.append(f"{found.flops_left:.3g} FLOPs to do; {doing}")
-    for h in found.holders:
-        state = "" if h.alive else "  SILENT, will be taken over"
-        at = f"step {h.step:,} of {h.steps:,}" if h.step and h.steps else "starting"
-        loss = f"  loss {h.loss:.4f}" if h.loss is not None else ""
-        lines.append(
-            f"worker {h.host} {h.pid}  run {h.run_id or '-'}  {at}{loss}  "
-            f"last heard of {h.silent_s:.0f} s ago{state}"
-        )
+    by_worker: defaultdict[str, list[Holder]] = defaultdict(list)
+    for holder in found.holders:
+        by_worker[holder.worker].append(holder)
+    lines += [_worker_line(group, labels) for group in by_worker.values()]
     for failure in found.failures:
-        lines.append(f"trunk {failure.trunk_id} {failure.kind} {failure.time}")
+        runs = [i for i, trunk in found.trunks.items() if trunk == failure.trunk_id]
+        label = shared_distinction(labels[i] for i in runs)
+        head = f"trunk {failure.trunk_id} {failure.kind} {failure.time}  {label}"
+        lines.append(head.rstrip())
         lines.append(f"  {failure.error}")
         trace = failure.record.get("traceback")
         lines += [f"  | {line}" for line in str(trace or "").rstrip().splitlines()]
     return "\n".join(lines)
+
+
+def _worker_line(holders: list[Holder], labels: Mapping[str, str]) -> str:
+    """A worker and what it trains: one run, or a population of them."""
+    from harness.cli.labels import shared_distinction
+
+    one = next((h for h in holders if h.step), holders[0])
+    count = f"{len(holders)} runs side by side" if len(holders) > 1 else ""
+    ids = [h.run_id for h in holders if h.run_id in labels]
+    what = "  ".join(
+        part
+        for part in (
+            count or f"run {one.run_id or '-'}",
+            shared_distinction(labels[run_id] for run_id in ids if run_id),
+            f"step {one.step:,} of {one.steps:,}"
+            if one.step and one.steps
+            else "starting",
+            f"loss {one.loss:.4f}" if one.loss is not None and not count else "",
+            f"last heard of {min(h.silent_s for h in holders):.0f} s ago",
+            "" if any(h.alive for h in holders) else "SILENT, will be taken over",
+        )
+        if part
+    )
+    return f"worker {one.host} {one.pid}  {what}"

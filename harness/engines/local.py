@@ -27,6 +27,8 @@ SOON_S = 30.0
 LONGEST_PAUSE_S = 60.0
 GRACE_S = 60.0
 """Seconds that workers have to checkpoint and let go when asked to stop."""
+QUIET = {"JAX_TRACEBACK_FILTERING": "quiet_remove_frames"}
+"""Without it jax ends every traceback with a remark, where the error itself belongs."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,7 +172,7 @@ class _Worker:
         return not self._ended
 
     def _start(self) -> None:
-        environment = {**os.environ, **self.slot.environment}
+        environment = {**QUIET, **os.environ, **self.slot.environment}
         command = [*self.command]
         if self.slot.cores and hasattr(os, "sched_setaffinity"):
             command += ["--cores", ",".join(map(str, self.slot.cores))]

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, one_line
 from harness.store import schema
 from harness.store.read import Store
 from harness.store.write import now
@@ -76,14 +76,12 @@ def add_failure(
     progress: str,
 ) -> None:
     """Records a failed attempt: its error in full, or that its process vanished."""
-    told = "its worker ended without a word (killed, or out of memory)"
-    if error:
-        told = f"{type(error).__name__}: {error}"
+    vanished = "its worker ended without a word (killed, or out of memory)"
     record = {
         "trunk_id": trunk_id,
         "run_ids": sorted(run_ids),
         "kind": kind_of(error) if error else "killed",
-        "error": " ".join(told.split()),
+        "error": one_line(error) if error else vanished,
         "traceback": "".join(traceback.format_exception(error)) if error else None,
         "progress": progress,
         "host": socket.gethostname(),

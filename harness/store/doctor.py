@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from harness.errors import HarnessError, StoreError
+from harness.errors import HarnessError, StoreError, UnknownTagError
 from harness.spec import RunSpec
 from harness.store import leases, schema
 from harness.store.read import (
@@ -49,12 +49,16 @@ class Findings:
     ailments: list[Ailment] = dataclasses.field(default_factory=list)
     reopened: list[str] = dataclasses.field(default_factory=list)
     """Runs that will be trained again."""
+    unknown: list[str] = dataclasses.field(default_factory=list)
+    """Families and data sources whose specs were not checked: no code here has them."""
 
     @property
     def summary(self) -> str:
         """One line."""
         if not self.ailments:
-            return f"{self.files} files, all sound"
+            skipped = [f"{x} is not known here; its specs" for x in self.unknown]
+            note = "".join(f"; {x} are not checked" for x in skipped)
+            return f"{self.files} files, all sound{note}"
         again = len(self.reopened)
         return f"{self.files} files, {len(self.ailments)} not sound; " + (
             f"{again} runs are open again: `harness run` trains them"
@@ -134,7 +138,7 @@ class _Visit:
             if not is_sweep(sweep) or f"sweeps/{sweep['sweep_id']}.json" != name:
                 raise StoreError("does not hold the sweep of its name")
             for point in sweep["points"]:
-                _check_spec(point["spec"], point["run_id"])
+                self._check_spec(point["spec"], point["run_id"])
         except (StoreError, _Foreign) as error:
             self._judge(name, error, lambda: self._aside(name))
 
@@ -151,7 +155,7 @@ class _Visit:
             if not self.store.files.exists(metrics_name(run_id)):
                 raise StoreError("has no metrics file")
             self._records[run_id] = record
-            _check_spec(record.get("spec"), run_id)
+            self._check_spec(record.get("spec"), run_id)
         except (StoreError, _Foreign) as error:
             self._judge(name, error, lambda: self._reopen(run_id))
 
@@ -206,6 +210,15 @@ class _Visit:
         except (StoreError, FileNotFoundError) as error:
             self._ill(RUNS, str(error), self._new_view)
 
+    def _check_spec(self, spec: Any, run_id: str) -> None:
+        """A family or source of the user's own is no damage, only not known here."""
+        try:
+            _check_spec(spec, run_id)
+        except UnknownTagError as error:
+            unknown = f"{error.kind} {error.name!r}"
+            if unknown not in self.found.unknown:
+                self.found.unknown.append(unknown)
+
     def _check_stamp(self, content: bytes, run_id: str) -> None:
         stamp = self._records.get(run_id, {}).get("metrics")
         if (
@@ -250,12 +263,14 @@ class _Visit:
 
 
 class _Foreign(Exception):  # noqa: N818 - no error of the store
-    """A spec of a family or version that is not known here."""
+    """A spec of a version that is not known here."""
 
 
 def _check_spec(spec: Any, run_id: str) -> None:
     try:
         found = RunSpec.from_dict(spec).run_id
+    except UnknownTagError:
+        raise
     except HarnessError as error:
         if isinstance(spec, dict) and ID.fullmatch(run_id):
             raise _Foreign(error) from None

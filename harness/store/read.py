@@ -107,7 +107,10 @@ def open_store(where: str | Path) -> Store:
     """
     store = Store(files_at(where))
     if not store.files.exists(MARKER):
-        raise StoreError(f"{store.uri} is not a results folder (it has no {MARKER})")
+        raise StoreError(
+            f"{store.uri} is not a results folder (it has no {MARKER}); `harness run` "
+            "writes one"
+        )
     found = store.json(MARKER).get("format")
     if not isinstance(found, int) or not 1 <= found <= FORMAT:
         raise StoreError(

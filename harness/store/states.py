@@ -10,8 +10,9 @@ A run that was cancelled is "cancelled" until `harness retry`.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 from harness.errors import StoreError
 from harness.store import attempts, leases
@@ -56,13 +57,17 @@ class Survey:
     name: str
     runs: Mapping[str, str]
     """State of each run, by id."""
+    coords: Mapping[str, Mapping[str, bool | int | float | str]]
+    """Coordinates of each run in the sweep."""
+    trunks: Mapping[str, str]
+    """The trunk of each run."""
     elsewhere: int
     """Finished runs in the store that this sweep does not ask for."""
     holders: tuple[Holder, ...]
     failures: tuple[attempts.Failure, ...]
     """The last failure of each trunk that waits or has failed for good."""
     flops_left: float
-    """Training FLOPs of the runs still to train, trunks shared."""
+    """Training FLOPs still to do, trunks shared, less what is trained or kept."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -123,8 +128,45 @@ def survey(store: Store) -> Survey:
         elsewhere=len(finished.keys() - points.keys()),
         holders=tuple(found),
         failures=tuple(failed[trunk][-1] for trunk in sorted(trunks)),
-        flops_left=float(sum(points[i]["price"] for i in left)),
+        flops_left=_flops_left(points, left, _progress(store, found)),
+        coords={run_id: point["coords"] for run_id, point in points.items()},
+        trunks={run_id: point["trunk_id"] for run_id, point in points.items()},
     )
+
+
+def _progress(store: Store, found: list[Holder]) -> dict[str, int]:
+    """The step that each trunk has come to: its holder's, else its last beat's."""
+    steps = {h.trunk_id: h.step or 0 for h in found}
+    for trunk_id in filter(ID.fullmatch, store.files.names("work")):
+        if trunk_id not in steps:
+            mark = leases.holder(store, trunk_id, leases.marks(store, trunk_id))
+            step = mark.get("step")
+            # Who lets go of a trunk has kept what it had come to.
+            steps[trunk_id] = step if isinstance(step, int) else 0
+    return steps
+
+
+def _flops_left(
+    points: Mapping[str, dict[str, Any]], left: list[str], progress: Mapping[str, int]
+) -> float:
+    """FLOPs of the runs that are left, less those of the one under way in each trunk.
+
+    That is the shortest: a trunk trains its runs one after another. A step costs what
+    the run that begins the trunk pays for each of its own.
+    """
+    each: defaultdict[str, float] = defaultdict(float)
+    for point in points.values():
+        price = point["price"] / point["spec"]["steps"]
+        each[point["trunk_id"]] = max(each[point["trunk_id"]], price)
+    total, begun = 0.0, set()
+    for point in sorted((points[i] for i in left), key=lambda p: p["spec"]["steps"]):
+        trunk_id, price = point["trunk_id"], float(point["price"])
+        if trunk_id not in begun:
+            begun.add(trunk_id)
+            rest = max(0, point["spec"]["steps"] - progress.get(trunk_id, 0))
+            price = min(price, rest * each[trunk_id])
+        total += price
+    return total
 
 
 def holders(store: Store) -> list[Holder]:

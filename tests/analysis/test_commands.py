@@ -49,6 +49,10 @@ def test_fit_then_predict(app: typer.Typer, csv: Path, tmp_path: Path) -> None:
     assert band["low"] < band["value"] < band["high"]
     best = CliRunner().invoke(app, ["predict", str(record), "--compute", "1e21"])
     assert "N* (parameters)" in best.output
+    bare = CliRunner().invoke(app, ["predict", str(record)])
+    assert str(bare.exception) == (
+        "chinchilla predicts from --n … --d …, or --compute C for the best model"
+    )
 
 
 def test_laws_are_listed_for_readers_and_programs(app: typer.Typer) -> None:
@@ -216,3 +220,21 @@ def test_the_bootstrap_is_named_and_can_be_chosen(
     output = CliRunner().invoke(app, [*base, "--by", "row"]).output
     assert "draws of the residuals of 48 rows" in output
     assert "advised is --by seed" in output
+
+
+def test_a_folder_that_is_not_there_names_the_command_that_writes_one(
+    app: typer.Typer,
+) -> None:
+    result = CliRunner().invoke(app, ["fit", "results/none"])
+    assert "a results folder, which `harness run` writes" in str(result.exception)
+
+
+def test_a_short_table_without_a_loss_says_which_option_names_it(
+    app: typer.Typer, tmp_path: Path
+) -> None:
+    (tmp_path / "short.csv").write_text("n,d\n1e7,1e9\n1e8,1e9\n")
+    result = CliRunner().invoke(app, ["fit", str(tmp_path / "short.csv")])
+    assert isinstance(result.exception, AnalysisError)
+    assert "no column is named for 'loss'; name one, e.g. --loss" in str(
+        result.exception
+    )

@@ -79,6 +79,19 @@ def test_fixed_constants_leave_the_law_and_stay_put() -> None:
         fix(get_law("chinchilla"), gamma=1.0)
 
 
+@pytest.mark.parametrize("name", ["chinchilla", "kaplan", "data_constrained"])
+def test_a_law_whose_exponents_are_zero_has_no_exponent_of_the_optimum(
+    name: str,
+) -> None:
+    law = get_law(name)
+    flat = dict.fromkeys(law.parameter_names, 1.0)
+    flat |= {k: 0.0 for k in flat if k.startswith(("alpha", "beta"))}
+    for function in dict(law.derived).values():
+        assert np.isnan(function(flat))
+        many = {k: np.array([v, 0.5]) for k, v in flat.items()}
+        assert np.isnan(function(many)).tolist() == [True, False]
+
+
 def test_unknown_laws_are_named_with_the_nearest() -> None:
     with pytest.raises(AnalysisError, match="did you mean 'chinchilla'"):
         get_law("chinchila")

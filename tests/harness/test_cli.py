@@ -13,7 +13,8 @@ import pytest
 
 from analysis.findings import Findings, load_findings, save_findings
 from harness import Transformer
-from harness.cli import main
+from harness.cli import experiment, main
+from harness.store import schema
 
 TINY = """
 '''Does a tiny sweep work?'''
@@ -172,6 +173,24 @@ SWEEP = Sweep(product(BASE, {"model.rank": [2, 4]}))
     )
     code, out, err = harness("run", "mine", "--no-report")
     assert (code, err) == (0, "") and "2/2" in out
+    # As where the file was not loaded.
+    for file in (folder / "results" / "mine").glob("[rs]*/*.json"):
+        value = json.loads(file.read_text())
+        for owner in value.get("points", [value]):
+            owner["spec"]["model"]["family"] = "elsewhere"
+        file.write_bytes(schema.sealed(value))
+    code, out, _ = harness("doctor", "results/mine")
+    assert code == 0 and out == (
+        "8 files, all sound; family 'elsewhere' is not known here; its specs are not "
+        "checked\n"
+    )
+    for command in ("status", "retry", "cancel"):
+        assert harness(command, "results/mine")[0] == 0
+    code, _, err = harness("work", "results/mine")
+    assert code == 2 and err == (
+        "error: this sweep uses the family 'elsewhere', which the experiment's file "
+        "mine.py defines; give --experiment FILE\n"
+    )
 
 
 def test_a_failing_run_becomes_a_row_and_the_others_train(folder, harness):
@@ -191,8 +210,12 @@ BASE = RunSpec(
 SWEEP = Sweep(product(BASE, {"model.rank": [4, 2]}))
 """
     )
+    code, out, err = harness("plan", "broken", "--probe")
+    assert code == 2 and err.count("\n") == 1
+    assert "AssertionError: too many (" in err and "broken.py:35)" in err
     code, out, err = harness("run", "broken", "--no-report")
-    assert code == 1 and "1 runs are not trained" in err and "too many" in out
+    assert code == 1 and "1 runs are not trained" in err
+    assert "failed (error) broken  rank 4: AssertionError: too many" in out
     status = harness("status", "results/broken")[1]
     assert "2 runs: 1 done, 0 pending, 1 failed" in status
     assert status.count("AssertionError: too many") == 2 and "Traceback" in status
@@ -250,12 +273,25 @@ def test_mistakes_get_one_line_and_leave_the_store_alone(
     assert not (folder / "results").exists()
 
 
+def test_outside_a_clone_a_name_says_where_experiments_are(
+    tmp_path, harness, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    shipped = experiment.SHIPPED / "quickstart.py"
+    code, _, err = harness("plan", "quikstart")
+    assert code == 2 and str(shipped) in err and shipped.is_file()
+    # As an installed wheel has it: next to the package there are none.
+    monkeypatch.setattr(experiment, "SHIPPED", tmp_path / "experiments")
+    code, _, err = harness("plan", "quickstart")
+    assert code == 2 and "inside a clone of the project" in err
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("run", "tinny"), "experiments/ has tiny"),
-        (("run", "experiments"), "not a Python file"),
-        (("run", "notes.txt"), "not a Python file"),
+        (("run", "tinny"), "did you mean tiny? experiments/ has tiny"),
+        (("run", "experiments"), "no experiment and no Python file 'experiments'"),
+        (("run", "notes.txt"), "no Python file 'notes.txt'; experiments/ has tiny"),
         (("run", "tiny", "--set", "optim.lrr=1"), "did you mean lr"),
         (("run", "tiny", "--set", "optim.lr"), "not path=value"),
         (("run", "tiny", "--set", "tokens=abc"), "tokens is 'abc'"),

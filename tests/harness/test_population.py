@@ -164,6 +164,13 @@ def test_what_was_tried_once_holds_for_all_workers(store):
     assert sizes(populations(store, width=None), rates(1)) == [1]
 
 
+def test_a_program_that_cannot_be_timed_is_tried_alone(store):
+    cohort = rates(4)
+    assert sizes(populations(store, probe=refuse, width=None), cohort) == [1] * 4
+    # Nothing is decided: where the fault is mended, the choice is made anew.
+    assert store.files.names("populations") == []
+
+
 def test_a_trunk_that_failed_is_tried_alone(store):
     cohort = rates(4)
     bad = cohort.trunks[1]
