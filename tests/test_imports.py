@@ -17,7 +17,7 @@ ALLOWED = {
     "count": {"spec"},
     "families": {"count", "errors", "fields", "spec"},
     "sweep": {"count", "errors", "fields", "spec"},
-    "recipe": {"spec", "sweep"},
+    "recipe": {"errors", "fields", "spec", "sweep"},
     "sources": {"errors", "fields", "spec"},
     "data": {"errors", "sources", "spec"},
     "plan": {"count", "data", "errors", "fields", "spec", "sweep"},

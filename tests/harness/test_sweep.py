@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments import quickstart
 from harness import (
     Sweep,
     Transformer,
@@ -23,6 +24,7 @@ from harness import (
 )
 from harness.count import count, train_flops_per_step
 from harness.errors import SpecError
+from harness.plan import plan
 from harness.spec import ModelSpec, TaskShape
 from tests.harness.strategies import TINY_TEXT, text_run
 
@@ -182,7 +184,43 @@ def test_tune_is_an_inner_axis_whatever_comes_after_it():
     again = product(points, {"optim.lr": [1.0]})
     assert all("tune.lr" not in p.coords for p in again)
     with pytest.raises(SpecError, match="put tune last"):
-        Sweep(recipe.small_language_model(points))
+        Sweep(recipe.small_language_model(points, warmup_tokens=1e2))
+
+
+COMPUTE = st.sets(st.sampled_from([2e10, *quickstart.BUDGETS]), min_size=1)
+LADDER = st.sets(st.sampled_from([*quickstart.SIZES, 1.3e5, 2.6e5]), min_size=1)
+SEEDS = st.sets(st.integers(0, 3), min_size=1)
+
+
+def quickstart_ids(budgets, sizes, seeds):
+    """The run ids of the quick start's grid and recipe, by budget, model and seed."""
+    models = ladder(Transformer, sorted(sizes), quickstart.DATA.shape, head_size=8)
+    grid = isoflop(quickstart.BASE, models, sorted(budgets))
+    points = recipe.small_language_model(grid, warmup_tokens=9e3)
+    return {
+        (p.coords["compute"], p.run.model, p.coords["seed"]): p.run_id
+        for p in plan(Sweep(with_seeds(points, sorted(seeds))).points).runs
+    }
+
+
+@settings(max_examples=30, deadline=None)
+@given(COMPUTE, LADDER, SEEDS, COMPUTE, LADDER, SEEDS)
+def test_a_run_keeps_its_id_whatever_other_runs_a_sweep_has(b, s, r, b2, s2, r2):
+    one, other = quickstart_ids(b, s, r), quickstart_ids(b2, s2, r2)
+    common = one.keys() & other.keys()
+    assert len(common) == len(b & b2) * len(s & s2) * len(r & r2)
+    assert all(one[key] == other[key] for key in common)
+
+
+def test_the_property_above_is_of_the_quick_start():
+    mine = quickstart_ids(quickstart.BUDGETS, quickstart.SIZES, [0])
+    assert set(mine.values()) == {p.run_id for p in plan(quickstart.SWEEP.points).runs}
+
+
+@pytest.mark.parametrize("most", [0, -1.0, "many"])
+def test_a_warm_up_without_tokens_is_refused(most):
+    with pytest.raises(SpecError, match="warmup_tokens"):
+        recipe.small_language_model([], warmup_tokens=most)
 
 
 def test_octaves_meet_the_end_that_they_can_meet():
