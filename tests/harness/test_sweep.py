@@ -1,6 +1,7 @@
 """Combinators make the grids they say they make."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from harness.count import count, train_flops_per_step
 from harness.errors import SpecError
 from harness.plan import plan
 from harness.spec import ModelSpec, TaskShape
+from harness.sweep import Point
 from tests.harness.strategies import TINY_TEXT, text_run
 
 BYTES = TaskShape(
@@ -221,6 +223,32 @@ def test_the_property_above_is_of_the_quick_start():
 def test_a_warm_up_without_tokens_is_refused(most):
     with pytest.raises(SpecError, match="warmup_tokens"):
         recipe.small_language_model([], warmup_tokens=most)
+
+
+ALONE = {
+    "seeds: 2 is not a list; give a list such as [0, 1]": lambda: with_seeds(
+        text_run(), 2
+    ),
+    "axis 'batch': 8 is": lambda: product(text_run(), {"batch": 8}),
+    "axis 'steps': 8 is": lambda: zip_(text_run(), {"batch": [8], "steps": 8}),
+    "axis 'optim.schedule': 'cosine' is": lambda: product(
+        text_run(), {"optim.schedule": "cosine"}
+    ),
+    "lr: 0.1 is not a list": lambda: tune(text_run(), lr=0.1),
+    "budgets: 1000000000000.0 is": lambda: isoflop(
+        text_run(), [text_run().model], 1e12
+    ),
+    "models: Transformer": lambda: isoflop(text_run(), text_run().model, [1e12]),
+    "sizes: 10000.0 is": lambda: ladder(Transformer, 1e4, BYTES),
+    "points: Point": lambda: with_seeds(Point(run=text_run()), [0]),
+    "points that a combinator returns": lambda: chain([text_run()]),
+}
+
+
+@pytest.mark.parametrize("message", ALONE)
+def test_one_value_in_the_place_of_a_list_is_refused_with_the_remedy(message):
+    with pytest.raises(SpecError, match=re.escape(message)):
+        ALONE[message]()
 
 
 def test_octaves_meet_the_end_that_they_can_meet():
