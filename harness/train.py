@@ -51,7 +51,7 @@ class Result:
     def annealed(self) -> bool:
         """Whether the learning rate has decayed to its end."""
         finished = self.status == "done" and self.stopped_step is None
-        return finished and self.planned.run.optim.schedule != "constant"
+        return finished and self.planned.run.optim.anneals
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
