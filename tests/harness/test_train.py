@@ -25,10 +25,12 @@ from harness import (
 )
 from harness.data import dataset as dataset_module
 from harness.history import common_grid
+from harness.metrics import whole
 from harness.models import build
 from harness.plan import cohort_key
 from harness.record import metric_rows, run_record
 from harness.step import DRAWS, cross_entropy
+from harness.store.schema import RUN_TYPES
 from tests.harness.strategies import mlp_run, planned, text_run
 from tests.harness.test_data_images import spec_of as images_of
 from tests.harness.test_data_images import write_mnist
@@ -172,6 +174,16 @@ def test_a_diverged_run_is_a_row_however_it_was_trained():
         np.testing.assert_array_equal(alone.history.losses, result.history.losses)
         assert rows_of(alone) == rows_of(result)
         assert not any(row["annealed"] for row in rows_of(result))
+
+
+@pytest.mark.parametrize("make", [text_run, mlp_run])
+def test_the_columns_of_every_row_have_a_type_that_does_not_hang_on_the_values(make):
+    (result,) = train_all(make(steps=4)).values()
+    row = record_of(result)["row"]
+    final = result.history.evaluations[-1]
+    of_this_run = result.planned.run.flat().keys() | whole(final.metrics).keys()
+    # A run's place in a sweep is not in its record.
+    assert row.keys() - of_this_run == RUN_TYPES.keys() - {"sweep", "sweep_id"}
 
 
 def test_only_the_end_of_a_decay_is_annealed():
