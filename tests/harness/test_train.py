@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -174,6 +175,18 @@ def test_a_diverged_run_is_a_row_however_it_was_trained():
         np.testing.assert_array_equal(alone.history.losses, result.history.losses)
         assert rows_of(alone) == rows_of(result)
         assert not any(row["annealed"] for row in rows_of(result))
+
+
+@pytest.mark.parametrize("lr", [10.0, 1e3])
+def test_a_run_that_ends_far_above_the_uniform_guess_has_diverged(lr):
+    """Every loss is finite: that it has diverged is seen at the end."""
+    optim = OptimSpec(lr=lr, clip=0.0)
+    (result,) = train_all(text_run(steps=24, optim=optim)).values()
+    final = result.history.evaluations[-1]
+    assert final.loss > math.log(256) and result.history.diverged_step is None
+    row = record_of(result)["row"]
+    assert (row["status"], row["diverged_step"]) == ("diverged", final.step)
+    assert row["loss"] is None and not row["annealed"]
 
 
 @pytest.mark.parametrize("make", [text_run, mlp_run])
