@@ -29,6 +29,7 @@ ALLOWED = {
     "evaluation": {"data", "layout", "metrics", "spec", "step"},
     "xla": set(),
     "device": set(),
+    "mismatch": {"plan"},
     "options": {"errors"},
     "store": {"errors", "options", "spec"},
     "history": set(),
