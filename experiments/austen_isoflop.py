@@ -46,4 +46,4 @@ BASE = RunSpec(
 GRID = isoflop(BASE, MODELS, BUDGETS, tokens_per_parameter=WINDOW)
 ONE_BUDGET = isoflop(BASE, MODELS, [REPEATED], tokens_per_parameter=WINDOW)
 AGAIN = with_seeds(ONE_BUDGET, [1, 2])
-SWEEP = Sweep(recipe.small_language_model(chain(GRID, AGAIN)))
+SWEEP = Sweep(recipe.small_language_model(chain(GRID, AGAIN), warmup_tokens=1.2e4))

@@ -31,4 +31,5 @@ BASE = RunSpec(
     model=MODELS[0], data=DATA, optim=OptimSpec(), batch=16, evals_per_octave=2
 )
 
-SWEEP = Sweep(recipe.small_language_model(isoflop(BASE, MODELS, BUDGETS)))
+GRID = isoflop(BASE, MODELS, BUDGETS)
+SWEEP = Sweep(recipe.small_language_model(GRID, warmup_tokens=9e3))

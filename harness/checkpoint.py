@@ -26,6 +26,7 @@ import numpy as np
 
 from harness.errors import StoreError
 from harness.history import History
+from harness.options import CHECKPOINT_S
 from harness.plan import PlannedRun
 from harness.record import metric_rows
 from harness.step import State
@@ -33,8 +34,6 @@ from harness.store import Store, schema
 from harness.train import TRUNK, Position
 
 MANIFEST = re.compile(r"(trunk|[0-9a-f]{16})-(\d{9})\.json")
-EVERY_S = 30.0
-"""Seconds of training between two checkpoints: what a crash can cost at most."""
 KEPT = 2
 """Checkpoints of a part that stay; older ones are removed after each new one."""
 
@@ -53,7 +52,7 @@ class Checkpoints:
         *,
         check: Callable[[], None],
         warn: Callable[[str], None],
-        every_s: float = EVERY_S,
+        every_s: float = CHECKPOINT_S,
     ) -> None:
         self.store = store
         self._trunk_ids = list(trunk_ids)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+LAST = 32
+"""Steps at a run's end whose mean training loss stands for the end."""
 LITTLE = np.dtype("<f4")
 """How losses are told: the same bytes on every machine."""
 
@@ -98,6 +100,27 @@ class History:
                 train_metrics=train_metrics,
             )
         )
+
+    def has_learnt_nothing(self, uniform_guess: float) -> bool:
+        """Whether a finished run ends above the loss of its untrained model.
+
+        The untrained model's loss is that of the first evaluation, which comes after
+        one step; if that step has more than doubled the loss, it is the training loss
+        of step 0, or `uniform_guess` (nats; 0 where there is none), if that is larger.
+        The held-out loss must exceed it by three standard errors, so that no run is
+        condemned for noise. The last training losses must exceed it as well: a model
+        that has learnt its training examples by heart has not diverged. Nor has one
+        that is still on its way down from a bad start to the uniform guess.
+        """
+        if not self.evaluations or not self.losses:
+            return False
+        first, final = self.evaluations[0], self.evaluations[-1]
+        untrained, noise = first.loss, math.hypot(first.loss_se, final.loss_se)
+        if first.loss > 2 * max(self.losses[0], uniform_guess):
+            untrained = max(self.losses[0], uniform_guess)
+            noise = final.loss_se
+        risen = final.loss - 3 * noise > untrained
+        return risen and self.mean_loss(-LAST) > untrained
 
     def stopped_step(self, patience: int) -> int | None:
         """Step of the `patience`-th evaluation in a row without a new best loss.

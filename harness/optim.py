@@ -7,6 +7,7 @@ any of them is ever a reason to compile again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -52,25 +53,32 @@ def learning_rates(
     start = spec.decay_start(steps)
     # Progress reaches 1 on the step after the last: the last update still moves.
     progress = np.clip((step - start) / max(1, steps - start), 0.0, 1.0)
-    match spec.schedule:
-        case "wsd":
-            decay = 1 - (1 - spec.final) * np.sqrt(progress)
-        case "cosine":
-            decay = spec.final + (1 - spec.final) * (1 + np.cos(np.pi * progress)) / 2
-        case _:
-            decay = np.ones_like(step)
+    decay = DECAYS[spec.schedule](progress, spec.final)
     return (spec.lr * warm * decay).astype(np.float32)
+
+
+DECAYS: dict[str, Callable[[NDArray[Any], float], NDArray[Any]]] = {
+    "wsd": lambda progress, final: 1 - (1 - final) * np.sqrt(progress),
+    "cosine": lambda progress, final: (
+        final + (1 - final) * (1 + np.cos(np.pi * progress)) / 2
+    ),
+    "constant": lambda progress, final: np.ones_like(progress),
+}
+"""Share of the peak learning rate at each progress of the decay, by schedule."""
 
 
 def transform(optimizer: str, h: Hyper) -> optax.GradientTransformation:
     """Gradient to update direction, before the learning rate."""
-    direction = (
-        optax.scale_by_adam(b1=h.beta1, b2=h.beta2, eps=h.eps)
-        if optimizer == "adamw"
-        else optax.trace(decay=h.momentum)
-    )
+    direction = DIRECTIONS[optimizer](h)
     decay = optax.add_decayed_weights(h.weight_decay, mask=_matrices)
     return optax.chain(_clip(h.clip), direction, decay)
+
+
+DIRECTIONS: dict[str, Callable[[Hyper], optax.GradientTransformation]] = {
+    "adamw": lambda h: optax.scale_by_adam(b1=h.beta1, b2=h.beta2, eps=h.eps),
+    "sgd": lambda h: optax.trace(decay=h.momentum),
+}
+"""Clipped gradient to update direction, by optimiser."""
 
 
 def weight_penalty(spec: OptimSpec, h: Hyper, params: PyTree) -> Any:

@@ -1,7 +1,9 @@
 """Named rules that set hyperparameters from scale: pure functions.
 
 A recipe is opinionated and says where its numbers come from. It takes and returns a
-list of points; write your own with `with_recipe(points, function_of_a_run)`.
+list of points; write your own with `with_recipe(points, function_of_a_run)`. It sets
+each run from that run and from constants alone: the id of a run never depends on which
+other runs a sweep has.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.errors import SpecError
+from harness.fields import number
 from harness.spec import RunSpec
 from harness.sweep import Point, with_recipe
 
@@ -63,25 +67,32 @@ def learning_rate(n: int) -> float:
 def warmup_steps(n: int, tokens_per_step: int, most_tokens: float) -> int:
     """About `n` tokens of warm-up, as Porian et al. 2024 (arXiv:2406.19146) advise.
 
-    At most `most_tokens`, but at least one step: give a tenth of the shortest run's
-    budget, the same for all budgets, so that runs of different length share one trunk.
+    At most `most_tokens`, but at least one step. `most_tokens` must be the same for all
+    budgets: only then do runs of different length share one trunk.
     """
     return max(1, math.floor(min(n, most_tokens) / tokens_per_step))
 
 
-def small_language_model(points: Iterable[Point]) -> list[Point]:
-    """AdamW for byte-level transformers of 1e4 … 1e6 parameters."""
-    points = list(points)
-    shortest = min(point.run.tokens for point in points)
+def small_language_model(
+    points: Iterable[Point], *, warmup_tokens: float
+) -> list[Point]:
+    """Each run with AdamW for byte-level transformers of 1e4 … 1e6 parameters.
 
-    def set_rates(run: RunSpec) -> RunSpec:
+    `warmup_tokens` is the most tokens of warm-up: a constant of the experiment, about a
+    tenth of the shortest budget that it will ever have. It is not read off the sweep,
+    so that a run keeps its id when others are added.
+    """
+    if not number(warmup_tokens, float, "warmup_tokens") > 0:
+        raise SpecError(f"warmup_tokens {warmup_tokens:g} is not positive")
+
+    def set_optimiser(run: RunSpec) -> RunSpec:
         n = run.model.params(run.data.shape).matmul
         optim = dataclasses.replace(
             run.optim,
             lr=learning_rate(n),
-            warmup=warmup_steps(n, run.tokens_per_step, shortest / 10),
+            warmup=warmup_steps(n, run.tokens_per_step, warmup_tokens),
             weight_decay=0.1,
         )
         return dataclasses.replace(run, optim=optim)
 
-    return with_recipe(points, set_rates)
+    return with_recipe(points, set_optimiser)

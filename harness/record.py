@@ -11,7 +11,7 @@ from typing import Any
 
 from harness import device
 from harness.count import count
-from harness.history import History
+from harness.history import LAST, History
 from harness.metrics import whole
 from harness.plan import PlannedRun
 from harness.sources import Text
@@ -96,13 +96,13 @@ def _row(result: Result) -> dict[str, Any]:
         "loss": final.loss if final else None,
         "loss_se": final.loss_se if final else None,
         "best_loss": min((e.loss for e in history.evaluations), default=None),
-        "train_loss": history.mean_loss(-32) if done else None,
+        "train_loss": history.mean_loss(-LAST) if done else None,
         "bits_per_byte": _bits_per_byte(run, final.loss) if final else None,
         "unique_tokens": min(run.data.unique, tokens),
         "epochs": tokens / run.data.unique,
         "annealed": result.annealed,
         "stopped_step": result.stopped_step,
-        "diverged_step": history.diverged_step,
+        "diverged_step": result.diverged_step,
         "population": result.population,
         "devices": result.devices,
         "seconds_compile": result.compile_s,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from harness.errors import SpecError
@@ -179,13 +179,22 @@ class OptimSpec(Spec):
 
     def decay_start(self, steps: int) -> int:
         """First step of the decay: there a run leaves the trunk that it shares."""
-        match self.schedule:
-            case "wsd":
-                return steps - max(1, round(self.cooldown * steps))
-            case "cosine":
-                return min(self.warmup, steps)
-            case _:
-                return steps
+        return DECAY_STARTS[self.schedule](self, steps)
+
+    @property
+    def anneals(self) -> bool:
+        """Whether the learning rate decays to an end."""
+        return ANNEALS[self.schedule]
+
+
+DECAY_STARTS: dict[str, Callable[[OptimSpec, int], int]] = {
+    "wsd": lambda optim, steps: steps - max(1, round(optim.cooldown * steps)),
+    "cosine": lambda optim, steps: min(optim.warmup, steps),
+    "constant": lambda optim, steps: steps,
+}
+"""First step of the decay in a run of so many steps, by schedule."""
+ANNEALS = {"wsd": True, "cosine": True, "constant": False}
+"""Whether the learning rate decays to an end, by schedule."""
 
 
 @spec

@@ -11,6 +11,7 @@ or "tokens", the budget D, which is rounded down to whole steps and always set l
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -45,11 +46,9 @@ class Sweep:
     points: Sequence[Point]
 
     def __post_init__(self) -> None:
-        points = list(self.points)
+        points = _points(self.points)
         if not points:
             raise SpecError("the sweep has no runs")
-        if not all(isinstance(p, Point) for p in points):
-            raise SpecError("Sweep takes the list of points that a combinator returns")
         for point in points:
             point.run.check_budget()
             if _set_again(point):
@@ -62,7 +61,9 @@ class Sweep:
 
 def product(base: Base, axes: Mapping[str, Iterable[Any]]) -> list[Point]:
     """Every combination of the axes' values; the last axis varies fastest."""
-    columns = [list(values) for values in axes.values()]
+    columns = [
+        _listed(values, f"axis {axis!r}", "[a, b]") for axis, values in axes.items()
+    ]
     _no_empty(axes, columns)
     rows = list(itertools.product(*[_labelled(column) for column in columns]))
     return [_place(p, list(axes), row) for p in _points(base) for row in rows]
@@ -70,7 +71,9 @@ def product(base: Base, axes: Mapping[str, Iterable[Any]]) -> list[Point]:
 
 def zip_(base: Base, axes: Mapping[str, Iterable[Any]]) -> list[Point]:
     """The axes side by side: first values together, second values together, …"""
-    columns = [list(values) for values in axes.values()]
+    columns = [
+        _listed(values, f"axis {axis!r}", "[a, b]") for axis, values in axes.items()
+    ]
     _no_empty(axes, columns)
     if len({len(column) for column in columns}) > 1:
         sizes = ", ".join(f"{a}: {len(c)}" for a, c in zip(axes, columns, strict=True))
@@ -81,7 +84,7 @@ def zip_(base: Base, axes: Mapping[str, Iterable[Any]]) -> list[Point]:
 
 def chain(*parts: Iterable[Point]) -> list[Point]:
     """All the points of all the parts, in order."""
-    return [point for part in parts for point in part]
+    return [point for part in parts for point in _points(part)]
 
 
 def ladder(
@@ -95,7 +98,7 @@ def ladder(
     The rule is the family's `candidates(**options)`. Raises `SpecError` when two
     targets would get the same model.
     """
-    targets = sorted(sizes)
+    targets = sorted(_listed(sizes, "ladder: sizes", "[1e4, 1e5]"))
     chosen: list[ModelSpec] = []
     previous: ModelSpec | None = None
     models = family.candidates(**options)
@@ -128,7 +131,8 @@ def isoflop(
     the runs table. Pairs whose D / n_matmul lies outside `tokens_per_parameter` are
     left out of the grid.
     """
-    models, budgets = list(models), list(budgets)
+    models = _listed(models, "isoflop: models", "ladder(Transformer, [1e4, 1e5], …)")
+    budgets = _listed(budgets, "isoflop: budgets", "[1e12, 2e12]")
     low, high = tokens_per_parameter
     out: list[Point] = []
     for point in _points(base):
@@ -153,7 +157,8 @@ def tune(points: Base, *, lr: Iterable[float]) -> list[Point]:
     `analysis.tuning`). A minimum needs a rate on either side of it, so give three or
     more, an octave or less apart: `lr=octaves(1e-3, 1.6e-2)`.
     """
-    rates = [number(rate, float, "tune: lr") for rate in lr]
+    rates = _listed(lr, "tune: lr", "octaves(1e-3, 1.6e-2)")
+    rates = [number(rate, float, "tune: lr") for rate in rates]
     if bad := [rate for rate in rates if rate <= 0]:
         raise SpecError(f"tune: lr {bad[0]:g} is not positive; rates lie on a log axis")
     if len(rates) < 2 or len(set(rates)) < len(rates):
@@ -188,6 +193,7 @@ def with_seeds(
     fields: Sequence[str] = ("seed_init", "seed_order"),
 ) -> list[Point]:
     """Each point once per seed, set on all of `fields` together."""
+    seeds = _listed(seeds, "with_seeds: seeds", "[0, 1]")
     seeds = [int(number(seed, int, "seed")) for seed in seeds]
     tied = dict.fromkeys(fields, seeds)
     return [
@@ -245,7 +251,26 @@ def _replace(owner: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _points(base: Base) -> list[Point]:
-    return [Point(run=base)] if isinstance(base, RunSpec) else list(base)
+    if isinstance(base, RunSpec):
+        return [Point(run=base)]
+    points = _listed(base, "what stands for points", "product(base, …)")
+    if not all(isinstance(p, Point) for p in points):
+        raise SpecError(
+            "a sweep is made of the list of points that a combinator returns"
+        )
+    return points
+
+
+def _listed(values: Iterable[Any], name: str, example: str) -> list[Any]:
+    """The values as a list. Raises `SpecError` for one that stands alone."""
+    # A text would be taken letter by letter. Not all that has __iter__ can be iterated.
+    iterator = None
+    with contextlib.suppress(TypeError):
+        iterator = None if isinstance(values, str) else iter(values)
+    if iterator is None:
+        shown = repr(values)[:40]
+        raise SpecError(f"{name}: {shown} is not a list; give a list such as {example}")
+    return list(iterator)
 
 
 def _labelled(values: list[Any]) -> list[tuple[Any, Scalar]]:

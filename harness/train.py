@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
@@ -40,7 +41,21 @@ class Result:
     @property
     def status(self) -> str:
         """Either "done" or "diverged"; both are results."""
-        return "done" if self.history.diverged_step is None else "diverged"
+        return "done" if self.diverged_step is None else "diverged"
+
+    @property
+    def diverged_step(self) -> int | None:
+        """First step at which the run is seen to have diverged.
+
+        That is the first step whose loss is not finite, or else the step of the last
+        evaluation, if the run ends above the loss of its untrained model.
+        """
+        history, task = self.history, self.planned.run.data.shape
+        if history.diverged_step is not None:
+            return history.diverged_step
+        guess = 0.0 if task.target == "real" else math.log(task.outputs)
+        ended_above = history.has_learnt_nothing(guess)
+        return history.evaluations[-1].step if ended_above else None
 
     @property
     def stopped_step(self) -> int | None:
@@ -51,7 +66,7 @@ class Result:
     def annealed(self) -> bool:
         """Whether the learning rate has decayed to its end."""
         finished = self.status == "done" and self.stopped_step is None
-        return finished and self.planned.run.optim.schedule != "constant"
+        return finished and self.planned.run.optim.anneals
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)

@@ -17,10 +17,10 @@ from typing import Any
 from harness import data, device
 from harness.ahead import Ahead, has_room
 from harness.attempt import Attempt
-from harness.checkpoint import EVERY_S
 from harness.errors import HarnessError, Interrupted
 from harness.forecast import Timing
 from harness.layout import PLAIN, Wanted
+from harness.options import CHECKPOINT_S, Terms
 from harness.plan import Cohort, Plan, PlannedRun, Trunk
 from harness.population import Populations, Wish
 from harness.probe import probe
@@ -29,7 +29,7 @@ from harness.queue import Queue
 from harness.spec import RunSpec
 from harness.store import Store, attempts, refresh_runs, use_system_memory
 from harness.store.holding import Holding, claim_all
-from harness.store.leases import Leases, Terms
+from harness.store.leases import Leases
 from harness.train import Keeper, Moment, Result, train_trunks
 
 REFRESH_S = 60.0
@@ -58,7 +58,7 @@ class Options:
     """How a worker works; of numbers, populations and layouts change the rounding."""
 
     terms: Terms = dataclasses.field(default_factory=Terms)
-    checkpoint_s: float = EVERY_S
+    checkpoint_s: float = CHECKPOINT_S
     poll_s: float = POLL_S
     population: Wish = dataclasses.field(default_factory=Wish)
     layout: Wanted = PLAIN

@@ -56,7 +56,8 @@ BASE = RunSpec(
 def study(models: list[ModelSpec], rule: recipe.LearningRate) -> list[Point]:
     """One family: every size on every length of text, with every seed."""
     grid = product(BASE, {"model": models, "tokens": TOKENS})
-    return with_seeds(recipe.tuned(recipe.small_language_model(grid), rule), SEEDS)
+    grid = recipe.small_language_model(grid, warmup_tokens=1e4)
+    return with_seeds(recipe.tuned(grid, rule), SEEDS)
 
 
 SWEEP = Sweep(

@@ -47,7 +47,8 @@ BASE = RunSpec(
 def tuned(models: list[ModelSpec], low: float, high: float) -> list[Point]:
     """Every model at every octave from `low` to `high`."""
     points = product(BASE, {"model": models, "tokens": [TOKENS]})
-    return tune(recipe.small_language_model(points), lr=octaves(low, high))
+    points = recipe.small_language_model(points, warmup_tokens=TOKENS / 10)
+    return tune(points, lr=octaves(low, high))
 
 
 SWEEP = Sweep(

@@ -6,6 +6,7 @@ import statistics
 from collections import defaultdict
 from typing import Any
 
+from harness import mismatch
 from harness.cli import probing
 from harness.cli.labels import duration, model_label, si
 from harness.plan import Cohort, Plan, PlannedRun
@@ -30,6 +31,7 @@ def describe(made: Plan, store: Store | None) -> dict[str, Any]:
         "flops": float(made.flops),
         "flops_left": float(left.flops),
         "seconds_left": _seconds(left, rates),
+        "mismatch": mismatch_lines(made, store) if store else [],
         "warnings": _warnings(made),
     }
 
@@ -69,6 +71,7 @@ def text(view: dict[str, Any], shown: int) -> str:
         lines += probing.text(view["probe"], shown)
     else:
         lines.append(_time_left(view["seconds_left"]))
+    lines += view["mismatch"]
     lines += [f"warning: {warning}" for warning in view["warnings"]]
     return "\n".join(lines)
 
@@ -112,6 +115,22 @@ def _rates(store: Store) -> dict[int, list[float]]:
                 speed = row["flops_train"] / row["seconds_train"]
                 rates[row["n_matmul"]].append(speed)
     return rates
+
+
+def mismatch_lines(made: Plan, store: Store) -> list[str]:
+    """Lines that say why finished runs of a store are not runs of this plan."""
+    from harness.store.view import read_runs
+
+    finished = store.finished()
+    left = made.without(finished).runs
+    strangers = finished - {planned.run_id for planned in made.runs}
+    table = read_runs(store) if left and strangers else None
+    if table is None:
+        return []
+    fields = {field for planned in left for field in planned.run.flat()}
+    names = [name for name in table.column_names if name in fields | {"run_id"}]
+    rows = table.select(names).to_pylist()
+    return mismatch.explain([r for r in rows if r["run_id"] in strangers], left)
 
 
 def _seconds(left: Plan, rates: dict[int, list[float]]) -> float | None:

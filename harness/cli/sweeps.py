@@ -102,6 +102,7 @@ def run(
     ] = True,
 ) -> None:
     """Train what is not finished yet, then fit and write the report."""
+    from harness.cli import planview
     from harness.cli.experiment import load
     from harness.engines.local import slots
     from harness.plan import plan as make_plan
@@ -116,6 +117,8 @@ def run(
     existing = _existing(place)
     left = made.without(existing.finished() if existing else ())
     left.need_data()
+    for line in planview.mismatch_lines(made, existing) if existing else ():
+        typer.echo(line)
     store = create_store(place)
     add_sweep(store, sweep_record(made, name=found.name, doc=found.doc))
     if left.cohorts and workers == 0:

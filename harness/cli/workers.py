@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.errors import Interrupted, SpecError, UnknownTagError, one_line
+from harness.options import CHECKPOINT_S, Terms
 
 if TYPE_CHECKING:
     from harness.layout import Wanted
@@ -113,14 +114,14 @@ def work(
     ] = None,
     checkpoint: Annotated[
         float, typer.Option(help="Seconds of training between checkpoints.")
-    ] = 30.0,
+    ] = CHECKPOINT_S,
     beat: Annotated[
         float, typer.Option(help="Seconds between this worker's signs of life.")
-    ] = 5.0,
+    ] = Terms().beat_s,
     stale: Annotated[
         float,
         typer.Option(help="Seconds of silence after which others may take over."),
-    ] = 90.0,
+    ] = Terms().stale_s,
     cores: Annotated[
         str | None, typer.Option(help="CPU cores to use, such as 0,1.")
     ] = None,
@@ -145,7 +146,6 @@ def work(
     from harness.cli.experiment import load
     from harness.plan import plan_of_record
     from harness.store import open_store
-    from harness.store.leases import Terms
 
     how = How(
         population=population, devices=devices, accumulate=accumulate, remat=remat

@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import StoreError
+from harness.options import Terms
 from harness.store import schema
 from harness.store.read import Store
 from harness.store.write import now
@@ -36,24 +36,6 @@ MARK = re.compile(r"(claim|beat|release)-(\d{6})\.json")
 
 class LeaseLost(Exception):  # noqa: N818 - no error: another worker has the trunk now
     """Another worker holds the trunk: stop, and publish nothing more of it."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Terms:
-    """Seconds between beats, and without one until others may take over.
-
-    A claim carries the terms of its holder, so workers need not agree on them.
-    """
-
-    beat_s: float = 15.0
-    stale_s: float = 90.0
-
-    def __post_init__(self) -> None:
-        if not 0 < 3 * self.beat_s <= self.stale_s:
-            raise StoreError(
-                f"a lease of {self.stale_s:g} s needs a beat of at most a third of "
-                f"that, not {self.beat_s:g} s"
-            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -41,7 +41,16 @@ RUN_TYPES: dict[str, pa.DataType] = {
     "tokens": pa.int64(),
     **{
         f"n_{role}": pa.int64()
-        for role in ("embed", "head", "body", "total", "matmul", "nonembed")
+        for role in (
+            "embed",
+            "head",
+            "body",
+            "total",
+            "matmul",
+            "nonembed",
+            "active",
+            "matmul_total",
+        )
     },
     **{
         f"flops_{kind}": pa.float64()
@@ -62,6 +71,7 @@ RUN_TYPES: dict[str, pa.DataType] = {
     "unique_tokens": pa.int64(),
     "epochs": pa.float64(),
     "annealed": pa.bool_(),
+    "stopped_step": pa.int64(),
     "diverged_step": pa.int64(),
     "attempts": pa.int64(),
     "population": pa.int64(),
@@ -71,8 +81,20 @@ RUN_TYPES: dict[str, pa.DataType] = {
     "tokens_per_second": pa.float64(),
     "mfu": pa.float64(),
     "peak_memory": pa.int64(),
+    "device": pa.string(),
+    "device_platform": pa.string(),
+    "device_count": pa.int64(),
+    "cpu_cores": pa.int64(),
+    "os": pa.string(),
+    "python": pa.string(),
+    **{
+        f"version.{package}": pa.string()
+        for package in ("harness", "jax", "flax", "optax", "numpy")
+    },
+    "git_commit": pa.string(),
 }
-"""Columns that every runs table has, in this order; spec fields and the rest follow."""
+"""Columns that every runs table has, in this order; spec fields, further metrics and
+grid coordinates follow."""
 
 
 ROW_GROUP = 2048

@@ -20,9 +20,9 @@ from pathlib import Path
 import pandas as pd
 
 from harness import OptimSpec
+from harness.options import Terms
 from harness.store import Store, create_store
 from harness.store.files import LocalFiles
-from harness.store.leases import Terms
 from tests.harness.strategies import mlp_run, planned
 
 KINDS = {

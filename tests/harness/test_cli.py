@@ -116,6 +116,16 @@ def test_run_again_trains_nothing_and_a_new_size_trains_only_itself(folder, harn
     assert set(runs["grid.tokens"]) == {1e3, 2e3, 4e3}
 
 
+def test_plan_and_run_say_why_finished_runs_are_not_of_this_sweep(folder, harness):
+    harness("run", "tiny", "--no-report", "--set", "steps=3")
+    changed = ("--set", "optim.warmup=1", "--set", "steps=3")
+    assert "mismatch" in json.loads(harness("plan", "tiny", *changed, "--json")[1])
+    for command in (("plan", "tiny"), ("run", "tiny", "--no-report")):
+        out = harness(*command, *changed)[1]
+        assert "2 finished runs of this folder are not in this sweep" in out
+        assert "2: optim.warmup 2 → 1" in out
+
+
 def test_status_and_plan_say_what_is_done(folder, harness):
     code, out, _ = harness("plan", "tiny", "--json")
     view = json.loads(out)

@@ -1,5 +1,6 @@
 """Leases: each trunk has one holder, whatever dies, sleeps, or has a wrong clock."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -10,10 +11,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from harness.checkpoint import Checkpoints
+from harness.cli import workers
 from harness.errors import StoreError
+from harness.options import Terms
 from harness.store import add_record, attempts, create_store, leases
-from harness.store.leases import Identity, LeaseLost, Leases, Terms
+from harness.store.leases import Identity, LeaseLost, Leases
 from harness.store.states import holders
+from harness.worker import POLL_S, Options
 
 TRUNK = "0123456789abcdef"
 
@@ -76,8 +81,6 @@ def test_a_silent_holder_is_replaced_and_steps_aside(store):
 
 def test_a_dead_worker_is_replaced_within_two_minutes():
     """The wait that the terms name, and the time between two looks of a watcher."""
-    from harness.worker import POLL_S
-
     assert Terms().stale_s + Terms().beat_s + 2 * POLL_S < 120
 
 
@@ -131,6 +134,16 @@ def test_a_damaged_claim_still_holds_for_the_usual_time(store):
         assert watcher.claim(TRUNK) is None
     clock.now = 91.0
     assert watcher.claim(TRUNK).took_over
+
+
+def test_the_command_line_has_the_defaults_of_the_workers():
+    given = inspect.signature(workers.work).parameters
+    options = Options()
+    assert given["beat"].default == options.terms.beat_s
+    assert given["stale"].default == options.terms.stale_s
+    assert given["checkpoint"].default == options.checkpoint_s
+    every = inspect.signature(Checkpoints).parameters["every_s"]
+    assert every.default == options.checkpoint_s
 
 
 def test_terms_that_would_lose_leases_are_refused():

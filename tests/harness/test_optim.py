@@ -1,5 +1,7 @@
 """Schedules by their formulas, optimisers against optax."""
 
+from typing import get_args, get_type_hints
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import optax
 import pytest
 
 from harness import OptimSpec
-from harness.optim import hyper, learning_rates, transform
+from harness.optim import DECAYS, DIRECTIONS, hyper, learning_rates, transform
+from harness.spec import ANNEALS, DECAY_STARTS, IDLE
 
 
 def rates(spec, steps):
@@ -46,6 +49,28 @@ def test_rates_do_not_depend_on_how_steps_are_cut():
     spec = OptimSpec(lr=0.1, warmup=5)
     pieces = [learning_rates(spec, 50, a, b) for a, b in ((0, 3), (3, 41), (41, 50))]
     assert np.array_equal(np.concatenate(pieces), rates(spec, 50))
+
+
+@pytest.mark.parametrize(
+    ("choice", "tables"),
+    [
+        ("optimizer", (IDLE, DIRECTIONS)),
+        ("schedule", (IDLE, DECAY_STARTS, ANNEALS, DECAYS)),
+    ],
+)
+def test_every_choice_is_in_every_table(choice, tables):
+    known = get_args(get_type_hints(OptimSpec)[choice])
+    for table in tables:
+        assert set(known) <= table.keys()
+
+
+def test_an_unknown_optimiser_or_schedule_trains_nothing():
+    unknown = OptimSpec()
+    object.__setattr__(unknown, "schedule", "unknown")
+    with pytest.raises(KeyError, match="unknown"):
+        learning_rates(unknown, 10, 0, 10)
+    with pytest.raises(KeyError, match="unknown"):
+        transform("unknown", hyper(unknown))
 
 
 def run_steps(update, params, grads, lr):

@@ -1,12 +1,14 @@
 """Combinators make the grids they say they make."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments import quickstart
 from harness import (
     Sweep,
     Transformer,
@@ -23,7 +25,9 @@ from harness import (
 )
 from harness.count import count, train_flops_per_step
 from harness.errors import SpecError
+from harness.plan import plan
 from harness.spec import ModelSpec, TaskShape
+from harness.sweep import Point
 from tests.harness.strategies import TINY_TEXT, text_run
 
 BYTES = TaskShape(
@@ -182,7 +186,69 @@ def test_tune_is_an_inner_axis_whatever_comes_after_it():
     again = product(points, {"optim.lr": [1.0]})
     assert all("tune.lr" not in p.coords for p in again)
     with pytest.raises(SpecError, match="put tune last"):
-        Sweep(recipe.small_language_model(points))
+        Sweep(recipe.small_language_model(points, warmup_tokens=1e2))
+
+
+COMPUTE = st.sets(st.sampled_from([2e10, *quickstart.BUDGETS]), min_size=1)
+LADDER = st.sets(st.sampled_from([*quickstart.SIZES, 1.3e5, 2.6e5]), min_size=1)
+SEEDS = st.sets(st.integers(0, 3), min_size=1)
+
+
+def quickstart_ids(budgets, sizes, seeds):
+    """The run ids of the quick start's grid and recipe, by budget, model and seed."""
+    models = ladder(Transformer, sorted(sizes), quickstart.DATA.shape, head_size=8)
+    grid = isoflop(quickstart.BASE, models, sorted(budgets))
+    points = recipe.small_language_model(grid, warmup_tokens=9e3)
+    return {
+        (p.coords["compute"], p.run.model, p.coords["seed"]): p.run_id
+        for p in plan(Sweep(with_seeds(points, sorted(seeds))).points).runs
+    }
+
+
+@settings(max_examples=30, deadline=None)
+@given(COMPUTE, LADDER, SEEDS, COMPUTE, LADDER, SEEDS)
+def test_a_run_keeps_its_id_whatever_other_runs_a_sweep_has(b, s, r, b2, s2, r2):
+    one, other = quickstart_ids(b, s, r), quickstart_ids(b2, s2, r2)
+    common = one.keys() & other.keys()
+    assert len(common) == len(b & b2) * len(s & s2) * len(r & r2)
+    assert all(one[key] == other[key] for key in common)
+
+
+def test_the_property_above_is_of_the_quick_start():
+    mine = quickstart_ids(quickstart.BUDGETS, quickstart.SIZES, [0])
+    assert set(mine.values()) == {p.run_id for p in plan(quickstart.SWEEP.points).runs}
+
+
+@pytest.mark.parametrize("most", [0, -1.0, "many"])
+def test_a_warm_up_without_tokens_is_refused(most):
+    with pytest.raises(SpecError, match="warmup_tokens"):
+        recipe.small_language_model([], warmup_tokens=most)
+
+
+ALONE = {
+    "seeds: 2 is not a list; give a list such as [0, 1]": lambda: with_seeds(
+        text_run(), 2
+    ),
+    "axis 'batch': 8 is": lambda: product(text_run(), {"batch": 8}),
+    "axis 'steps': 8 is": lambda: zip_(text_run(), {"batch": [8], "steps": 8}),
+    "axis 'optim.schedule': 'cosine' is": lambda: product(
+        text_run(), {"optim.schedule": "cosine"}
+    ),
+    "lr: 0.1 is not a list": lambda: tune(text_run(), lr=0.1),
+    "budgets: 1000000000000.0 is": lambda: isoflop(
+        text_run(), [text_run().model], 1e12
+    ),
+    "models: Transformer": lambda: isoflop(text_run(), text_run().model, [1e12]),
+    "sizes: 10000.0 is": lambda: ladder(Transformer, 1e4, BYTES),
+    "points: Point": lambda: with_seeds(Point(run=text_run()), [0]),
+    "points that a combinator returns": lambda: chain([text_run()]),
+}
+
+
+@pytest.mark.parametrize("message", ALONE)
+def test_one_value_in_the_place_of_a_list_is_refused_with_the_remedy(message):
+    with pytest.raises(SpecError, match=re.escape(message)):
+        ALONE[message]()
 
 
 def test_octaves_meet_the_end_that_they_can_meet():

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -25,10 +26,12 @@ from harness import (
 )
 from harness.data import dataset as dataset_module
 from harness.history import common_grid
+from harness.metrics import whole
 from harness.models import build
 from harness.plan import cohort_key
 from harness.record import metric_rows, run_record
 from harness.step import DRAWS, cross_entropy
+from harness.store.schema import RUN_TYPES
 from tests.harness.keepers import Forgetful
 from tests.harness.strategies import mlp_run, planned, text_run
 from tests.harness.test_data_images import spec_of as images_of
@@ -173,6 +176,28 @@ def test_a_diverged_run_is_a_row_however_it_was_trained():
         np.testing.assert_array_equal(alone.history.losses, result.history.losses)
         assert rows_of(alone) == rows_of(result)
         assert not any(row["annealed"] for row in rows_of(result))
+
+
+@pytest.mark.parametrize("lr", [10.0, 1e3])
+def test_a_run_that_ends_far_above_the_uniform_guess_has_diverged(lr):
+    """Every loss is finite: that it has diverged is seen at the end."""
+    optim = OptimSpec(lr=lr, clip=0.0)
+    (result,) = train_all(text_run(steps=24, optim=optim)).values()
+    final = result.history.evaluations[-1]
+    assert final.loss > math.log(256) and result.history.diverged_step is None
+    row = record_of(result)["row"]
+    assert (row["status"], row["diverged_step"]) == ("diverged", final.step)
+    assert row["loss"] is None and not row["annealed"]
+
+
+@pytest.mark.parametrize("make", [text_run, mlp_run])
+def test_the_columns_of_every_row_have_a_type_that_does_not_hang_on_the_values(make):
+    (result,) = train_all(make(steps=4)).values()
+    row = record_of(result)["row"]
+    final = result.history.evaluations[-1]
+    of_this_run = result.planned.run.flat().keys() | whole(final.metrics).keys()
+    # A run's place in a sweep is not in its record.
+    assert row.keys() - of_this_run == RUN_TYPES.keys() - {"sweep", "sweep_id"}
 
 
 def test_only_the_end_of_a_decay_is_annealed():
