@@ -45,12 +45,12 @@ Learning rates, tuned at each point (a results folder gives the minima by itself
 Judge and plan::
 
     roll_out(table, "chinchilla")            # errors beyond compute cutoffs
-    from analysis.compare import compare
+    from analysis.selection.compare import compare
     compare(table)                           # suitable laws, best predictor first
     side_by_side(table, conventions=("n_matmul", "n_total"))   # approaches 1 to 3
     suggest(table, budget=1e21, target=Target(kind="loss", compute=1e23)).runs
 
-    from analysis.profile import profile
+    from analysis.uncertainty.profile import profile
     parts = fit_parts(table, "chinchilla")   # fit, problem and optimum
     profile(parts.problem, parts.optimum, "alpha").interval
 
@@ -67,33 +67,33 @@ from typing import Any
 from analysis.errors import AnalysisError
 
 _HOME = {
-    "Table": "table",
-    "read_table": "table",
-    "table_from_frame": "table",
+    "Table": "tables.table",
+    "read_table": "tables.table",
+    "table_from_frame": "tables.table",
     "Law": "laws",
     "Parameter": "laws",
     "all_laws": "laws",
     "get_law": "laws",
     "fix": "laws",
     "register": "laws",
-    "Objective": "problem",
-    "Search": "search",
-    "fit_law": "fit",
-    "fit_parts": "fit",
-    "Fit": "records",
-    "Bootstrap": "resampling",
-    "advise": "resampling",
-    "optimum_at": "uncertainty",
-    "predict": "uncertainty",
-    "fit_with_intervals": "uncertainty",
-    "isoflop": "approaches",
-    "side_by_side": "estimators",
-    "roll_out": "rollout",
-    "read_rate_curves": "tuning",
-    "study_rates": "rate_study",
-    "Target": "design",
-    "suggest": "design",
-    "write_report": "report",
+    "Objective": "fitting.problem",
+    "Search": "fitting.search",
+    "fit_law": "fitting.fit",
+    "fit_parts": "fitting.fit",
+    "Fit": "fitting.record",
+    "Bootstrap": "uncertainty.units",
+    "advise": "uncertainty.units",
+    "optimum_at": "uncertainty.intervals",
+    "predict": "uncertainty.intervals",
+    "fit_with_intervals": "uncertainty.intervals",
+    "isoflop": "optimal.isoflop",
+    "side_by_side": "optimal.side_by_side",
+    "roll_out": "selection.extrapolation",
+    "read_rate_curves": "tuning.lr_minima",
+    "study_rates": "tuning.summary",
+    "Target": "selection.suggest",
+    "suggest": "selection.suggest",
+    "write_report": "report.write",
 }
 
 __all__ = ["AnalysisError", *_HOME]

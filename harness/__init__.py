@@ -7,7 +7,17 @@ An experiment file makes a `SWEEP` from the names below; `harness run FILE` does
 rest. The fits live in the package `analysis`, which works on any table.
 """
 
-from harness import recipe, xla
+from harness.data.images.spec import Images
+from harness.data.synthetic.spec import (
+    ManifoldTeacher,
+    PowerLawFeatures,
+    SparseParity,
+    TwoMoons,
+    ZipfMarkov,
+)
+from harness.data.synthetic.teacher_spec import TeacherStudent
+from harness.data.tables.spec import Table
+from harness.data.text.spec import Text
 from harness.families import (
     CNN,
     MLP,
@@ -18,19 +28,9 @@ from harness.families import (
     Transformer,
     ViT,
 )
-from harness.sources import (
-    Images,
-    ManifoldTeacher,
-    PowerLawFeatures,
-    SparseParity,
-    Table,
-    TeacherStudent,
-    Text,
-    TwoMoons,
-    ZipfMarkov,
-)
-from harness.spec import OptimSpec, RunSpec
-from harness.sweep import (
+from harness.specs.run import OptimSpec, RunSpec
+from harness.sweeps import recipe
+from harness.sweeps.sweep import (
     Sweep,
     chain,
     isoflop,
@@ -42,6 +42,7 @@ from harness.sweep import (
     with_seeds,
     zip_,
 )
+from harness.training import xla
 
 xla.vectorise()
 

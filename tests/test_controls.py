@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.resampling import Bootstrap, advise
-from analysis.table import read_table
-from analysis.uncertainty import fit_with_intervals
+from analysis.tables.table import read_table
+from analysis.uncertainty.intervals import fit_with_intervals
+from analysis.uncertainty.units import Bootstrap, advise
 from harness import ZipfMarkov
 
 RESULTS = Path(__file__).parent.parent / "results"

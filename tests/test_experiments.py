@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.findings import is_of_these_runs
-from analysis.page import OPTIONAL, RUN_COLUMNS, page
-from analysis.study import read_study
+from analysis.report.findings import is_of_these_runs
+from analysis.report.page import OPTIONAL, RUN_COLUMNS, page
+from analysis.report.study import read_study
 from harness.cli import experiment
-from harness.plan import plan
 from harness.store import open_store
 from harness.store.read import metrics_name
+from harness.sweeps.plan import plan
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))

@@ -5,9 +5,9 @@ and fitted from it. An interval must contain what theory says and end within 30 
 so that an exponent which is off by that much fails.
 """
 
-from analysis.resampling import Bootstrap
-from analysis.table import read_table
-from analysis.uncertainty import fit_with_intervals
+from analysis.tables.table import read_table
+from analysis.uncertainty.intervals import fit_with_intervals
+from analysis.uncertainty.units import Bootstrap
 from harness import (
     MLP,
     ManifoldTeacher,
@@ -21,9 +21,9 @@ from harness import (
     product,
     with_seeds,
 )
-from harness.plan import plan, sweep_record
 from harness.store import add_sweep, create_store, refresh_runs
-from harness.worker import work
+from harness.sweeps.plan import plan, sweep_record
+from harness.workers.worker import work
 
 SEEDS = ("seed_init", "seed_order", "seed_data")
 PLAIN_SGD = {"optimizer": "sgd", "clip": 0.0}

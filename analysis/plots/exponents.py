@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.estimators import Exponent
+from analysis.optimal.side_by_side import Exponent
 from analysis.plots.style import GREY, INK, LAW, SECOND, panels, styled
 
 LITERATURE = (("Hoffmann 2022 ", 0.50, "right"), (" Kaplan 2020", 0.73, "left"))

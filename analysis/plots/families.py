@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.families import Curve
+from analysis.optimal.frontier import Curve
 from analysis.plots.style import (
     AXIS,
     GREY,
@@ -20,7 +20,7 @@ from analysis.plots.style import (
     panels,
     styled,
 )
-from analysis.uncertainty import predict
+from analysis.uncertainty.intervals import predict
 
 COLOURS = (LAW, SECOND, INK, "#3B7A2A", "#8A4F9E", GREY)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)))

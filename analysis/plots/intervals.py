@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.errors import AnalysisError
+from analysis.fitting.record import Fit
 from analysis.plots.style import (
     AXIS,
     GREY,
@@ -24,9 +25,8 @@ from analysis.plots.style import (
     styled,
     thin,
 )
-from analysis.profile import Profile
-from analysis.records import Fit
-from analysis.rollout import HeldOut
+from analysis.selection.extrapolation import HeldOut
+from analysis.uncertainty.profile import Profile
 
 FEW_CUTOFFS = 6  # that many labels fit side by side
 AXES: tuple[Literal["x", "y"], ...] = ("x", "y")

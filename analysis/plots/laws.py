@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.fitting.record import Fit
 from analysis.plots.style import (
     AXIS,
     GREY,
@@ -19,9 +20,8 @@ from analysis.plots.style import (
     styled,
     thin,
 )
-from analysis.records import Fit
-from analysis.table import Table
-from analysis.uncertainty import optimum_at, predict
+from analysis.tables.table import Table
+from analysis.uncertainty.intervals import optimum_at, predict
 
 RESIDUAL_LABEL = "residual ln(predicted / observed) (%)"
 

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.approaches import IsoFlop, Parabola
+from analysis.fitting.record import Fit
+from analysis.optimal.isoflop import IsoFlop, Parabola
 from analysis.plots.style import (
     AXIS,
     BAND,
@@ -24,8 +25,7 @@ from analysis.plots.style import (
     power_of_ten,
     styled,
 )
-from analysis.records import Fit
-from analysis.uncertainty import optimum_at
+from analysis.uncertainty.intervals import optimum_at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

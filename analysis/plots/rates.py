@@ -22,8 +22,8 @@ from analysis.plots.style import (
     styled,
     thin,
 )
-from analysis.rate_curve import RateCurve
-from analysis.rate_rule import RateRule
+from analysis.tuning.lr_curve import RateCurve
+from analysis.tuning.lr_rule import RateRule
 
 MOST_PANELS = 12
 RATE_AXIS = "learning rate"

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.fitting.record import Fit
 from analysis.plots.style import (
     AXIS,
     BAND,
@@ -18,9 +19,8 @@ from analysis.plots.style import (
     styled,
     thin,
 )
-from analysis.records import Fit
-from analysis.table import Table
-from analysis.uncertainty import optimum_at
+from analysis.tables.table import Table
+from analysis.uncertainty.intervals import optimum_at
 
 CURVE_POINTS = 12_000  # points of all curves of a figure together: keeps an SVG small
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import plots, solver
-from analysis.fit import fit_law
+from analysis import plots
+from analysis.fitting import lanes as solver
+from analysis.fitting.fit import fit_law
+from analysis.fitting.problem import HOFFMANN, Objective, Problem, prepare
+from analysis.fitting.record import Fit
+from analysis.fitting.search import Search, constants_of, find_optimum, minimise
 from analysis.laws import get_law
-from analysis.problem import HOFFMANN, Objective, Problem, prepare
 from analysis.published.base import Check, Outcome, equal, reproduction, shipped
 from analysis.published.frontiers import HOFFMANN_2022, KAPLAN_2020
-from analysis.records import Fit
-from analysis.resampling import Bootstrap
-from analysis.search import Search, constants_of, find_optimum, minimise
-from analysis.table import Table, read_table
-from analysis.uncertainty import fit_with_intervals
+from analysis.tables.table import Table, read_table
+from analysis.uncertainty.intervals import fit_with_intervals
+from analysis.uncertainty.units import Bootstrap
 
 PAPER = "Besiroglu et al. 2024 (2404.10102)"
 OUTLIERS = 5

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.fit import fit_law
-from analysis.problem import Objective
+from analysis.fitting.fit import fit_law
+from analysis.fitting.problem import Objective
 from analysis.published.base import (
     Check,
     Outcome,
@@ -15,7 +15,7 @@ from analysis.published.base import (
     reproduction,
     shipped,
 )
-from analysis.table import read_table, table_from_frame
+from analysis.tables.table import read_table, table_from_frame
 
 KEYS = ["file", "dataset", "hparams", "warmup", "decay", "param_count", "val"]
 GEMSTONES = {

@@ -9,14 +9,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import plots, solver
-from analysis.fit import fit_law
+from analysis import plots
+from analysis.fitting import lanes
+from analysis.fitting.fit import fit_law
+from analysis.fitting.problem import HOFFMANN, Objective, Problem, prepare
+from analysis.fitting.search import (
+    Optimum,
+    Search,
+    constants_of,
+    find_optimum,
+    minimise,
+)
 from analysis.laws import fix, get_law
-from analysis.problem import HOFFMANN, Objective, Problem, prepare
-from analysis.profile import profile_objective
 from analysis.published.base import Check, Outcome, equal, reproduction, shipped
-from analysis.search import Optimum, Search, constants_of, find_optimum, minimise
-from analysis.table import read_table, table_from_frame
+from analysis.tables.table import read_table, table_from_frame
+from analysis.uncertainty.profile import profile_objective
 
 SMALL = ("d=96_l=8_h=4", "d=512_l=8_h=4", "d=576_l=24_h=8", "d=1024_l=24_h=8")
 HELD_OUT = (
@@ -93,7 +100,7 @@ def _repetition() -> tuple[Problem, Optimum]:
 def muennighoff() -> Outcome:
     """The published optimum is a local one, and R_D* is hardly determined."""
     task, best = _repetition()
-    start = solver.to_solver(task.law, PUBLISHED)[None]
+    start = lanes.to_solver(task.law, PUBLISHED)[None]
     local = minimise(task, start)
     at_local = constants_of(task.law, local.theta[0])
     at_best = constants_of(task.law, best.theta)

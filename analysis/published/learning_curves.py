@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.batch import fit_many, predict_many
+from analysis.fitting.batch import fit_many, predict_many
+from analysis.fitting.problem import Objective
+from analysis.fitting.search import Search
 from analysis.laws import get_law
-from analysis.problem import Objective
 from analysis.published.base import Outcome, at_most, equal, reproduction, shipped
-from analysis.search import Search
 
 # Law -> (greatest median error that prints as the reference figure or less, starts per
 # curve, steps per start). The reference figures: .091, .084, .046, .038, .022.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from analysis.fit import fit_law
+from analysis.fitting.fit import fit_law
 from analysis.published.base import Outcome, equal, foreign, reproduction
-from analysis.table import read_table
+from analysis.tables.table import read_table
 
 
 @reproduction(

@@ -81,7 +81,7 @@ def attempt(one: Reproduction) -> Attempt:
 
 def write_figures(attempted: Attempt, folder: Path) -> list[Path]:
     """Write the figures of an attempt as PNG and SVG; returns the PNG paths."""
-    from analysis.report import save_figure
+    from analysis.report.write import save_figure
 
     if attempted.outcome is None:
         return []

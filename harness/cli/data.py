@@ -32,8 +32,8 @@ def register(parent: typer.Typer) -> None:
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """Show the data sets that are known by name, and which are here."""
-    from harness.data.catalog import CATALOG
-    from harness.data.fetch import present
+    from harness.data.download.catalog import CATALOG
+    from harness.data.download.fetch import present
 
     here = present()
     rows = [
@@ -61,7 +61,7 @@ def fetch(
     """Download a data set into the cache, checked against its sha256."""
     from rich.console import Console
 
-    from harness.data import fetch as fetching
+    from harness.data.download import fetch as fetching
 
     fetching.known(name)
     bar = _progress_bar(Console(stderr=True))
@@ -95,7 +95,7 @@ def import_images(
     folder: Annotated[Path, typer.Argument(help="Where its files are.")],
 ) -> None:
     """Use files of a known data set that came from elsewhere; contents are checked."""
-    from harness.data.fetch import adopt
+    from harness.data.download.fetch import adopt
 
     typer.echo(f"{name}: {adopt(name, folder)}")
 
@@ -117,7 +117,7 @@ def import_text(
     as_json: Json = False,
 ) -> None:
     """Turn text into token files; a line with one NUL byte parts documents."""
-    from harness.data import bpe
+    from harness.data.text import bpe
 
     said = bpe.import_text(
         files,
@@ -156,7 +156,7 @@ def import_hf(
     target: Annotated[str | None, typer.Option(help="Column of the targets.")] = None,
 ) -> None:
     """Bring a Hugging Face data set: images, rows of numbers, or text."""
-    from harness.data import hub
+    from harness.data.download import hub
 
     wanted = hub.Wanted(
         name=name, config=config, train=train, test=test, inputs=inputs, target=target

@@ -23,9 +23,10 @@ from harness.cli.labels import (
     si,
 )
 from harness.errors import StoreError
-from harness.plan import Plan
-from harness.store import Store, attempts
-from harness.store.states import Holder, holders
+from harness.store import Store
+from harness.store import failures as attempts
+from harness.store.status import Holder, holders
+from harness.sweeps.plan import Plan
 
 WINDOW_S = 60.0
 """Seconds over which the speed is measured."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import SpecError
-from harness.sweep import Sweep, product
+from harness.sweeps.sweep import Sweep, product
 
 FOLDER = Path("experiments")
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments"

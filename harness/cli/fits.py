@@ -13,8 +13,8 @@ from analysis.errors import AnalysisError
 from harness.cli.options import AsJson, Column, Duplicates, TableFile, Where, roles_of
 
 if TYPE_CHECKING:
-    from analysis.records import Fit
-    from analysis.uncertainty import Band
+    from analysis.fitting.record import Fit
+    from analysis.uncertainty.intervals import Band
 
 
 def register(app: typer.Typer) -> None:
@@ -69,12 +69,12 @@ def fit(
     ] = None,
 ) -> None:
     """Fit a law to a table of runs, with bootstrap intervals."""
-    from analysis.fit import fit_law
-    from analysis.problem import Objective
-    from analysis.resampling import Bootstrap, advise
-    from analysis.search import Search
-    from analysis.table import read_table
-    from analysis.uncertainty import fit_with_intervals
+    from analysis.fitting.fit import fit_law
+    from analysis.fitting.problem import Objective
+    from analysis.fitting.search import Search
+    from analysis.tables.table import read_table
+    from analysis.uncertainty.intervals import fit_with_intervals
+    from analysis.uncertainty.units import Bootstrap, advise
 
     roles = {"n": n, "d": d, "c": c, "loss": loss, "x": x, "weight": weights}
     labels = {"group": group, "run": run}
@@ -124,9 +124,9 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict the loss of a model, or the best model for a compute budget."""
-    from analysis.records import Fit
-    from analysis.uncertainty import optimum_at
-    from analysis.uncertainty import predict as predict_loss
+    from analysis.fitting.record import Fit
+    from analysis.uncertainty.intervals import optimum_at
+    from analysis.uncertainty.intervals import predict as predict_loss
 
     record = Fit.load(fit_file)
     values: dict[str, Any] = {"n": n, "d": d, "x": x, **roles_of(column or [])}

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from harness.plan import PlannedRun
-from harness.spec import RunSpec
-from harness.sweep import Scalar
+from harness.specs.run import RunSpec
+from harness.sweeps.plan import PlannedRun
+from harness.sweeps.sweep import Scalar
 
 SHOWN_ANYWAY = {"model.width", "model.depth", "size", "tokens", "steps", "compute"}
 """Coordinates that the line of a finished run shows as its model, N, D or C."""

@@ -6,11 +6,11 @@ import statistics
 from collections import defaultdict
 from typing import Any
 
-from harness import mismatch
 from harness.cli import probing
 from harness.cli.labels import duration, model_label, si
-from harness.plan import Cohort, Plan, PlannedRun
 from harness.store import Store
+from harness.sweeps import mismatch
+from harness.sweeps.plan import Cohort, Plan, PlannedRun
 
 STATE_BYTES = {"adamw": 16, "sgd": 12}
 """Bytes per parameter of weights, gradient and moments, all float32."""

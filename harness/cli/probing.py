@@ -21,9 +21,9 @@ from harness.errors import HarnessError, SpecError, one_line
 if TYPE_CHECKING:
     from harness.cli.experiment import Experiment
     from harness.engines.local import Slot
-    from harness.layout import Wanted
-    from harness.plan import Cohort, Plan
-    from harness.population import Wish
+    from harness.sweeps.plan import Cohort, Plan
+    from harness.training.sharding import Wanted
+    from harness.workers.population import Wish
 
 
 COMMAND_S = 1.7
@@ -51,7 +51,7 @@ def forecast(
     worker and as it would train, since workers slow each other down.
     """
     from harness.engines.local import slots
-    from harness.forecast import Timing, makespan, seconds_of
+    from harness.workers.forecast import Timing, makespan, seconds_of
 
     cohorts = _longest_first(made.without(done))
     if not cohorts:
@@ -139,7 +139,7 @@ def probe(
 ) -> None:
     """Time every `of`-th program of a plan, from the `part`-th on: a JSON line each."""
     from harness.cli.experiment import load
-    from harness.plan import plan as make_plan
+    from harness.sweeps.plan import plan as make_plan
 
     if cores:
         bind(cores)
@@ -149,10 +149,10 @@ def probe(
     found = load(experiment, set_ or [])
     made = make_plan(found.sweep.points)
     cohorts = _longest_first(made.without(json.loads(sys.stdin.read())))
-    from harness import device
+    from harness.training import device
 
     # What a worker imports belongs to its start, not to its first program.
-    importlib.import_module("harness.worker")
+    importlib.import_module("harness.workers.worker")
     wish, wanted = how.wish(peers=of), how.wanted()
     device.enable_compile_cache()
     device.describe()
@@ -169,18 +169,19 @@ def probe(
 
 
 def _timed(cohort: Cohort, wish: Wish, wanted: Wanted) -> dict[str, Any]:
-    from harness import data, device
     from harness.cli.labels import model_label
-    from harness.count import train_flops_per_step
-    from harness.population import fastest, kin, to_try
-    from harness.probe import probe as time_widths
-    from harness.probe import time_program
-    from harness.program import compile_cohort
+    from harness.data import reader
+    from harness.specs.count import train_flops_per_step
+    from harness.training import device
+    from harness.training.program import compile_cohort
+    from harness.workers.population import fastest, kin, to_try
+    from harness.workers.probe import probe as time_widths
+    from harness.workers.probe import time_program
 
     widest = to_try(max(kin(cohort), key=len), wish)
     runs = [trunk.runs[0].run for trunk in widest]
     run = runs[0]
-    dataset = data.load(run.data, run.seed_data)
+    dataset = reader.load(run.data, run.seed_data)
     if wish.width is None:
         best = fastest(time_widths(runs, dataset, wanted))
     else:

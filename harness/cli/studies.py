@@ -24,9 +24,9 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Fit a results folder and write its report and fits.json."""
-    from analysis.report import write_report
-    from analysis.resampling import Bootstrap, advise
-    from analysis.table import read_table
+    from analysis.report.write import write_report
+    from analysis.tables.table import read_table
+    from analysis.uncertainty.units import Bootstrap, advise
 
     rows = read_table(store, duplicates="keep")
     how = Bootstrap(kind=advise(rows).kind, replicas=bootstrap)
@@ -54,10 +54,10 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Rank laws by how well they predict budgets beyond those they are fitted to."""
-    from analysis.compare import compare as rank
-    from analysis.plain import dump_json
-    from analysis.resampling import Bootstrap
-    from analysis.table import read_table
+    from analysis.selection.compare import compare as rank
+    from analysis.tables.plain import dump_json
+    from analysis.tables.table import read_table
+    from analysis.uncertainty.units import Bootstrap
 
     rows = read_table(
         table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss, x=x
@@ -97,11 +97,11 @@ def approaches(
     """Exponent of N* against C by each estimator under each counting convention."""
     from dataclasses import asdict
 
-    from analysis.estimators import disagreements, side_by_side
-    from analysis.files import read_metrics
-    from analysis.plain import dump_json
-    from analysis.resampling import Bootstrap, advise
-    from analysis.table import CONVENTIONS, read_table
+    from analysis.optimal.side_by_side import disagreements, side_by_side
+    from analysis.tables.files import read_metrics
+    from analysis.tables.plain import dump_json
+    from analysis.tables.table import CONVENTIONS, read_table
+    from analysis.uncertainty.units import Bootstrap, advise
 
     rows = read_table(
         table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
@@ -153,8 +153,8 @@ def tune(
     ] = None,
 ) -> None:
     """The best learning rate of each point, and the rule of each family."""
-    from analysis.rate_study import save_rates, study_rates
-    from analysis.tuning import read_rate_curves
+    from analysis.tuning.lr_minima import read_rate_curves
+    from analysis.tuning.summary import save_rates, study_rates
 
     roles = {"n": n, "d": d, "loss": loss, "lr": lr, "batch": batch, "group": group}
     found = study_rates(
@@ -186,10 +186,10 @@ def suggest(
     from collections import Counter
     from dataclasses import asdict
 
-    from analysis.design import Target
-    from analysis.design import suggest as choose
-    from analysis.plain import dump_json
-    from analysis.table import read_table
+    from analysis.selection.suggest import Target
+    from analysis.selection.suggest import suggest as choose
+    from analysis.tables.plain import dump_json
+    from analysis.tables.table import read_table
 
     rows = read_table(
         table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
@@ -220,9 +220,9 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Bring published numbers out again; exit code 1 when one is missed."""
-    from analysis.plain import dump_json
     from analysis.published import all_reproductions, get_reproduction
     from analysis.published.show import attempt, write_figures
+    from analysis.tables.plain import dump_json
 
     chosen = all_reproductions() if name == "all" else (get_reproduction(name),)
     found = []

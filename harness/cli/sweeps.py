@@ -17,8 +17,8 @@ from harness.errors import Interrupted, StoreError
 if TYPE_CHECKING:
     from harness.cli.experiment import Experiment
     from harness.engines.local import Slot
-    from harness.plan import Plan
     from harness.store import Store
+    from harness.sweeps.plan import Plan
 
 SHOWN = 40
 """Most rows of a printed table; the rest is counted in one line."""
@@ -72,7 +72,7 @@ def plan(
     """Show what would run: models, tokens, FLOPs, what is finished, the time left."""
     from harness.cli import planview, probing
     from harness.cli.experiment import load
-    from harness.plan import plan as make_plan
+    from harness.sweeps.plan import plan as make_plan
 
     found = load(experiment, set_ or [])
     made = make_plan(found.sweep.points)
@@ -105,9 +105,9 @@ def run(
     from harness.cli import planview
     from harness.cli.experiment import load
     from harness.engines.local import slots
-    from harness.plan import plan as make_plan
-    from harness.plan import sweep_record
     from harness.store import add_sweep, create_store, refresh_runs
+    from harness.sweeps.plan import plan as make_plan
+    from harness.sweeps.plan import sweep_record
 
     how = How(
         population=population, devices=devices, accumulate=accumulate, remat=remat
@@ -209,8 +209,8 @@ def _logs(store: Store) -> Path:
 
 def _report(store: Store, name: str) -> None:
     from analysis.errors import AnalysisError
-    from analysis.findings import is_of_these_runs
-    from analysis.report import write_page, write_report
+    from analysis.report.findings import is_of_these_runs
+    from analysis.report.write import write_page, write_report
 
     folder = store.folder or _copy(store, Path("results") / name)
     try:

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.errors import Interrupted, SpecError, UnknownTagError, one_line
-from harness.options import CHECKPOINT_S, Terms
+from harness.sweeps.options import CHECKPOINT_S, Terms
 
 if TYPE_CHECKING:
-    from harness.layout import Wanted
-    from harness.plan import Plan, Trunk
-    from harness.population import Wish
     from harness.store import Store
-    from harness.store.states import Holder, Survey
-    from harness.worker import Listener
+    from harness.store.status import Holder, Survey
+    from harness.sweeps.plan import Plan, Trunk
+    from harness.training.sharding import Wanted
+    from harness.workers.population import Wish
+    from harness.workers.worker import Listener
 
 WATCH_S = 2.0
 
@@ -86,15 +86,15 @@ class How:
 
     def wish(self, peers: int) -> Wish:
         """Of each of so many workers."""
-        from harness.population import Wish
+        from harness.workers.population import Wish
 
         width = population_width(self.population)
         return Wish(width=width, peers=peers, devices=self.devices)
 
     def wanted(self) -> Wanted:
         """The layout; to be asked for before jax looks for devices."""
-        from harness.device import simulate
-        from harness.layout import Wanted
+        from harness.training.device import simulate
+        from harness.training.sharding import Wanted
 
         if self.devices > 1:
             simulate(self.devices)
@@ -144,8 +144,8 @@ def work(
     if cores and hasattr(os, "sched_setaffinity"):
         bind(cores)
     from harness.cli.experiment import load
-    from harness.plan import plan_of_record
     from harness.store import open_store
+    from harness.sweeps.plan import plan_of_record
 
     how = How(
         population=population, devices=devices, accumulate=accumulate, remat=remat
@@ -166,7 +166,7 @@ def work(
     made.without(store.finished()).need_data()
     # Only now: starting jax takes longer than everything above.
     from harness.cli.stopping import STOPPER
-    from harness.worker import Options, work
+    from harness.workers.worker import Options, work
 
     options = Options(
         terms=terms,
@@ -176,7 +176,7 @@ def work(
         slot=slot,
     )
     if hosts:
-        from harness.hosts import work_on
+        from harness.workers.hosts import work_on
 
         work = functools.partial(work_on, hosts)
     try:
@@ -195,7 +195,7 @@ def status(
 ) -> None:
     """Show how far a sweep is: runs by state, workers, failures, the time left."""
     from harness.store import open_store
-    from harness.store.states import survey
+    from harness.store.status import survey
 
     store = open_store(folder)
     if watch:
@@ -207,7 +207,8 @@ def status(
 
 def retry(folder: Folder, runs: Runs = None) -> None:
     """Try failed and cancelled runs again: all of them, or those named."""
-    from harness.store import attempts, open_store
+    from harness.store import failures as attempts
+    from harness.store import open_store
 
     store = open_store(folder)
     chosen = _choose(store, runs, "failed", "waiting", "cancelled")
@@ -220,7 +221,8 @@ def retry(folder: Folder, runs: Runs = None) -> None:
 
 def cancel(folder: Folder, runs: Runs = None) -> None:
     """Train no more of the runs that are not finished: of all, or of those named."""
-    from harness.store import attempts, open_store
+    from harness.store import failures as attempts
+    from harness.store import open_store
 
     store = open_store(folder)
     chosen = _choose(store, runs, "pending", "running", "stalled", "waiting", "failed")
@@ -291,7 +293,7 @@ def _listener(parent: int | None, made: Plan) -> Listener:
         shared_distinction,
     )
     from harness.cli.stopping import STOPPER
-    from harness.worker import Listener
+    from harness.workers.worker import Listener
 
     labels = distinctions({r.run_id: r.coords for r in made.runs}, SHOWN_ANYWAY)
 
@@ -318,7 +320,7 @@ def _listener(parent: int | None, made: Plan) -> Listener:
 
 def _choose(store: Store, runs: list[str] | None, *states: str) -> dict[str, Any]:
     """Points of the sweep run last in one of these states, by id; all, or as named."""
-    from harness.store.states import survey
+    from harness.store.status import survey
 
     found = survey(store).runs
     points = {point["run_id"]: point for point in store.sweeps()[-1]["points"]}
@@ -336,7 +338,7 @@ def _watch(store: Store) -> None:
     from rich.text import Text
 
     from harness.cli.stopping import STOPPER
-    from harness.store.states import survey
+    from harness.store.status import survey
 
     with Live(Text("looking …"), auto_refresh=False) as live, STOPPER.at_safe_points():
         while not STOPPER.requested:

@@ -1,18 +1,19 @@
 """Model families: what each is made of and what it costs (no jax here).
 
 A family is a `ModelSpec`: fields, `check`, `params`, `forward_flops`, and the name of
-the Flax module that computes it (`harness/models/`). One line below makes it known.
+the Flax module that computes it (`module.py` beside its spec). One line below makes it
+known.
 """
 
-from harness.families.cnn import CNN
-from harness.families.linear_rnn import LinearRNN
-from harness.families.mlp import MLP
-from harness.families.random_features import RandomFeatures
-from harness.families.resnet import ResNet
-from harness.families.rnn import RNN
-from harness.families.transformer import Transformer
-from harness.families.vit import ViT
-from harness.spec import ModelSpec
+from harness.families.cnn.spec import CNN
+from harness.families.linear_rnn.spec import LinearRNN
+from harness.families.mlp.spec import MLP
+from harness.families.random_features.spec import RandomFeatures
+from harness.families.resnet.spec import ResNet
+from harness.families.rnn.spec import RNN
+from harness.families.transformer.spec import Transformer
+from harness.families.vit.spec import ViT
+from harness.specs.run import ModelSpec
 
 FAMILIES: dict[str, type[ModelSpec]] = {
     f.family: f

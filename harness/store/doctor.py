@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.errors import HarnessError, StoreError, UnknownTagError
-from harness.spec import RunSpec
+from harness.specs.run import RunSpec
 from harness.store import leases, schema
 from harness.store.read import (
     ID,

@@ -26,10 +26,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.options import Terms
 from harness.store import schema
 from harness.store.read import Store
 from harness.store.write import now
+from harness.sweeps.options import Terms
 
 MARK = re.compile(r"(claim|beat|release)-(\d{6})\.json")
 

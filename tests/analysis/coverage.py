@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis import solver
+from analysis.fitting import lanes
+from analysis.fitting.problem import Objective, Problem
+from analysis.fitting.search import minimise
 from analysis.laws import get_law
-from analysis.percentile import percentiles, tail_of
-from analysis.problem import Objective, Problem
-from analysis.resampling import Bootstrap, Kind, Units
-from analysis.search import minimise
-from analysis.uncertainty import redrawn
+from analysis.uncertainty.intervals import redrawn
+from analysis.uncertainty.percentile import percentiles, tail_of
+from analysis.uncertainty.units import Bootstrap, Kind, Units
 from tests.analysis import synthetic
 
 LAW = get_law("chinchilla")
-TRUTH = solver.to_solver(LAW, synthetic.TRUTH)
+TRUTH = lanes.to_solver(LAW, synthetic.TRUTH)
 NAMES = (*LAW.parameter_names, "a")
 SQUARES = Objective(loss="squares")
 

@@ -37,14 +37,15 @@ def ours(case: int) -> Advance:
     """The harness's own chunks, with the host's work for each of them."""
     import jax
 
-    from harness import data, device
-    from harness.plan import plan
-    from harness.program import compile_cohort
-    from harness.sweep import Point
+    from harness.data import reader
+    from harness.sweeps.plan import plan
+    from harness.sweeps.sweep import Point
+    from harness.training import device
+    from harness.training.program import compile_cohort
 
     device.enable_compile_cache()
     run = plan([Point(run=run_of(case))]).runs[0].run
-    program = compile_cohort([run], data.load(run.data, run.seed_data))
+    program = compile_cohort([run], reader.load(run.data, run.seed_data))
     state, step = program.start([run]), 0
 
     def advance(steps: int) -> None:

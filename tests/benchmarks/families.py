@@ -23,22 +23,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harness import (
-    CNN,
-    MLP,
-    RNN,
-    LinearRNN,
-    OptimSpec,
-    ResNet,
-    Transformer,
-    ViT,
-    device,
-)
-from harness.families.common import read_outs
-from harness.models import build
-from harness.optim import hyper
-from harness.spec import ModelSpec, TaskShape
-from harness.step import Batches, functions
+from harness import CNN, MLP, RNN, LinearRNN, OptimSpec, ResNet, Transformer, ViT
+from harness.families.build import build
+from harness.families.layers.spec import read_outs
+from harness.optimizers.update import hyper
+from harness.specs.run import ModelSpec, TaskShape
+from harness.training import device
+from harness.training.step import Batches, functions
 
 BYTES = TaskShape(
     kind="tokens", length=128, inputs=256, outputs=256, target="next_token"

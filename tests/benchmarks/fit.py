@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from analysis.design import Target, suggest
+from analysis.fitting.problem import HOFFMANN, Objective, prepare
+from analysis.fitting.search import Search, find_optimum, minimise
 from analysis.laws import get_law
-from analysis.problem import HOFFMANN, Objective, prepare
 from analysis.published.base import get_reproduction
 from analysis.published.chinchilla import (
     HOFFMANN_CONSTANTS,
@@ -34,10 +34,10 @@ from analysis.published.chinchilla import (
     published_weights,
     runs,
 )
-from analysis.resampling import Bootstrap, resampled_weights
-from analysis.search import Search, find_optimum, minimise
-from analysis.table import Table, table_from_frame
-from analysis.uncertainty import fit_with_intervals, optimum_at
+from analysis.selection.suggest import Target, suggest
+from analysis.tables.table import Table, table_from_frame
+from analysis.uncertainty.intervals import fit_with_intervals, optimum_at
+from analysis.uncertainty.units import Bootstrap, resampled_weights
 from tests.benchmarks.machine import machine
 
 DELTA = 1e-3

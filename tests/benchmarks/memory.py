@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from harness.store import create_store
-from harness.worker import Listener, work
+from harness.workers.worker import Listener, work
 from tests.benchmarks.machine import machine
 from tests.benchmarks.overhead import trivial_runs
 

@@ -16,15 +16,16 @@ from array import array
 from pathlib import Path
 from statistics import median
 
-from harness import MLP, OptimSpec, RunSpec, TeacherStudent, Text, Transformer, data
-from harness.checkpoint import Checkpoints
-from harness.history import History
-from harness.plan import Plan, plan
-from harness.program import compile_cohort
+from harness import MLP, OptimSpec, RunSpec, TeacherStudent, Text, Transformer
+from harness.data import reader
 from harness.store import create_store
-from harness.sweep import Point
-from harness.train import Position
-from harness.worker import Listener, Options, work
+from harness.sweeps.plan import Plan, plan
+from harness.sweeps.sweep import Point
+from harness.training.history import History
+from harness.training.loop import Position
+from harness.training.program import compile_cohort
+from harness.workers.checkpoint import Checkpoints
+from harness.workers.worker import Listener, Options, work
 from tests.benchmarks.machine import machine
 
 
@@ -82,7 +83,7 @@ def standing_still() -> list[float]:
 def cost_of_saving(made: Plan) -> list[float]:
     """CPU seconds of each of five saves of the run's state, while nothing else runs."""
     (planned,) = made.runs
-    program = compile_cohort([planned.run], data.load(planned.run.data, 0))
+    program = compile_cohort([planned.run], reader.load(planned.run.data, 0))
     position = Position(
         state=program.start([planned.run]),
         step=1,

@@ -18,24 +18,16 @@ import time
 from pathlib import Path
 from statistics import median
 
-from harness import (
-    MLP,
-    RNN,
-    OptimSpec,
-    RunSpec,
-    TeacherStudent,
-    Text,
-    Transformer,
-    data,
-)
-from harness.plan import plan
-from harness.population import WIDEST, Wish, fastest
-from harness.probe import probe, time_program
-from harness.program import compile_cohort
-from harness.spec import DataSpec, ModelSpec
+from harness import MLP, RNN, OptimSpec, RunSpec, TeacherStudent, Text, Transformer
+from harness.data import reader
+from harness.specs.run import DataSpec, ModelSpec
 from harness.store import create_store
-from harness.sweep import Point, product
-from harness.worker import Options, work
+from harness.sweeps.plan import plan
+from harness.sweeps.sweep import Point, product
+from harness.training.program import compile_cohort
+from harness.workers.population import WIDEST, Wish, fastest
+from harness.workers.probe import probe, time_program
+from harness.workers.worker import Options, work
 from tests.benchmarks.machine import machine
 
 RATES = [1e-3 * 1.1**k for k in range(32)]
@@ -74,7 +66,7 @@ def rates(batch: int, width: int) -> float:
 def shape(name: str, model: ModelSpec, source: DataSpec, batch: int) -> None:
     """One line of the second table."""
     (planned,) = plan([Point(run=run_of(model, source, batch, 100_000))]).runs
-    run, dataset = planned.run, data.load(planned.run.data, 0)
+    run, dataset = planned.run, reader.load(planned.run.data, 0)
     chosen = fastest(probe([run] * WIDEST, dataset)).population
     widths = [[run], [run] * WIDEST]
     programs = [compile_cohort(runs, dataset) for runs in widths]

@@ -22,9 +22,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import data
-from harness.history import common_grid
-from harness.plan import Plan, PlannedRun, plan
+from harness.data import reader
+from harness.sweeps.plan import Plan, PlannedRun, plan
+from harness.training.history import common_grid
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,7 +64,7 @@ def train(planned: PlannedRun) -> float:
     from tests.benchmarks.rival import Shape, Trainer
 
     run, task = planned.run, planned.run.data.shape
-    source = data.load(run.data, run.seed_data)
+    source = reader.load(run.data, run.seed_data)
     torch.manual_seed(run.seed_init)
     model = run.model
     shape = Shape(width=model.width, depth=model.depth, heads=model.heads)

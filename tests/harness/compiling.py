@@ -27,7 +27,7 @@ class Compilations(logging.Handler):
 
 def main():
     """Trains two widths at two rates and two lengths."""
-    from harness.worker import work
+    from harness.workers.worker import work
 
     logger, seen = logging.getLogger("jax._src.compiler"), Compilations()
     logger.addHandler(seen)

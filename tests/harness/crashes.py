@@ -20,9 +20,9 @@ from pathlib import Path
 import pandas as pd
 
 from harness import OptimSpec
-from harness.options import Terms
 from harness.store import Store, create_store
 from harness.store.files import LocalFiles
+from harness.sweeps.options import Terms
 from tests.harness.strategies import mlp_run, planned
 
 KINDS = {
@@ -93,8 +93,8 @@ class DeadlyFiles(LocalFiles):
 
 def be_worker(order):
     """What a child does: works on the sweep of the order, and perhaps dies."""
-    from harness.population import Wish
-    from harness.worker import Listener, Options, work
+    from harness.workers.population import Wish
+    from harness.workers.worker import Listener, Options, work
 
     folder = Path(order["store"])
     create_store(folder)
@@ -128,7 +128,7 @@ def serve():
     # Not Orbax: its library starts threads when it is imported, which no fork survives.
     import jax  # noqa: F401
 
-    import harness.worker  # noqa: F401
+    import harness.workers.worker  # noqa: F401
     from harness.errors import Interrupted
 
     lock = threading.Lock()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.step import State
-from harness.train import Moment, Position
+from harness.training.loop import Moment, Position
+from harness.training.step import State
 
 
 class Forgetful:

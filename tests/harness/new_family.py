@@ -3,9 +3,9 @@
 import jax
 from flax import nnx
 
-from harness.count import ForwardFlops, Params
-from harness.fields import spec
-from harness.spec import ModelSpec, TaskShape
+from harness.specs.base import spec
+from harness.specs.count import ForwardFlops, Params
+from harness.specs.run import ModelSpec, TaskShape
 
 
 @spec

@@ -13,9 +13,11 @@ import sys
 import jax
 import numpy as np
 
-from harness import OptimSpec, Transformer, data, device, train
-from harness.layout import Wanted, choose
-from harness.program import Members, compile_cohort
+from harness import OptimSpec, Transformer
+from harness.data import reader
+from harness.training import device, loop
+from harness.training.program import Members, compile_cohort
+from harness.training.sharding import Wanted, choose
 from tests.harness.keepers import Forgetful
 from tests.harness.strategies import mlp_run, planned, text_run
 
@@ -59,7 +61,7 @@ class Memory(Forgetful):
         state = jax.tree.map(lambda leaf: np.array(leaf, copy=True), position.state)
         histories = [history.branch() for history in position.histories]
         if self.kept is None:
-            self.kept = train.Position(
+            self.kept = loop.Position(
                 state=state, step=position.step, histories=histories
             )
 
@@ -70,10 +72,10 @@ def trained(runs, wanted, keeper=None):
     firsts = [trunk.runs[0].run for trunk in trunks]
     key = Members.of(firsts), firsts[0].model, wanted
     if key not in PROGRAMS:
-        dataset = data.load(firsts[0].data, 0)
+        dataset = reader.load(firsts[0].data, 0)
         PROGRAMS[key] = compile_cohort(firsts, dataset, wanted)
     program = PROGRAMS[key]
-    found = list(train.train_trunks(trunks, program, keeper or Forgetful()))
+    found = list(loop.train_trunks(trunks, program, keeper or Forgetful()))
     return [[*r.history.losses, r.history.evaluations[-1].loss] for r in found], program
 
 

@@ -17,9 +17,9 @@ from harness import (
     Transformer,
     ViT,
 )
-from harness.plan import Plan, plan
-from harness.spec import TaskShape
-from harness.sweep import Point
+from harness.specs.run import TaskShape
+from harness.sweeps.plan import Plan, plan
+from harness.sweeps.sweep import Point
 
 TINY_TEXT = Text(context=16, eval_sequences=8)
 TINY_REGRESSION = TeacherStudent(inputs=5, unique_examples=64, eval_examples=32)

@@ -1,0 +1,1 @@
+"""The certified global fit of a law to a table."""

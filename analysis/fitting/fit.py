@@ -1,0 +1,227 @@
+"""Fits a law to a table: robust, from many starts at once, with a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analysis.fitting import lanes
+from analysis.fitting.problem import (
+    HOFFMANN,
+    Objective,
+    Problem,
+    collinear_columns,
+    complete,
+    prepare,
+    role_of,
+)
+from analysis.fitting.record import Diagnostics, Fit, Recipe
+from analysis.fitting.search import (
+    ABSOLUTE_DELTAS,
+    THOROUGH,
+    Optimum,
+    Search,
+    constants_of,
+    find_optimum,
+)
+from analysis.laws.base import Law, get_law
+from analysis.tables.table import Table
+
+UNIDENTIFIABLE = 1e6  # condition number of the column-scaled Jacobian
+FEW_STARTS = 0.2
+
+
+def condition_number(jac: np.ndarray, weights: np.ndarray) -> float:
+    """Condition number of the weighted Jacobian with columns of unit length.
+
+    Dimensionless, so that the units of the constants do not count: the scaled condition
+    index of Belsley, Kuh & Welsch 1980.
+
+    Args:
+        jac: derivatives of the residuals by the constants, (rows, constants).
+        weights: of the rows, (rows,).
+    """
+    scaled = jac * np.sqrt(weights)[:, None]
+    norms = np.linalg.norm(scaled, axis=0)
+    if not np.all(np.isfinite(norms)) or np.any(norms < 1e-12 * norms.max()):
+        return float("inf")
+    return float(np.linalg.cond(scaled / norms))
+
+
+def _warnings(
+    problem: Problem,
+    optimum: Optimum,
+    starts: int,
+    condition: float,
+    bound: np.ndarray,
+) -> dict[str, str]:
+    """Flag -> one sentence for a reader."""
+    found = {}
+    collinear = collinear_columns(problem)
+    if collinear:
+        found["unidentifiable"] = (
+            f"unidentifiable: {collinear}, so the rows cannot tell the constants apart "
+            f"(condition number {condition:.2g}); vary their ratio"
+        )
+    elif condition > UNIDENTIFIABLE:
+        found["unidentifiable"] = (
+            f"unidentifiable: condition number {condition:.2g}; some constants can be "
+            "exchanged for others without changing the predictions"
+        )
+    if bound.any():
+        names = np.array(problem.law.parameter_names)[bound]
+        found["at_bound"] = f"at bound: {', '.join(names)}"
+    if optimum.share_at_best < FEW_STARTS:
+        found["few_starts_agree"] = (
+            f"only {optimum.share_at_best:.0%} of {starts} starts reached the best "
+            "objective; raise the number of starts"
+        )
+    if not optimum.converged:
+        found["not_converged"] = "the best start stopped before its tolerance"
+    if problem.rows == len(problem.law.parameters):
+        found["no_spare_rows"] = "as many constants as rows: the residuals say nothing"
+    return found
+
+
+def diagnose(
+    problem: Problem, optimum: Optimum, starts: int
+) -> tuple[Diagnostics, np.ndarray]:
+    """The certificate of an optimum, and the residuals (rows,).
+
+    Args:
+        problem: the regression.
+        optimum: its best point.
+        starts: how many were tried.
+    """
+    log = problem.objective.space == "log"
+    r, jac = lanes.jacobian(problem.law, optimum.theta, problem.columns, problem.y, log)
+    o, w = problem.objective, problem.weights
+    delta = {"huber": o.delta, "squares": np.inf, "absolute": ABSOLUTE_DELTAS[-1]}
+    slope = np.clip(r, -delta[o.loss], delta[o.loss])
+    low, high = lanes.bounds(problem.law)
+    bound = (optimum.theta <= low) | (optimum.theta >= high)
+    gradient = np.where(bound, 0.0, jac.T @ (w * slope))
+    condition = condition_number(jac, w)
+    warnings = _warnings(problem, optimum, starts, condition, bound)
+    diagnostics = Diagnostics(
+        rows=problem.rows,
+        starts=starts,
+        share_at_best=optimum.share_at_best,
+        gradient_norm=float(np.linalg.norm(gradient)),
+        condition_number=condition,
+        rms_residual=float(np.sqrt(np.average(r**2, weights=w))),
+        flags=tuple(warnings),
+        notes=tuple(warnings.values()),
+    )
+    return diagnostics, r
+
+
+def derived_values(law: Law, constants: Mapping[str, Any]) -> dict[str, Any]:
+    """Named quantities computed from the constants alone, e.g. a = β/(α+β)."""
+    return {name: function(constants) for name, function in law.derived}
+
+
+def fit_law(
+    table: Table,
+    law: Law | str = "chinchilla",
+    *,
+    objective: Objective = HOFFMANN,
+    search: Search = THOROUGH,
+    start_at: Mapping[str, Any] | None = None,
+) -> Fit:
+    """Fit a law to a table; `uncertainty.fit_with_intervals` also adds intervals.
+
+    Args:
+        table: rows and the columns of the law's roles.
+        law: a registered name or a `Law`.
+        objective: robust loss, δ and space. The default is Hoffmann et al. 2022's.
+        search: number of starts and tolerance.
+        start_at: named constants to start from besides the drawn starts.
+
+    Raises:
+        AnalysisError: the table cannot be fitted with this law.
+    """
+    return fit_parts(table, law, objective, search, start_at).fit
+
+
+class Parts(NamedTuple):
+    """A fit with what it was made from, for those who refit."""
+
+    fit: Fit
+    problem: Problem
+    optimum: Optimum
+
+
+def fit_parts(
+    table: Table,
+    law: Law | str,
+    objective: Objective = HOFFMANN,
+    search: Search = THOROUGH,
+    start_at: Mapping[str, Any] | None = None,
+) -> Parts:
+    """`fit_law`, together with its problem and optimum.
+
+    Raises:
+        AnalysisError: the table cannot be fitted with this law.
+    """
+    law = get_law(law) if isinstance(law, str) else law
+    table = complete(table, law)
+    problem = prepare(table, law, objective)
+    optimum = find_optimum(problem, search, start_at)
+    diagnostics, r = diagnose(problem, optimum, search.starts)
+    constants = constants_of(problem.law, optimum.theta)
+    derived = derived_values(problem.law, constants)
+    fitted = Fit(
+        law=problem.law.name,
+        constants=constants,
+        derived={k: float(v) for k, v in derived.items()},
+        intervals={},
+        objective=optimum.objective,
+        diagnostics=diagnostics,
+        recipe=make_recipe(table, problem, search),
+        residuals=tuple(float(x) for x in r),
+    )
+    return Parts(fitted, problem, optimum)
+
+
+def make_recipe(table: Table, problem: Problem, search: Search) -> Recipe:
+    """Write down how the fit is made."""
+    law, o = problem.law, problem.objective
+    columns = {c: table.columns[role_of(law, c, table)] for c in law.columns}
+    columns["loss"] = table.columns["loss"]
+    columns |= {k: table.columns[k] for k in ("c", "weight") if table.has(k)}
+    ranges = {
+        k: (float(np.min(v)), float(np.max(v)))
+        for k, v in {**problem.columns, "loss": problem.y}.items()
+    }
+    if table.has("c"):
+        c = table.values("c")
+        ranges["c"] = (float(c.min()), float(c.max()))
+    return Recipe(
+        source=table.source,
+        columns=columns,
+        convention=columns.get("n", ""),
+        left_out=table.left_out,
+        space=o.space,
+        loss=o.loss,
+        delta=o.delta,
+        starts=search.starts,
+        seed=search.seed,
+        tolerance=search.tolerance,
+        scale_range=ranges,
+        flops_per_nd=flops_per_nd(table),
+        versions={k: metadata.version(k) for k in ("jax", "numpy", "scipy", "pandas")},
+    )
+
+
+def flops_per_nd(table: Table) -> float:
+    """k of C = k N D, FLOPs per parameter and token: the median of c / (n d).
+
+    6, as Kaplan et al. 2020 count, where the table has no c, n or d.
+    """
+    if not all(table.has(k) for k in ("c", "n", "d")):
+        return 6.0
+    return float(np.median(table.values("c") / table.values("n") / table.values("d")))

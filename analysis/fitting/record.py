@@ -1,0 +1,231 @@
+"""What a fit leaves behind: constants, certificate and recipe, to and from JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from analysis.errors import AnalysisError
+from analysis.tables.plain import dump_json, number, to_json, write_text
+from analysis.tables.table import LeftOut
+
+FLAG_MEANING = {
+    "unidentifiable": "the rows cannot tell the constants apart",
+    "at_bound": "a constant ended on its bound",
+    "few_starts_agree": "under a fifth of the starts reached the best objective",
+    "not_converged": "the solver stopped before its tolerance",
+    "no_spare_rows": "as many constants as rows: the residuals say nothing",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Diagnostics:
+    """The certificate of an optimum.
+
+    Attributes:
+        rows: rows used.
+        starts: starting points tried.
+        share_at_best: share of the starts that ended at the best objective.
+        gradient_norm: Euclidean norm of the objective's gradient at the optimum in
+            solver coordinates, constants held by a bound left out.
+        condition_number: of the Jacobian of the residuals with columns scaled to unit
+            length; 1 is ideal, above 1e6 the constants are unidentifiable.
+        rms_residual: root mean square residual (of ln loss when the space is "log").
+        flags: keys of `FLAG_MEANING`.
+        notes: one plain sentence for each thing that a reader must know.
+    """
+
+    rows: int
+    starts: int
+    share_at_best: float
+    gradient_norm: float
+    condition_number: float
+    rms_residual: float
+    flags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Everything needed to repeat a fit.
+
+    Attributes:
+        source: where the rows came from.
+        columns: role -> column or expression.
+        convention: the column that counts parameters, "" when the law reads none.
+        left_out: rows not used, by reason.
+        space: "log" (residuals of ln loss) or "linear".
+        loss: "huber", "squares" or "absolute".
+        delta: Huber threshold, in units of the residual.
+        starts, seed, tolerance: of the solver.
+        bootstrap: kind, units, replicas, level and seed of the intervals, whether units
+            or their residuals were drawn, and the share of draws cut off on either side
+            (tail); empty without.
+        scale_range: role -> (least, greatest) value seen by the fit.
+        flops_per_nd: median of c / (n d) over the rows: the k of C = k N D.
+        versions: of the libraries that did the arithmetic.
+    """
+
+    source: str
+    columns: dict[str, str]
+    convention: str
+    left_out: tuple[LeftOut, ...]
+    space: str
+    loss: str
+    delta: float
+    starts: int
+    seed: int
+    tolerance: float
+    scale_range: dict[str, tuple[float, float]]
+    flops_per_nd: float
+    versions: dict[str, str]
+    bootstrap: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """A fitted law.
+
+    Attributes:
+        law: name of the law.
+        constants: name -> value, natural units.
+        derived: name -> value computed from the constants, e.g. a = β/(α+β).
+        intervals: name -> (low, high) for constants and derived values; empty when no
+            bootstrap was asked for.
+        objective: sum of the robust loss over rows at the optimum.
+        diagnostics: the certificate.
+        recipe: how it was made.
+        residuals: one per row: ln(predicted / observed), or predicted - observed in
+            linear space.
+        replicas: name -> bootstrap draws of the constant; empty without bootstrap.
+    """
+
+    law: str
+    constants: dict[str, float]
+    derived: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    objective: float
+    diagnostics: Diagnostics
+    recipe: Recipe
+    residuals: tuple[float, ...]
+    replicas: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of plain JSON values; what is not known is null."""
+        plain: dict[str, Any] = to_json(asdict(self))
+        return plain
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Fit:
+        """The inverse of `to_json`. Raises `AnalysisError` for anything else."""
+        try:
+            return _fit_from(record)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise AnalysisError(
+                f"this is not a fit record: {type(error).__name__} {error}; "
+                "write one with `harness fit … --json FILE`"
+            ) from None
+
+    def save(self, path: str | Path) -> None:
+        """Write the record as JSON, whole or not at all.
+
+        Raises `AnalysisError` when the file cannot be written.
+        """
+        try:
+            write_text(Path(path), dump_json(asdict(self)) + "\n")
+        except OSError as error:
+            raise AnalysisError(f"cannot write the fit {path}: {error}") from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Fit:
+        """Read a record that `save` wrote, or the first of a `fits.json`.
+
+        Raises `AnalysisError` when the file is missing or is not a fit record.
+        """
+        try:
+            record = json.loads(Path(path).read_text())
+        except (OSError, ValueError) as error:
+            raise AnalysisError(
+                f"cannot read the fit {path}: {error}; write one with "
+                "`harness fit TABLE … --json FILE`"
+            ) from None
+        if isinstance(record, dict) and record.get("fits"):
+            record = record["fits"][0]
+        if not isinstance(record, dict):
+            raise AnalysisError(f"{path} holds no fit record")
+        return cls.from_json(record)
+
+    def __str__(self) -> str:
+        return format_fit(self)
+
+
+def format_fit(fit: Fit) -> str:
+    """A readable table of constants, certificate and what was left out."""
+    level = fit.recipe.bootstrap.get("level")
+    head = f"{level:.0%} interval" if level else "interval"
+    lines = [f"{fit.law}: {fit.recipe.source}", f"  {'':14}{'value':>12}   {head}"]
+    for name, value in (fit.constants | fit.derived).items():
+        low_high = fit.intervals.get(name)
+        interval = (
+            f"[{low_high[0]:.5g}, {low_high[1]:.5g}]" if low_high else "not asked"
+        )
+        lines.append(f"  {name:14}{value:>12.6g}   {interval}")
+    d, r = fit.diagnostics, fit.recipe
+    lines += [
+        f"  objective {fit.objective:.8g} ({r.loss}, delta {r.delta:g}, {r.space} "
+        f"space, sum over {d.rows} rows); rms residual {d.rms_residual:.3g}",
+        f"  {d.share_at_best:.0%} of {d.starts} starts at the best objective; gradient"
+        f" norm {d.gradient_norm:.2g}; condition number {d.condition_number:.3g}",
+        "  columns: " + ", ".join(f"{k} = {v}" for k, v in r.columns.items()),
+    ]
+    lines += [f"  {interval_line(fit)}"] if fit.recipe.bootstrap else []
+    lines += [f"  {x}" for x in r.left_out]
+    lines += [f"  WARNING {x}" for x in d.notes]
+    return "\n".join(lines)
+
+
+def interval_line(fit: Fit) -> str:
+    """What the intervals of a fit that has them rest on."""
+    how = fit.recipe.bootstrap
+    what = "the residuals of " if how.get("drawn") == "residuals" else ""
+    return (
+        f"intervals from {how['replicas']} draws of {what}{how['units']} {how['kind']}s"
+    )
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {k: number(v) for k, v in values.items()}
+
+
+def _pairs(values: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    return {k: (number(v[0]), number(v[1])) for k, v in values.items()}
+
+
+def _fit_from(record: Mapping[str, Any]) -> Fit:
+    diagnostics = dict(record["diagnostics"])
+    for key in ("flags", "notes"):
+        diagnostics[key] = tuple(diagnostics[key])
+    for f in fields(Diagnostics):
+        if f.type == "float":
+            diagnostics[f.name] = number(diagnostics[f.name])
+    recipe = dict(record["recipe"])
+    recipe["left_out"] = tuple(LeftOut(**x) for x in recipe["left_out"])
+    recipe["scale_range"] = _pairs(recipe["scale_range"])
+    for key in ("delta", "tolerance", "flops_per_nd"):
+        recipe[key] = number(recipe[key])
+    return Fit(
+        law=str(record["law"]),
+        constants=_numbers(record["constants"]),
+        derived=_numbers(record["derived"]),
+        intervals=_pairs(record["intervals"]),
+        objective=number(record["objective"]),
+        diagnostics=Diagnostics(**diagnostics),
+        recipe=Recipe(**recipe),
+        residuals=tuple(number(x) for x in record["residuals"]),
+        replicas={
+            k: tuple(number(x) for x in v) for k, v in record["replicas"].items()
+        },
+    )

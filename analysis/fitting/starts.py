@@ -1,0 +1,117 @@
+"""Starting points for a fit: spread over the exponents, solved for the coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import nnls
+from scipy.stats import qmc
+
+from analysis.fitting.lanes import bucket, pad_rows
+from analysis.laws.base import Law, Parameter
+
+
+def _spread(
+    parameter: Parameter, u: np.ndarray, columns: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    low, high = parameter.start
+    if parameter.unit:
+        column = columns[parameter.unit.removeprefix("1/")]
+        unit = float(np.exp(np.log(column).mean()))
+        unit = 1 / unit if parameter.unit.startswith("1/") else unit
+        low, high = low * unit, high * unit
+    if parameter.scale == "log":
+        return np.asarray(np.exp(np.log(low) + u * (np.log(high) - np.log(low))))
+    return np.asarray(low + u * (high - low))
+
+
+@lru_cache(maxsize=256)
+def _compiled(law: Law, names: tuple[str, ...]) -> Any:
+    def one(others: Mapping[str, Any], columns: Mapping[str, Any]) -> Any:
+        def predict(values: Mapping[str, Any]) -> Any:
+            return law.predict({**others, **values}, columns)
+
+        zeros = {k: jnp.zeros(()) for k in names}
+        slopes = jax.jacfwd(predict)(zeros)
+        return predict(zeros), jnp.stack([slopes[k] for k in names], axis=-1)
+
+    return jax.jit(jax.vmap(one, in_axes=(0, None)))
+
+
+def _design(
+    law: Law,
+    names: tuple[str, ...],
+    drawn: Mapping[str, np.ndarray],
+    columns: Mapping[str, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Offset (starts, rows) and design (starts, rows, k) of the linear constants."""
+    rows = len(next(iter(columns.values())))
+    padded = {k: pad_rows(v, bucket(rows)) for k, v in columns.items()}
+    with jax.enable_x64(True):
+        offset, design = _compiled(law, names)(drawn, padded)
+        return np.asarray(offset)[:, :rows], np.asarray(design)[:, :rows]
+
+
+def _solve_linear(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Non-negative least squares in any units; a share of 1 % is the least.
+
+    A coefficient of exactly zero has no logarithm to start from.
+    """
+    scale = np.linalg.norm(matrix, axis=0)
+    scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
+    size = float(np.linalg.norm(target))
+    try:
+        solution, _ = nnls(np.nan_to_num(matrix / scale), target)
+    except RuntimeError:  # nnls did not converge: equal shares are a start as well
+        solution = np.full(len(scale), size / len(scale))
+    return np.asarray(np.maximum(solution, 0.01 * size) / scale)
+
+
+def make_starts(
+    law: Law,
+    columns: Mapping[str, np.ndarray],
+    y: np.ndarray,
+    weights: np.ndarray,
+    *,
+    count: int,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Draw starting constants: name -> (count,), natural units.
+
+    Constants that the loss is not linear in follow a scrambled Sobol sequence (Owen
+    1998) over their start ranges; the others are the non-negative least-squares
+    solution, in relative loss, given those (variable projection, Golub & Pereyra 1973).
+
+    Args:
+        law: the functional form.
+        columns: column of the law -> (rows,).
+        y, weights: (rows,); rows of weight zero are not looked at.
+        count: number of starts.
+        seed: of the sequence.
+    """
+    drawn = [p for p in law.parameters if not p.solved_linearly]
+    solved = [p for p in law.parameters if p.solved_linearly]
+    sampler = qmc.Sobol(max(1, len(drawn)), seed=seed)
+    u = sampler.random_base2(int(np.ceil(np.log2(max(2, count)))))[:count]
+    starts = {p.name: _spread(p, u[:, i], columns) for i, p in enumerate(drawn)}
+    if law.refine_starts is not None:
+        used = weights > 0
+        rows = {k: v[used] for k, v in columns.items()}
+        starts = law.refine_starts(starts, rows, y[used])
+    if not solved:
+        return starts
+    names = tuple(p.name for p in solved)
+    offset, design = _design(law, names, starts or {"": np.zeros(count)}, columns)
+    root = np.sqrt(weights) / y
+    values = np.stack(
+        [
+            _solve_linear(design[i] * root[:, None], root * (y - offset[i]))
+            for i in range(count)
+        ]
+    )
+    return starts | {k: values[:, j] for j, k in enumerate(names)}

@@ -1,0 +1,1 @@
+"""Compute-optimal allocation by each of the known approaches."""

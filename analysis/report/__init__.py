@@ -1,0 +1,1 @@
+"""A results folder's findings as a page, figures and fits.json."""

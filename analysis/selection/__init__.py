@@ -1,0 +1,1 @@
+"""Which law predicts, and which runs would teach the most."""

@@ -1,0 +1,121 @@
+"""Which law predicts best: every suitable law, ranked by its error beyond a cutoff."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.errors import AnalysisError
+from analysis.fitting.problem import HOFFMANN, Objective
+from analysis.fitting.record import Fit
+from analysis.fitting.search import THOROUGH, Search
+from analysis.laws.base import Law, all_laws, get_law
+from analysis.selection.extrapolation import HeldOut, cutoffs, roll_out
+from analysis.tables.plain import to_json
+from analysis.tables.table import Table
+from analysis.uncertainty.intervals import fit_with_intervals
+from analysis.uncertainty.units import BY_ROW, Bootstrap
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """How one law did.
+
+    Attributes:
+        law: its name.
+        fit: to all rows; None when they do not allow it.
+        held_out: errors beyond each cutoff, the same cutoffs for every law.
+        error: root mean square of ln(predicted / observed) over all cutoffs' rows.
+        why_not: why there is no fit or error, "" when there is.
+    """
+
+    law: str
+    fit: Fit | None
+    held_out: tuple[HeldOut, ...]
+    error: float
+    why_not: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; an unknown error is null."""
+        plain: dict[str, Any] = to_json(asdict(self))
+        return plain
+
+
+def suitable_laws(table: Table) -> tuple[Law, ...]:
+    """The registered laws whose columns the table has (c serves as x)."""
+
+    def fits(law: Law) -> bool:
+        return all(table.has(k) or (k == "x" and table.has("c")) for k in law.columns)
+
+    joint = table.has("n") and table.has("d")
+    # A law in one variable says nothing about rows that differ in two.
+    return tuple(
+        x for x in all_laws() if fits(x) and not (joint and x.columns == ("x",))
+    )
+
+
+def compare(
+    table: Table,
+    laws: tuple[str, ...] = (),
+    *,
+    bootstrap: Bootstrap = BY_ROW,
+    objective: Objective = HOFFMANN,
+    search: Search = THOROUGH,
+) -> tuple[Standing, ...]:
+    """Fit the laws and rank them by prediction error above compute cutoffs.
+
+    Args:
+        table: rows with a role c.
+        laws: names; every suitable law when empty.
+        bootstrap: of the constants' intervals.
+        objective, search: as for `fit_law`.
+
+    Returns:
+        Best first; laws without an error last.
+
+    Raises:
+        AnalysisError: no law suits the table's columns, or none can be fitted below a
+            cutoff and judged above it.
+    """
+    chosen = tuple(get_law(x) for x in laws) or suitable_laws(table)
+    if not chosen:
+        raise AnalysisError(
+            "no law suits the columns of this table; name n and d, or x"
+        )
+    largest = max(chosen, key=lambda law: len(law.parameters))
+    at = cutoffs(table, largest)
+    standings = [_stand(table, x, at, bootstrap, objective, search) for x in chosen]
+    if not any(s.held_out for s in standings):
+        raise AnalysisError(f"no law can be ranked: {standings[0].why_not}")
+    return tuple(sorted(standings, key=lambda s: (np.isnan(s.error), s.error)))
+
+
+def _stand(
+    table: Table,
+    law: Law,
+    at: tuple[float, ...],
+    bootstrap: Bootstrap,
+    objective: Objective,
+    search: Search,
+) -> Standing:
+    fitted: Fit | None = None
+    held: tuple[HeldOut, ...] = ()
+    why = ""
+    try:
+        fitted = fit_with_intervals(
+            table, law, bootstrap, objective=objective, search=search
+        )
+        held = roll_out(table, law, at=at or None, objective=objective, search=search)
+    except AnalysisError as error:
+        why = str(error)
+    squares = sum(h.rows_predicted * h.rms_log_error**2 for h in held)
+    rows = sum(h.rows_predicted for h in held)
+    return Standing(
+        law=law.name,
+        fit=fitted,
+        held_out=held,
+        error=float(np.sqrt(squares / rows)) if rows else float("nan"),
+        why_not=why,
+    )

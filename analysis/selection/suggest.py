@@ -1,0 +1,292 @@
+"""Is a set of runs able to identify a law, and which runs to add.
+
+Local optimal design (Chernoff 1953; Atkinson, Donev & Tobias 2007, ch. 17): near the
+fitted constants θ the variance of a target t(θ) is σ² gᵀ (JᵀJ)⁻¹ g, with J the Jacobian
+of the rows' residuals and g the gradient of t. A further run adds the outer product of
+its own row of J; the runs chosen are those that shrink the variance most for their
+price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from analysis.errors import AnalysisError
+from analysis.fitting import lanes
+from analysis.fitting.fit import fit_parts
+from analysis.fitting.problem import HOFFMANN, Objective, Problem, collinear_columns
+from analysis.fitting.search import THOROUGH, Search, constants_of
+from analysis.laws.base import Law, get_law
+from analysis.optimal.allocation import allocate
+from analysis.tables.table import Table
+
+Kind = Literal["loss", "n_star", "a"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """What the next runs should pin down.
+
+    Attributes:
+        kind: "loss": the best loss at `compute`; "n_star": ln N* there; "a": the
+            exponent of N*.
+        compute: C in FLOPs.
+    """
+
+    kind: Kind
+    compute: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("loss", "n_star", "a"):
+            raise AnalysisError(f"target {self.kind!r} is none of loss, n_star, a")
+        if not self.compute > 0:
+            raise AnalysisError(f"target compute {self.compute} must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A run that could be made: parameters, tokens, price (FLOPs)."""
+
+    n: float
+    d: float
+    price: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suggestion:
+    """What to run next.
+
+    Attributes:
+        runs: the chosen candidates, in order of gain for their price.
+        spent: their price together (FLOPs).
+        error_before, error_after: standard error of the target, by the local design.
+        notes: what a reader must know about the present design.
+    """
+
+    runs: tuple[Candidate, ...]
+    spent: float
+    error_before: float
+    error_after: float
+    notes: tuple[str, ...]
+
+
+BEYOND = 4.0
+"""How far outside the table's range a candidate may lie, as a factor."""
+
+
+def target_value(
+    law: Law, constants: dict[str, np.ndarray], target: Target, flops_per_nd: float
+) -> np.ndarray:
+    """The target for arrays of constants: loss in nats, ln N*, or an exponent.
+
+    Args:
+        law: in n and d.
+        constants: name -> (draws,), natural units.
+        target: what is to be known, and at which C (FLOPs).
+        flops_per_nd: k of C = k N D.
+    """
+    if target.kind == "a":
+        low = allocate(law, constants, target.compute / 2, flops_per_nd=flops_per_nd)
+        high = allocate(law, constants, target.compute * 2, flops_per_nd=flops_per_nd)
+        return np.asarray(np.log(high.n / low.n) / np.log(4.0))
+    best = allocate(law, constants, target.compute, flops_per_nd=flops_per_nd)
+    return best.loss if target.kind == "loss" else np.asarray(np.log(best.n))
+
+
+def target_gradient(
+    law: Law, theta: np.ndarray, target: Target, flops_per_nd: float
+) -> np.ndarray:
+    """Gradient (p,) of the target in solver coordinates, by central differences.
+
+    Raises:
+        AnalysisError: the law has no optimum near the target's C.
+    """
+    step = 1e-4 * np.maximum(np.abs(theta), 0.1)
+    shifts = np.concatenate([np.diag(step), -np.diag(step)])
+    constants = constants_of(law, theta + shifts)
+    value = target_value(law, constants, target, flops_per_nd)
+    up, down = np.split(value, 2)
+    gradient = (up - down) / (2 * step)
+    if not np.all(np.isfinite(gradient)):
+        raise AnalysisError(
+            f"the fitted law has no optimum near C = {target.compute:g} FLOPs"
+        )
+    return np.asarray(gradient)
+
+
+def candidate_grid(
+    table: Table, budget: float, flops_per_nd: float, points: int = 14
+) -> tuple[Candidate, ...]:
+    """Runs up to `BEYOND` times outside the table's range, that the budget can pay.
+
+    That holds for sizes, tokens, and tokens per parameter; no run is smaller, shorter
+    or cheaper than the table's: far outside, a gain would rest on the law's form alone.
+
+    Args:
+        table: the runs made so far.
+        budget: FLOPs to spend.
+        flops_per_nd: k of C = k n d.
+        points: of each axis, geometrically spaced.
+    """
+    n, d = table.values("n"), table.values("d")
+    sizes = np.geomspace(n.min(), BEYOND * n.max(), points)
+    tokens = np.geomspace(d.min(), BEYOND * d.max(), points)
+    grid = ((float(a), float(b)) for a in sizes for b in tokens)
+    runs = (Candidate(n=a, d=b, price=flops_per_nd * a * b) for a, b in grid)
+    ratio, cheapest = d / n, flops_per_nd * float((n * d).min())
+    least, most = 0.99 * ratio.min() / BEYOND, 1.01 * ratio.max() * BEYOND
+    return tuple(
+        r
+        for r in runs
+        if 0.99 * cheapest <= r.price <= budget and least <= r.d / r.n <= most
+    )
+
+
+def suggest(
+    table: Table,
+    *,
+    budget: float,
+    target: Target,
+    law: Law | str = "chinchilla",
+    candidates: Sequence[Candidate] | None = None,
+    most_runs: int = 40,
+    repeats: int = 2,
+    objective: Objective = HOFFMANN,
+    search: Search = THOROUGH,
+) -> Suggestion:
+    """Choose the runs that most shrink the error of the target for a budget.
+
+    Greedy choices are made by gain for the price, by gain alone and in between; the
+    best of them is returned.
+
+    Args:
+        table: the runs made so far, with n, d, loss (and c for the price of a run).
+        budget: FLOPs to spend.
+        target: what to pin down.
+        law: reads n and d.
+        candidates: runs to choose among; `candidate_grid` when None.
+        most_runs: the greatest number of runs.
+        repeats: how often one candidate may be chosen (each with its own seed). Many
+            repeats of cheap runs look good only as long as the law holds exactly.
+        objective, search: as for `fit_law`.
+
+    Raises:
+        AnalysisError: the table cannot be fitted, or the budget pays no candidate.
+    """
+    law = get_law(law) if isinstance(law, str) else law
+    parts = fit_parts(table, law, objective, search)
+    k = parts.fit.recipe.flops_per_nd
+    pool = candidates if candidates is not None else candidate_grid(table, budget, k)
+    pool = [x for x in pool if x.price <= budget]
+    if not pool:
+        raise AnalysisError(f"no candidate run costs at most {budget:g} FLOPs")
+    rows = _rows(law, parts.optimum.theta, pool)
+    now = _information(parts.problem, parts.optimum.theta)
+    gradient = target_gradient(law, parts.optimum.theta, target, k)
+    sigma = float(np.sqrt(np.mean(np.square(parts.fit.residuals))))
+    sigma *= np.sqrt(len(table) / max(1, len(table) - len(law.parameters)))
+    prices = np.array([x.price for x in pool])
+    limits = (most_runs, repeats)
+    best = min(
+        (
+            _greedy(now, rows, prices**power, prices, gradient, budget, limits)
+            for power in (1.0, 0.5, 0.0)
+        ),
+        key=lambda found: found[1],
+    )
+    chosen = tuple(pool[i] for i in best[0])
+    before = float(gradient @ np.linalg.solve(now, gradient))
+    return Suggestion(
+        runs=chosen,
+        spent=float(sum(x.price for x in chosen)),
+        error_before=sigma * float(np.sqrt(before)),
+        error_after=sigma * float(np.sqrt(best[1])),
+        notes=design_notes(parts.problem, parts.fit.diagnostics.notes, table, target),
+    )
+
+
+def _rows(law: Law, theta: np.ndarray, pool: Sequence[Candidate]) -> np.ndarray:
+    """Jacobian rows (candidates, p) of ln loss."""
+    columns = {
+        "n": np.array([x.n for x in pool]),
+        "d": np.array([x.d for x in pool]),
+    }
+    missing = set(law.columns) - set(columns)
+    if missing:
+        raise AnalysisError(f"{law.name} reads {', '.join(missing)}: cannot suggest")
+    return lanes.jacobian(law, theta, columns, np.ones(len(pool)), True)[1]
+
+
+def _information(problem: Problem, theta: np.ndarray) -> np.ndarray:
+    """JᵀWJ of the present rows; a trace of a ridge keeps it invertible."""
+    jac = lanes.jacobian(problem.law, theta, problem.columns, problem.y, True)[1]
+    information = (jac.T * problem.weights) @ jac
+    ridge = 1e-9 * np.diag(np.diag(information))
+    return np.asarray(information + ridge)
+
+
+def _greedy(
+    now: np.ndarray,
+    rows: np.ndarray,
+    divisors: np.ndarray,
+    prices: np.ndarray,
+    gradient: np.ndarray,
+    budget: float,
+    limits: tuple[int, int],
+) -> tuple[list[int], float]:
+    """Add the row with the greatest gain / divisor until nothing is affordable.
+
+    `limits` are the greatest number of rows, and of repeats of one row.
+
+    Adding row x turns the inverse V into V - Vx xᵀV / (1 + xᵀVx) (Sherman & Morrison
+    1950), so the variance gᵀVg falls by (gᵀVx)² / (1 + xᵀVx).
+    """
+    inverse, left = np.linalg.inv(now), budget
+    chosen: list[int] = []
+    uses = np.zeros(len(rows), int)
+    while len(chosen) < limits[0]:
+        pulled = rows @ inverse
+        spread = 1 + np.einsum("ij,ij->i", pulled, rows)
+        gain = (pulled @ gradient) ** 2 / spread / divisors
+        gain = np.where((prices <= left) & (uses < limits[1]), gain, -np.inf)
+        best = int(np.argmax(gain))
+        if not np.isfinite(gain[best]):
+            break
+        chosen.append(best)
+        uses[best] += 1
+        inverse = inverse - np.outer(pulled[best], pulled[best]) / spread[best]
+        left -= prices[best]
+    return chosen, float(gradient @ inverse @ gradient)
+
+
+def design_notes(
+    problem: Problem, fit_notes: Sequence[str], table: Table, target: Target
+) -> tuple[str, ...]:
+    """What is weak about the runs made so far, one sentence each.
+
+    Args:
+        problem: the regression.
+        fit_notes: of its certificate, passed on.
+        table: the rows.
+        target: its C (FLOPs) is compared with the greatest one of the table.
+    """
+    notes = list(fit_notes)
+    if collinear_columns(problem) is None and {"n", "d"} <= set(problem.columns):
+        ratio = problem.columns["d"] / problem.columns["n"]
+        if ratio.max() / ratio.min() < 4:
+            notes.append(
+                f"tokens per parameter vary only {ratio.max() / ratio.min():.2g}-fold: "
+                "spread them to separate the two exponents"
+            )
+    if table.has("c"):
+        reach = target.compute / float(table.values("c").max())
+        if reach > 100:
+            notes.append(
+                f"the target is {reach:.3g} times the largest budget: the law's form, "
+                "not its constants, will decide the error"
+            )
+    return tuple(dict.fromkeys(notes))

@@ -1,0 +1,1 @@
+"""Rows to fit: read from files of many formats, filtered and renamed."""

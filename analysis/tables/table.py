@@ -1,0 +1,257 @@
+"""Reads measurements: one tidy row per measured loss, and what was left out and why.
+
+A source is the folder of a results store or a CSV, JSONL or parquet file. Each role of
+a fit (n parameters, d tokens or examples, c FLOPs, loss in nats) is a column or an
+expression over columns. A user's mistake raises `AnalysisError` naming column and rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import AnalysisError
+from analysis.tables.expression import condition, evaluate, missing_column
+from analysis.tables.files import read_frame
+
+STORE_COLUMNS = {
+    "n": "n_matmul",
+    "d": "tokens",
+    "c": "flops_train",
+    "loss": "loss",
+    "run": "run_id",
+}
+INNER_AXIS = "grid.tune.lr"  # filled in the runs of a tuned learning rate
+LABEL_ROLES = ("run", "group", "seed")
+OPTIONS = ("n", "d", "c", "x", "loss", "group", "run")  # roles with an option
+CONVENTIONS = ("n_matmul", "n_total", "n_body")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """Rows that a fit does not use: how many, and why."""
+
+    reason: str
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.count} row{'s' * (self.count != 1)} left out: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Rows ready for a fit.
+
+    Attributes:
+        frame: the rows in use, all original columns; its index counts the rows of
+            the source from 0.
+        columns: role -> column name or expression; roles are "n", "d", "c", "loss",
+            "run", "group", "seed", "weight" and whatever else a law reads.
+        source: where the rows came from.
+        left_out: the rows not in `frame`, by reason.
+    """
+
+    frame: pd.DataFrame
+    columns: Mapping[str, str]
+    source: str
+    left_out: tuple[LeftOut, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def has(self, role: str) -> bool:
+        """Whether the role has a column."""
+        return role in self.columns
+
+    def need(self, role: str) -> None:
+        """Raises `AnalysisError` when the role has no column."""
+        if role not in self.columns:
+            option = f"--{role} " if role in OPTIONS else f"--column {role}="
+            raise AnalysisError(
+                f"no column is named for {role!r}; name one, e.g. {option}COLUMN "
+                f"(columns: {', '.join(map(str, self.frame.columns))})"
+            )
+
+    def values(self, role: str) -> np.ndarray:
+        """The role's numbers (float64) or labels; raises when it has no column."""
+        self.need(role)
+        series = evaluate(self.columns[role], self.frame)
+        if role in LABEL_ROLES:
+            return series.to_numpy()
+        return series.to_numpy(dtype=np.float64)
+
+    def where(self, text: str) -> Table:
+        """Keep the rows that satisfy the condition; the rest is recorded."""
+        keep = condition(text, self.frame)
+        return self.keep(keep, f"not ({text})")
+
+    def keep(self, mask: np.ndarray, reason: str) -> Table:
+        """Keep the rows under the mask; record the rest under `reason`."""
+        mask = np.asarray(mask, bool)
+        dropped = int((~mask).sum())
+        if dropped == 0:
+            return self
+        return replace(
+            self,
+            frame=self.frame[mask],
+            left_out=(*self.left_out, LeftOut(reason=reason, count=dropped)),
+        )
+
+    def with_columns(self, **columns: str) -> Table:
+        """Name other columns for some roles, e.g. `n="n_total"`; values are checked."""
+        return _checked(replace(self, columns={**self.columns, **columns}))
+
+
+def read_table(
+    source: str | Path,
+    *,
+    where: str | None = None,
+    duplicates: Literal["error", "keep", "drop"] = "error",
+    every_rate: bool = False,
+    **columns: str | None,
+) -> Table:
+    """Read a results folder or a CSV, JSONL or parquet file.
+
+    A sweep whose learning rate was tuned gives the minimum over the rates of each of
+    its points (see `analysis.tuning.lr_minima`).
+
+    Args:
+        source: folder with `runs.parquet`, or a file.
+        where: condition over columns; rows that fail it are left out and counted.
+        duplicates: what to do with rows equal in every column.
+        every_rate: give the runs at every rate of a tuned sweep instead.
+        **columns: role -> column or expression, e.g. `n="Model Size"`,
+            `d="C / (6 * N)"`. A results folder has defaults for all of them; in a
+            file n, d, c and loss default to the columns of the same name.
+
+    Raises:
+        AnalysisError: missing file or column, text in a number column, zero or
+            negative scale, duplicate rows; one line with the rows and the remedy.
+    """
+    path, frame = Path(source), read_frame(source)
+    named = {k: v for k, v in columns.items() if v is not None}
+    if path.is_dir():
+        # The columns outlive the renaming of a convention: a store has all of them.
+        table = Table(frame=frame, columns={**STORE_COLUMNS, **named}, source=str(path))
+        table = _finished(table)
+    else:
+        same = {k: k for k in ("n", "d", "c", "loss") if k in frame.columns}
+        table = Table(frame=frame, columns=same | named, source=str(path))
+    table = _prepare(table, where, duplicates)
+    if every_rate or INNER_AXIS not in frame:
+        return table
+    from analysis.tuning.lr_minima import tuned_minima  # which is made of tables itself
+
+    return tuned_minima(table, frame, where)
+
+
+def table_from_frame(
+    frame: pd.DataFrame,
+    *,
+    source: str = "frame",
+    where: str | None = None,
+    duplicates: Literal["error", "keep", "drop"] = "error",
+    **columns: str,
+) -> Table:
+    """The same as `read_table` for rows that are already in memory.
+
+    Args:
+        frame: the rows.
+        source: what a fit record calls them.
+        where, duplicates, **columns: as for `read_table`, without defaults for columns.
+    """
+    named = {k: v for k, v in columns.items() if v is not None}
+    table = Table(frame=frame.reset_index(drop=True), columns=named, source=source)
+    return _prepare(table, where, duplicates)
+
+
+def _finished(table: Table) -> Table:
+    frame = table.frame
+    if "status" in frame:
+        table = table.keep(
+            (frame["status"] == "done").to_numpy(), "the run diverged (status not done)"
+        )
+    if "annealed" in table.frame:
+        annealed = table.frame["annealed"].fillna(False).astype(bool).to_numpy()
+        table = table.keep(annealed, "the schedule had not annealed at the end")
+    return table
+
+
+def _prepare(table: Table, where: str | None, duplicates: str) -> Table:
+    if table.frame.empty and not table.left_out:
+        raise AnalysisError(f"{table.source} has no rows")
+    if where and len(table):
+        table = table.where(where)
+    if len(table) == 0:
+        raise AnalysisError(
+            f"no row of {table.source} is left: "
+            + "; ".join(str(x) for x in table.left_out)
+        )
+    return _checked(_deduplicated(table, duplicates))
+
+
+def _deduplicated(table: Table, duplicates: str) -> Table:
+    repeated = table.frame.astype(str).duplicated().to_numpy()
+    if duplicates == "keep" or not repeated.any():
+        return table
+    if duplicates == "drop":
+        return table.keep(~repeated, "a copy of an earlier row")
+    raise AnalysisError(
+        f"{_rows(table, repeated)} of {table.source} repeat earlier rows in every "
+        "column; remove them, or say --duplicates drop or --duplicates keep"
+    )
+
+
+def _checked(table: Table) -> Table:
+    for role in table.columns:
+        if role not in LABEL_ROLES:
+            table = _checked_role(table, role)
+        elif table.columns[role] not in table.frame.columns:
+            raise missing_column(table.columns[role], table.frame)
+    return table
+
+
+def _checked_role(table: Table, role: str) -> Table:
+    name = table.columns[role]
+    series = evaluate(name, table.frame)
+    numbers = pd.to_numeric(series, errors="coerce").astype(np.float64)
+    text = (numbers.isna() & series.notna()).to_numpy()
+    if text.any():
+        example = series[text].iloc[0]
+        raise AnalysisError(
+            f"column {name!r} ({role}) has text in {_rows(table, text)}, e.g. "
+            f"{example!r}; it must hold numbers: correct it, or name another column"
+        )
+    values = numbers.to_numpy()
+    lost = ~np.isfinite(values)
+    if role == "loss" and lost.any():
+        table = table.keep(~lost, f"{name} is not a finite number")
+        values = values[~lost]
+    elif lost.any():
+        raise AnalysisError(
+            f"column {name!r} ({role}) is empty or infinite in {_rows(table, lost)}; "
+            "fill it, or leave the rows out with --where"
+        )
+    bad = values < 0 if role == "weight" else values <= 0
+    if bad.any():
+        raise AnalysisError(
+            f"column {name!r} ({role}) is zero or negative in {_rows(table, bad)}; a "
+            "scaling law needs positive values: correct them, or leave them out with "
+            "--where"
+        )
+    if len(values) == 0:
+        raise AnalysisError(f"no row of {table.source} has a finite {name!r}")
+    return table
+
+
+def _rows(table: Table, mask: np.ndarray) -> str:
+    """The rows under the mask, numbered from 1 as in the file that was read."""
+    index: Sequence[int] = table.frame.index[mask].tolist()
+    shown = ", ".join(str(i + 1) for i in index[:5])
+    more = f" and {len(index) - 5} more" if len(index) > 5 else ""
+    return f"row{'s' * (len(index) != 1)} {shown}{more}"

@@ -1,0 +1,1 @@
+"""The best learning rate of each point, and its rule over scale."""

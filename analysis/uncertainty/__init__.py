@@ -1,0 +1,1 @@
+"""Intervals: what a bootstrap draws, how, and what follows from it."""

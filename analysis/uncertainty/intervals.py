@@ -1,0 +1,241 @@
+"""How sure a fit is: bootstrap draws, percentile intervals, predictions with bands.
+
+What is drawn, and which kind to use when, is in `resampling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from analysis.errors import AnalysisError
+from analysis.fitting import lanes as solver
+from analysis.fitting.fit import derived_values, fit_parts
+from analysis.fitting.problem import HOFFMANN, Objective, Problem
+from analysis.fitting.record import Fit
+from analysis.fitting.search import THOROUGH, Optimum, Search, constants_of, minimise
+from analysis.laws.base import Law, get_law
+from analysis.optimal.allocation import Allocation, allocate
+from analysis.tables.table import Table
+from analysis.uncertainty.percentile import percentiles, tail_of
+from analysis.uncertainty.units import (
+    BY_ROW,
+    Bootstrap,
+    Units,
+    by_residuals,
+    draw_weights,
+    units_of,
+)
+from analysis.uncertainty.wild import adjust, wild_losses
+
+
+class Band(NamedTuple):
+    """A value with an interval; arrays of one shape."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def refit(
+    problem: Problem, starts: np.ndarray, replicas: int, search: Search = THOROUGH
+) -> solver.Solution:
+    """Solve every replica from each start and keep its best optimum.
+
+    Every replica starts at each distinct local optimum of the full fit, so that a
+    replica whose global optimum lies in another basin still finds it.
+
+    Args:
+        problem: weights or losses are (replicas, rows).
+        starts: (basins, p), solver coordinates.
+        replicas: number of problems in one.
+        search: tolerance.
+    """
+    basins = len(starts)
+
+    def lanes(a: np.ndarray) -> np.ndarray:
+        return np.repeat(a, basins, axis=0) if a.ndim == 2 else a
+
+    repeated = replace(problem, y=lanes(problem.y), weights=lanes(problem.weights))
+    solution = minimise(repeated, np.tile(starts, (replicas, 1)), search, near=True)
+    best = solution.objective.reshape(replicas, basins).argmin(1)
+    pick = np.arange(replicas) * basins + best
+    return solver.Solution(
+        theta=solution.theta[pick],
+        objective=solution.objective[pick],
+        iterations=solution.iterations[pick],
+        converged=solution.converged[pick],
+    )
+
+
+def bootstrap_draws(
+    problem: Problem,
+    optimum: Optimum,
+    units: Units,
+    bootstrap: Bootstrap,
+    search: Search = THOROUGH,
+) -> dict[str, np.ndarray]:
+    """Constants of every replica: name -> (replicas,), natural units.
+
+    Args:
+        problem: of the full fit.
+        optimum: its best point and the other local optima.
+        units: what is drawn.
+        bootstrap: how.
+        search: tolerance of the refits.
+    """
+    drawn = redrawn(problem, optimum.theta, units, bootstrap)
+    solution = refit(drawn, optimum.local, bootstrap.replicas, search)
+    return constants_of(problem.law, solution.theta)
+
+
+def redrawn(
+    problem: Problem, theta: np.ndarray, units: Units, bootstrap: Bootstrap
+) -> Problem:
+    """The problem with the weights, or the losses, of every replica (replicas, rows).
+
+    Args:
+        problem: of the full fit.
+        theta: (p,) its optimum, solver coordinates.
+        units: what is drawn.
+        bootstrap: how.
+    """
+    rng = np.random.default_rng(bootstrap.seed)
+    if by_residuals(bootstrap.kind, units):
+        fitted = adjust(problem, theta, units.labels)
+        return replace(problem, y=wild_losses(fitted, bootstrap.replicas, rng))
+    drawn = draw_weights(units, bootstrap.replicas, rng)
+    return problem.with_weights(drawn * problem.weights)
+
+
+def fit_with_intervals(
+    table: Table,
+    law: Law | str = "chinchilla",
+    bootstrap: Bootstrap = BY_ROW,
+    *,
+    objective: Objective = HOFFMANN,
+    search: Search = THOROUGH,
+) -> Fit:
+    """Fit a law and put bootstrap intervals on its constants and derived values.
+
+    Args:
+        table: rows and the columns of the law's roles.
+        law: a registered name or a `Law`.
+        bootstrap: what is drawn, how often, and the level.
+        objective: robust loss, δ and space. The default is Hoffmann et al. 2022's.
+        search: number of starts and tolerance.
+
+    Raises:
+        AnalysisError: the table cannot be fitted, or has no column for the kind of
+            unit that is to be drawn.
+    """
+    fitted, problem, optimum = fit_parts(table, law, objective, search)
+    units = units_of(table, problem, bootstrap.kind)
+    draws = bootstrap_draws(problem, optimum, units, bootstrap, search)
+    every = draws | derived_values(problem.law, draws)
+    squares = objective.near_squares(np.asarray(fitted.residuals))
+    tail = tail_of(units, bootstrap.kind, bootstrap.level, squares=squares)
+    residuals = by_residuals(bootstrap.kind, units)
+    how: dict[str, Any] = {"kind": bootstrap.kind, "units": units.count, "tail": tail}
+    how |= {"drawn": "residuals" if residuals else "units", "level": bootstrap.level}
+    how |= {"replicas": bootstrap.replicas, "seed": bootstrap.seed}
+    recipe = replace(fitted.recipe, bootstrap=how)
+    return replace(
+        fitted,
+        intervals={k: interval(v, tail) for k, v in every.items()},
+        recipe=recipe,
+        replicas={k: tuple(float(f"{x:.8g}") for x in v) for k, v in draws.items()},
+    )
+
+
+def interval(draws: Any, tail: float) -> tuple[float, float]:
+    """Percentile interval of a scalar's draws; `tail` is cut off on either side."""
+    low, high = percentiles(draws, tail)
+    return float(low), float(high)
+
+
+def tail_of_fit(fit: Fit) -> float:
+    """Share of the draws that its intervals cut off on either side."""
+    how = fit.recipe.bootstrap
+    return float(how.get("tail", (1 - how.get("level", 0.95)) / 2))
+
+
+def _band(value: Any, draws: Any, tail: float) -> Band:
+    if len(draws) == 0:
+        nothing = np.full(np.shape(value), np.nan)
+        return Band(np.asarray(value), nothing, nothing)
+    return Band(np.asarray(value), *percentiles(draws, tail))
+
+
+def _replicas(fit: Fit, axes: int) -> dict[str, np.ndarray]:
+    """Replica constants shaped (replicas, 1, …) to broadcast over rows of `axes`."""
+    return {k: np.asarray(v).reshape(-1, *(1,) * axes) for k, v in fit.replicas.items()}
+
+
+def predict(fit: Fit, columns: Mapping[str, Any], *, new_run: bool = False) -> Band:
+    """Predicted loss (nats) with a band from the bootstrap.
+
+    Args:
+        fit: a fit; without replicas the band is NaN.
+        columns: column of the law -> value or array.
+        new_run: the band is of the loss that one further run will measure (prediction
+            interval: each draw carries a resampled residual), not of the law.
+
+    Raises:
+        AnalysisError: a column of the law is missing.
+    """
+    law = get_law(fit.law)
+    missing = [k for k in law.columns if k not in columns]
+    if missing:
+        raise AnalysisError(f"{law.name} needs {', '.join(missing)} to predict a loss")
+    arrays = {k: np.asarray(columns[k], np.float64) for k in law.columns}
+    axes = np.broadcast(*arrays.values()).ndim
+    with jax.enable_x64(True):
+        value = np.asarray(law.predict(fit.constants, arrays))
+        draws = (
+            np.asarray(law.predict(_replicas(fit, axes), arrays))
+            if fit.replicas
+            else np.empty(0)
+        )
+    if new_run and len(draws):
+        draws = _with_noise(fit, draws)
+    return _band(value, draws, tail_of_fit(fit))
+
+
+def _with_noise(fit: Fit, draws: np.ndarray) -> np.ndarray:
+    """Add a residual to every draw, inflated for the constants that were fitted."""
+    residuals = np.asarray(fit.residuals)
+    spare = max(1, len(residuals) - len(fit.constants))
+    residuals = residuals * np.sqrt(len(residuals) / spare)
+    rng = np.random.default_rng(fit.recipe.bootstrap.get("seed", 0))
+    noise = rng.choice(residuals, size=draws.shape)
+    return draws * np.exp(-noise) if fit.recipe.space == "log" else draws - noise
+
+
+def optimum_at(fit: Fit, compute: np.ndarray | float) -> dict[str, Band]:
+    """N*(C), D*(C), tokens per parameter and loss at C, with confidence bands.
+
+    The budget is spent as C = k n d with the k of the fit's table.
+
+    Returns:
+        "n", "d", "d_per_n" and "loss" -> `Band` of the shape of `compute`.
+    """
+    law = get_law(fit.law)
+    k = fit.recipe.flops_per_nd
+    compute = np.asarray(compute, np.float64)
+    best = allocate(law, fit.constants, compute, flops_per_nd=k)
+    draws = Allocation(np.empty(0), np.empty(0), np.empty(0))
+    if fit.replicas:
+        replicas = _replicas(fit, compute.ndim)
+        draws = allocate(law, replicas, compute, flops_per_nd=k)
+    tail = tail_of_fit(fit)
+    return {
+        "n": _band(best.n, draws.n, tail),
+        "d": _band(best.d, draws.d, tail),
+        "d_per_n": _band(best.d / best.n, draws.d / draws.n, tail),
+        "loss": _band(best.loss, draws.loss, tail),
+    }

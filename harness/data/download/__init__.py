@@ -1,0 +1,1 @@
+"""Files from elsewhere: which are known, fetched and checked by hash."""

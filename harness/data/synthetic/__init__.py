@@ -1,0 +1,1 @@
+"""Data drawn from a law that is known exactly."""

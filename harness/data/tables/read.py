@@ -1,0 +1,198 @@
+"""Rows and sequences of numbers from `.npz` and parquet files."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data import choose, npz
+from harness.data.dataset import Dataset, row_dataset, rows
+from harness.data.files import Stamps, content_hash, remedy, stamps
+from harness.data.tables.spec import Table
+from harness.errors import DataError
+
+Pair = tuple[NDArray[Any], NDArray[Any]]
+"""Inputs and targets, row by row."""
+
+
+def resolve(spec: Table) -> Table:
+    """`spec` with sizes and content hash. Raises `DataError` for anything wrong."""
+    (_, y), (_, y_test) = read(spec)
+    pool, validation = _split(spec, y)
+    available = len(validation if spec.evaluate == "validation" else y_test)
+    evaluated = available if spec.eval_examples is None else spec.eval_examples
+    choose.evenly(available, evaluated, f"{spec.data} ({spec.evaluate})")
+    digest = _digest(_stamps(spec), spec.label)
+    if spec.digest not in (None, digest):
+        raise DataError(
+            f"{spec.data} has changed since its hash was {spec.digest}; "
+            f"it is now {digest}"
+        )
+    return dataclasses.replace(
+        spec,
+        eval_examples=evaluated,
+        unique_examples=choose.enough(spec.unique_examples, len(pool), spec.data),
+        digest=digest,
+    )
+
+
+def load(spec: Table, seed_data: int) -> Dataset:
+    """The data set of a resolved spec; `seed_data` draws the subset."""
+    resolve(spec)
+    (x, y), test = read(spec)
+    pool, validation = _split(spec, y)
+    held_x, held_y = test
+    if spec.evaluate == "validation":
+        held_x, held_y = x[validation], y[validation]
+    assert spec.eval_examples is not None
+    evaluated = choose.evenly(len(held_y), spec.eval_examples, spec.data)
+    chosen = choose.subset(seed_data, _classes(spec, y), pool, spec.unique)
+    if spec.standardize:
+        # By the pool, not the subset: runs on subsets then see the same inputs.
+        mean, scale = _moments(x[pool])
+        x, held_x = (x - mean) / scale, (held_x - mean) / scale
+    return row_dataset(
+        train={"x": x, "y": y},
+        held_out={"x": held_x[evaluated], "y": held_y[evaluated]},
+        examples=len(chosen) if len(chosen) == len(y) else chosen,
+        gather=rows,
+    )
+
+
+def _moments(x: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
+    axes = tuple(range(x.ndim - 1))
+    mean = x.mean(axis=axes, dtype=np.float64)
+    scale = x.std(axis=axes, dtype=np.float64)
+    # A constant feature stays 0 rather than becoming 0 / 0.
+    scale = np.where(scale > 0, scale, 1)
+    return mean.astype(np.float32), scale.astype(np.float32)
+
+
+def _classes(spec: Table, y: NDArray[Any]) -> NDArray[np.int32] | None:
+    return y if spec.target == "class" else None
+
+
+def _split(spec: Table, y: NDArray[Any]) -> tuple[choose.Index, choose.Index]:
+    return choose.split(_classes(spec, y), len(y), spec.validation_examples)
+
+
+def read(spec: Table) -> tuple[Pair, Pair]:
+    """Training and test examples, checked and converted. Raises `DataError`."""
+    train, test = _read(_stamps(spec), spec.label)
+    if test is None and spec.evaluate == "test":
+        raise DataError(
+            f"{spec.data} has no test examples; set evaluate='validation' and "
+            "validation_examples"
+        )
+    if test is None:
+        test = train[0][:0], train[1][:0]
+    file = Path(spec.data)
+    return _checked(spec, train, file), _checked(spec, test, Path(spec.test or file))
+
+
+def _checked(spec: Table, pair: Pair, file: Path) -> Pair:
+    x, y = pair
+    shape = (spec.inputs,) if spec.length == 1 else (spec.length, spec.inputs)
+    shape = (spec.length,) if spec.tokens else shape
+    if x.shape[1:] != shape or len(x) != len(y):
+        raise DataError(
+            f"{file} has x of shape {x.shape} and {len(y):,} targets, but the spec "
+            f"says (n, {', '.join(map(str, shape))}); set inputs and length"
+        )
+    return _inputs(spec, x, file), _targets(spec, y, file)
+
+
+def _inputs(spec: Table, x: NDArray[Any], file: Path) -> NDArray[Any]:
+    if spec.tokens:
+        if not np.issubdtype(x.dtype, np.integer):
+            raise DataError(f"{file} has x of {x.dtype}; tokens are whole numbers")
+        if x.size and not 0 <= x.min() <= x.max() < spec.inputs:
+            raise DataError(
+                f"{file} holds token {x.max()}, but ids lie in [0, {spec.inputs}); set "
+                "inputs to the size of the vocabulary"
+            )
+        return x.astype(np.int32)
+    if x.dtype.kind not in "fiub" or not np.isfinite(x).all():
+        raise DataError(f"{file} has x that are not finite numbers; clean them first")
+    return x.astype(np.float32)
+
+
+def _targets(spec: Table, y: NDArray[Any], file: Path) -> NDArray[Any]:
+    if spec.target == "class":
+        found = npz.labels(y, file, "y")
+        if len(found) and not 0 <= found.min() <= found.max() < spec.outputs:
+            bad = found.max() if found.max() >= spec.outputs else found.min()
+            raise DataError(
+                f"{file} holds label {bad}, but labels lie in [0, {spec.outputs}); set "
+                "outputs to the number of classes, or mend the file"
+            )
+        return found
+    real = y[:, None] if y.ndim == 1 else y
+    if real.shape[1:] != (spec.outputs,) or real.dtype.kind not in "fiub":
+        raise DataError(
+            f"{file} has targets of {y.dtype}, shape {y.shape}, but outputs is "
+            f"{spec.outputs}; set outputs to the number of target columns"
+        )
+    if not np.isfinite(real).all():
+        raise DataError(f"{file} has targets that are not finite; clean them first")
+    return real.astype(np.float32)
+
+
+def _stamps(spec: Table) -> Stamps:
+    files = [Path(name) for name in (spec.data, spec.test) if name is not None]
+    for file in files:
+        if not file.is_file() or file.suffix not in (".npz", ".parquet"):
+            raise DataError(f"{file} is not an .npz or parquet file on this machine")
+    return stamps(files)
+
+
+@functools.lru_cache(maxsize=4)
+def _read(found: Stamps, label: str | None) -> tuple[Pair, Pair | None]:
+    first, *others = [Path(name) for name, _, _ in found]
+    if first.suffix == ".parquet":
+        train = _parquet(first, label)
+        return train, _parquet(others[0], label) if others else None
+    arrays = npz.read(first, ("x", "y"), ("x_test", "y_test"))
+    test = (arrays["x_test"], arrays["y_test"]) if "x_test" in arrays else None
+    if others:
+        other = npz.read(others[0], ("x", "y"))
+        test = other["x"], other["y"]
+    return (arrays["x"], arrays["y"]), test
+
+
+def _parquet(file: Path, label: str | None) -> Pair:
+    """Columns `label` as targets, all others in their order as features."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if label is None:
+        raise DataError(f"{file}: say which columns are the targets with label='…'")
+    try:
+        columns = {k: np.asarray(v) for k, v in pq.read_table(file).to_pydict().items()}
+    except (pa.ArrowException, OSError, ValueError) as error:
+        text = str(error).splitlines()[0]
+        raise DataError(
+            f"{file} is not a readable parquet file ({text}); {remedy(file)}"
+        ) from None
+    names = [name.strip() for name in label.split(",")]
+    if missing := [name for name in names if name not in columns]:
+        raise DataError(
+            f"{file} has no column {missing[0]!r}; it has {', '.join(columns)}"
+        )
+    y = np.stack([columns.pop(name) for name in names], axis=1)
+    if bad := [
+        name for name, values in columns.items() if values.dtype.kind not in "fiub"
+    ]:
+        raise DataError(f"{file}: column {bad[0]!r} does not hold numbers; drop it")
+    return np.stack(list(columns.values()), axis=1), y if len(names) > 1 else y[:, 0]
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(found: Stamps, label: str | None) -> str:
+    train, test = _read(found, label)
+    return content_hash(*train, *(test or ()))

@@ -1,0 +1,1 @@
+"""Text: bytes, or tokens of a byte-pair encoding."""

@@ -1,0 +1,79 @@
+"""Text as bytes or tokens: which corpus, how long a context, how much of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from harness.errors import SpecError
+from harness.specs.base import at_least, spec
+from harness.specs.run import DataSpec, TaskShape
+
+
+@spec
+class Text(DataSpec):
+    """Next-token prediction on windows of `context` tokens cut from text.
+
+    `corpus` is "austen" (shipped: five novels to train on, *Persuasion* held out), or a
+    path or glob of `.txt` files (read as bytes), `.npy` (uint8 or uint16) or `.bin`
+    (raw uint16) token files, or a text that `harness data fetch` brings
+    ("tiny_shakespeare", "enwik8"). With the JSON file that `harness data import text`
+    writes beside a token file, `vocab` is checked and bits per byte are known, exactly
+    those of the evaluated windows.
+    `held_out` is another such path, or "austen" for that novel; without it the last 5 %
+    of the corpus, a contiguous piece, is held out.
+    `unique_tokens` keeps only that many training tokens (a multiple of `context`;
+    smaller subsets lie inside larger ones). `eval_sequences` windows, evenly spaced
+    over the held-out text, are evaluated.
+    """
+
+    source = "text"
+    corpus: str = dataclasses.field(default="austen", metadata={"identity": False})
+    held_out: str | None = dataclasses.field(default=None, metadata={"identity": False})
+    context: int = 128
+    vocab: int = 256
+    unique_tokens: int | None = None
+    eval_sequences: int = 256
+    digest: str | None = None
+    bytes_per_token: float | None = dataclasses.field(
+        default=None, metadata={"identity": False}
+    )
+
+    def validate(self) -> None:
+        at_least(self, 1, "context", "unique_tokens")
+        at_least(self, 2, "vocab", "eval_sequences")
+        if self.unique_tokens is not None and self.unique_tokens % self.context:
+            nearest = max(1, round(self.unique_tokens / self.context)) * self.context
+            raise SpecError(
+                f"Text.unique_tokens {self.unique_tokens} is not a multiple of "
+                f"context {self.context}; use {nearest}"
+            )
+
+    @property
+    def shape(self) -> TaskShape:
+        return _text_shape(self.context, self.vocab)
+
+    @property
+    def resolved(self) -> bool:
+        return self.digest is not None and self.unique_tokens is not None
+
+    @property
+    def unique(self) -> int:
+        if self.unique_tokens is None:
+            raise SpecError("unique_tokens is not known before the corpus is read")
+        return self.unique_tokens
+
+    def program_key(self) -> tuple[object, ...]:
+        # A subset is a choice of windows of the same token array.
+        return (self.digest, self.eval_sequences)
+
+
+@functools.cache
+def _text_shape(context: int, vocab: int) -> TaskShape:
+    return TaskShape(
+        kind="tokens",
+        length=context,
+        inputs=vocab,
+        outputs=vocab,
+        target="next_token",
+    )

@@ -1,0 +1,125 @@
+"""Flax NNX modules, in functional form: the only folder that imports flax.
+
+Shape letters used in names throughout:
+
+    B batch · T sequence · N = B·T rows · D width · F hidden · H heads · K head size
+    G key/value heads, gates of a cell · V vocabulary or classes · L layers
+    I, O inputs and outputs · X, Y height and width of an image · C channels
+    S steps in a chunk · E evaluation examples; in a mixture, experts
+
+The rest of the harness sees a model only as the three functions of `Model`, where
+`params` is a nested dict of arrays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from harness.errors import SpecError
+from harness.families.layers.basic import Blocks, Monitor, Penalty
+from harness.specs.run import ModelSpec, TaskShape
+
+PyTree = Any
+
+
+class Outputs(NamedTuple):
+    """What a forward pass returns."""
+
+    values: jax.Array
+    """Logits or real outputs."""
+    penalty: jax.Array | None
+    """Auxiliary loss, added to the training loss; None without one."""
+    monitors: dict[str, jax.Array]
+    """Measurements of the pass itself, one number an example (B,), by metric name."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """A family member as pure functions.
+
+    Without a key a model is evaluated; with one, its dropout is drawn from it.
+    """
+
+    init: Callable[[jax.Array], PyTree]
+    forward: Callable[[PyTree, jax.Array, jax.Array | None], Outputs]
+
+    def apply(
+        self, params: PyTree, inputs: jax.Array, key: jax.Array | None = None
+    ) -> jax.Array:
+        """The values of `forward` alone."""
+        return self.forward(params, inputs, key).values
+
+
+def build(
+    spec: ModelSpec,
+    task: TaskShape,
+    dtype: jnp.dtype = jnp.float32,
+    *,
+    remat: bool = False,
+) -> Model:
+    """The model of `spec`; parameters are float32, arithmetic is done in `dtype`.
+
+    With `remat` a backward pass computes what is inside of the model's `Blocks` again
+    rather than keep it: one more forward pass, for less memory.
+
+    A family's Flax class is made as `Class(spec, task, dtype=…, rngs=…)` and called on
+    the inputs, and on `key` too where `spec.stochastic`. What it leaves in variables of
+    type `Penalty` and `Monitor` becomes part of the outputs.
+    """
+    module_class = _implementation(spec)
+
+    def make(key: jax.Array) -> nnx.Module:
+        module = module_class(spec, task, dtype=dtype, rngs=nnx.Rngs(key))
+        for _, part in nnx.iter_graph(module):
+            if isinstance(part, Blocks):
+                part.remat = remat
+        return module
+
+    graph, abstract = nnx.split(nnx.eval_shape(make, jax.random.key(0)), nnx.Param)
+
+    def init(key: jax.Array) -> PyTree:
+        return nnx.to_pure_dict(nnx.state(make(key), nnx.Param))
+
+    def forward(
+        params: PyTree, inputs: jax.Array, key: jax.Array | None = None
+    ) -> Outputs:
+        state = jax.tree.map(lambda leaf: leaf, abstract)
+        nnx.replace_by_pure_dict(state, params)
+        module = nnx.merge(graph, state)
+        draws = {"key": key} if spec.stochastic and key is not None else {}
+        values = module(inputs, **draws)
+        return Outputs(values, _penalty(module), _monitors(module))
+
+    return Model(init=init, forward=forward)
+
+
+def _penalty(module: nnx.Module) -> jax.Array | None:
+    """Mean over the layers that have one."""
+    found = jax.tree.leaves(nnx.state(module, Penalty))
+    return jnp.mean(jnp.stack(found)) if found else None
+
+
+def _monitors(module: nnx.Module) -> dict[str, jax.Array]:
+    """By variable name, mean over layers."""
+    named: dict[str, list[jax.Array]] = {}
+    for path, leaf in nnx.to_flat_state(nnx.state(module, Monitor)):
+        named.setdefault(str(path[-1]), []).append(leaf[...])
+    return {name: jnp.mean(jnp.stack(x), axis=0) for name, x in named.items()}
+
+
+def _implementation(spec: ModelSpec) -> Callable[..., nnx.Module]:
+    module, _, name = spec.implementation.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SpecError(
+            f"family {spec.family} names {spec.implementation!r}, which cannot be "
+            f"imported: {error}"
+        ) from error

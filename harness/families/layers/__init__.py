@@ -1,0 +1,1 @@
+"""Layers that the families share, and the options that go with them."""

@@ -1,0 +1,212 @@
+"""Layers that the families share. Activations are flat: rows × features."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from harness.families.layers import cpu
+
+Role = Literal["input", "hidden", "output"]
+
+ACTIVATIONS = {
+    "relu": jax.nn.relu,
+    "gelu": jax.nn.gelu,
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "silu": jax.nn.silu,
+}
+RECTIFIERS = ("relu", "gelu", "silu")
+"""Activations that cut the negative half: He's √2 keeps the variance through them."""
+
+
+class Penalty(nnx.Variable):
+    """A scalar auxiliary loss, left behind by a forward pass."""
+
+
+class Monitor(nnx.Variable):
+    """Numbers (B,) worth recording, left behind by a forward pass."""
+
+
+class Dropout:
+    """Zeroes each number with probability `rate` and scales the others by 1/(1 - rate).
+
+    One of these serves one forward pass and draws each mask from a key of its own;
+    without a key it changes nothing (Srivastava et al. 2014).
+    """
+
+    def __init__(self, rate: float, key: jax.Array | None) -> None:
+        self.rate, self.key, self.calls = rate, key, 0
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        # 16 random bits a number are half the work of 32; the rate is rounded to them.
+        dropped = round(self.rate * 2**16)
+        if self.key is None or not dropped:
+            return x
+        self.calls += 1
+        key = jax.random.fold_in(self.key, self.calls)
+        kept = jax.random.bits(key, x.shape, jnp.uint16) >= dropped
+        return jnp.where(kept, x / (1 - dropped / 2**16), 0).astype(x.dtype)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    """How the matrices of a model are drawn, and their muP multipliers.
+
+    Adam moves every weight by about the learning rate whatever its gradient. Drawn
+    `ratio` = width / mup_base times larger and used divided by `ratio`, a hidden matrix
+    starts out the same and learns `ratio` times slower, as muP asks; a head besides
+    starts √ratio smaller (Yang et al. 2022, table 8).
+    """
+
+    init: str = "default"
+    sigma: float = 0.0
+    ratio: float = 1.0
+
+    @classmethod
+    def of(cls, spec: Any) -> Weights:
+        """From the fields of a family that has them."""
+        base = getattr(spec, "mup_base", 0)
+        ratio = spec.width / base if base else 1.0
+        return cls(init=spec.init, sigma=spec.sigma, ratio=ratio)
+
+    def std(self, inputs: int, outputs: int, gain: float, residual: float) -> float:
+        """Standard deviation of a matrix; `gain` over LeCun's is the family's rule."""
+        match self.init:
+            case "default":
+                return gain * residual / math.sqrt(inputs)
+            case "lecun":
+                return residual / math.sqrt(inputs)
+            case "he":
+                return residual * math.sqrt(2 / inputs)
+            case "glorot":
+                return residual * math.sqrt(2 / (inputs + outputs))
+            case _:
+                return residual * self.sigma
+
+    def table_std(self, width: int) -> float:
+        """Standard deviation of a lookup table's rows."""
+        return self.sigma or math.sqrt(self.ratio) / math.sqrt(width)
+
+    def scales(self, role: Role) -> tuple[float, float]:
+        """Factors on the standard deviation and on the weights in use."""
+        drawn = {"input": 1.0, "hidden": self.ratio, "output": math.sqrt(self.ratio)}
+        return drawn[role], 1.0 if role == "input" else 1 / self.ratio
+
+
+LECUN = Weights()
+
+
+class Blocks(nnx.List):
+    """Blocks of a model that come one after another."""
+
+    remat = False
+    """Whether a backward pass computes the inside of each block again."""
+
+    def run(self, x: jax.Array, *rest: Any) -> jax.Array:
+        """`x` through all blocks, each called as block(x, *rest)."""
+
+        def call(block: Any, x: jax.Array) -> jax.Array:
+            return block(x, *rest)
+
+        each = nnx.remat(call) if self.remat else call
+        for block in self:
+            x = each(block, x)
+        return x
+
+
+class Linear(nnx.Module):
+    """Matrix product; weights as `weights` says, times `residual`; bias starts at zero.
+
+    `role` says which sides grow with the width: neither or only the outputs ("input"),
+    both ("hidden"), or only the inputs ("output").
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        rngs: nnx.Rngs,
+        dtype: jnp.dtype,
+        gain: float = 1.0,
+        residual: float = 1.0,
+        bias: bool = False,
+        weights: Weights = LECUN,
+        role: Role = "input",
+        copies: tuple[int, ...] = (),
+    ) -> None:
+        drawn, self.multiplier = weights.scales(role)
+        scale = drawn * weights.std(inputs, outputs, gain, residual)
+        shape = (*copies, inputs, outputs)
+        self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), shape))
+        self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
+        self.dtype = dtype
+
+    def matrix(self) -> jax.Array:
+        """The weights as they are used; `copies` of them if there are several."""
+        kernel = self.kernel[...].astype(self.dtype)
+        return kernel if self.multiplier == 1 else kernel * self.multiplier
+
+    def __call__(self, x_NI: jax.Array) -> jax.Array:
+        x_NI, w_IO = x_NI.astype(self.dtype), self.matrix()
+        if cpu.on_cpu():
+            return self.shift(cpu.product(x_NI, w_IO))
+        return self.shift(x_NI @ w_IO)
+
+    def shift(self, y: jax.Array) -> jax.Array:
+        """Adds the bias, if there is one."""
+        return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+
+
+class RMSNorm(nnx.Module):
+    """x / rms(x) · gain, computed in float32 (Zhang & Sennrich 2019)."""
+
+    def __init__(self, width: int, *, dtype: jnp.dtype) -> None:
+        self.gain = nnx.Param(jnp.ones(width))
+        self.dtype = dtype
+
+    def __call__(self, x_ND: jax.Array) -> jax.Array:
+        x = x_ND.astype(jnp.float32)
+        inverse = jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-6)
+        return (x * inverse * self.gain[...]).astype(self.dtype)
+
+
+def rotate(x_BTHK: jax.Array) -> jax.Array:
+    """Rotary positions, base 10,000, halves as pairs (Su et al. 2021)."""
+    T, K = x_BTHK.shape[1], x_BTHK.shape[3]
+    frequency = 10_000.0 ** (-jnp.arange(K // 2) / (K // 2))
+    angle = jnp.arange(T)[:, None] * frequency
+    cos, sin = jnp.cos(angle)[:, None, :], jnp.sin(angle)[:, None, :]
+    a, b = jnp.split(x_BTHK.astype(jnp.float32), 2, axis=-1)
+    out = jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+    return out.astype(x_BTHK.dtype)
+
+
+def attention(
+    q_BTHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, *, causal: bool
+) -> jax.Array:
+    """Softmax attention, softmax in float32; shape (B, T, H, K).
+
+    H / G query heads share each key/value head (Ainslie et al. 2023).
+    """
+    T, H, K = q_BTHK.shape[1:]
+    shared = H // k_BTGK.shape[2]
+    # Heads next to the batch: contiguous matrix products, the fast layout on CPU.
+    q = (q_BTHK / math.sqrt(K)).transpose(0, 2, 1, 3)
+    k = jnp.repeat(k_BTGK, shared, axis=2).transpose(0, 2, 1, 3)
+    v = jnp.repeat(v_BTGK, shared, axis=2).transpose(0, 2, 1, 3)
+    if cpu.on_cpu():
+        return cpu.attention(q, k, v, causal).transpose(0, 2, 1, 3)
+    scores_BHTT = jnp.einsum(
+        "bhtk,bhsk->bhts", q, k, preferred_element_type=jnp.float32
+    )
+    if causal:
+        scores_BHTT += jnp.where(jnp.tril(jnp.ones((T, T), bool)), 0.0, -1e30)
+    weights_BHTT = jax.nn.softmax(scores_BHTT, axis=-1).astype(v.dtype)
+    return jnp.einsum("bhts,bhsk->bhtk", weights_BHTT, v).transpose(0, 2, 1, 3)

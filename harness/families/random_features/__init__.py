@@ -1,0 +1,1 @@
+"""Random features under a trained read-out."""

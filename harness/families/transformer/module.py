@@ -1,0 +1,179 @@
+"""Decoder-only transformer in Flax NNX, and the blocks it shares with the encoder."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from harness import families
+from harness.families.layers.basic import (
+    Blocks,
+    Dropout,
+    Linear,
+    RMSNorm,
+    Weights,
+    attention,
+    rotate,
+)
+from harness.families.transformer.experts import Experts
+from harness.specs.run import TaskShape
+
+
+class Attention(nnx.Module):
+    """Self-attention; one product makes queries, keys and values."""
+
+    def __init__(
+        self,
+        spec: families.Transformer | families.ViT,
+        *,
+        causal: bool,
+        rotary: bool,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ) -> None:
+        D, K = spec.width, spec.head_size
+        self.sizes = (spec.heads, spec.groups, K)
+        self.causal, self.rotary = causal, rotary
+        fused = (spec.heads + 2 * spec.groups) * K
+        linear = _hidden_linear(spec, dtype, rngs)
+        self.qkv = linear(D, fused)
+        self.out = linear(D, D, residual=_residual_gain(spec))
+
+    def __call__(self, x_ND: jax.Array, T: int) -> jax.Array:
+        H, G, K = self.sizes
+        qkv = self.qkv(x_ND).reshape(-1, T, H + 2 * G, K)
+        q_BTHK, k_BTGK, v_BTGK = jnp.split(qkv, [H, H + G], axis=2)
+        if self.rotary:
+            q_BTHK, k_BTGK = rotate(q_BTHK), rotate(k_BTGK)
+        mixed = attention(q_BTHK, k_BTGK, v_BTGK, causal=self.causal)
+        return self.out(mixed.reshape(-1, H * K))
+
+
+class FeedForward(nnx.Module):
+    """GELU (2 matrices) or SwiGLU (3 matrices, Shazeer 2020)."""
+
+    def __init__(
+        self,
+        spec: families.Transformer | families.ViT,
+        *,
+        gated: bool,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ) -> None:
+        D, F = spec.width, spec.hidden
+        self.gated = gated
+        linear = _hidden_linear(spec, dtype, rngs)
+        self.up = linear(D, F * (2 if self.gated else 1))
+        self.down = linear(F, D, residual=_residual_gain(spec))
+
+    def __call__(self, x_ND: jax.Array, T: int) -> jax.Array:
+        h_NF = self.up(x_ND)
+        if self.gated:
+            gate_NF, h_NF = jnp.split(h_NF, 2, axis=-1)
+            return self.down(jax.nn.silu(gate_NF) * h_NF)
+        return self.down(jax.nn.gelu(h_NF))
+
+
+class Block(nnx.Module):
+    """Pre-norm residual block."""
+
+    def __init__(
+        self,
+        width: int,
+        attention: Attention,
+        feed_forward: FeedForward | Experts,
+        *,
+        dtype: jnp.dtype,
+    ) -> None:
+        self.norm1 = RMSNorm(width, dtype=dtype)
+        self.attention = attention
+        self.norm2 = RMSNorm(width, dtype=dtype)
+        self.feed_forward = feed_forward
+
+    def __call__(self, x_ND: jax.Array, T: int, drop: Dropout) -> jax.Array:
+        x_ND += drop(self.attention(self.norm1(x_ND), T))
+        return x_ND + drop(self.feed_forward(self.norm2(x_ND), T))
+
+
+def _decoder_block(
+    spec: families.Transformer, task: TaskShape, dtype: jnp.dtype, rngs: nnx.Rngs
+) -> Block:
+    common: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
+    rotary = spec.positions == "rotary"
+    attention = Attention(spec, causal=True, rotary=rotary, **common)
+    feed_forward = (
+        Experts(spec, task, residual=_residual_gain(spec), **common)
+        if spec.experts
+        else FeedForward(spec, gated=spec.mlp == "swiglu", **common)
+    )
+    return Block(spec.width, attention, feed_forward, dtype=dtype)
+
+
+class Transformer(nnx.Module):
+    """Token ids (B, T) to logits: (B, T, V), or (B, V) of a class."""
+
+    def __init__(
+        self,
+        spec: families.Transformer,
+        task: TaskShape,
+        *,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ) -> None:
+        D, V, weights = spec.width, task.inputs, Weights.of(spec)
+        # A tied table is also the head: LeCun scale there keeps first logits near 0.
+        scale = weights.table_std(D)
+        self.embed = nnx.Param(scale * jax.random.normal(rngs.params(), (V, D)))
+        learned = spec.positions == "learned"
+        shape = (task.length, D)
+        self.positions = (
+            nnx.Param(scale * jax.random.normal(rngs.params(), shape))
+            if learned
+            else None
+        )
+        blocks = [_decoder_block(spec, task, dtype, rngs) for _ in range(spec.depth)]
+        self.blocks = Blocks(blocks)
+        self.norm = RMSNorm(D, dtype=dtype)
+        common: dict[str, Any] = {"weights": weights, "dtype": dtype, "rngs": rngs}
+        self.head = (
+            None if spec.tied else Linear(D, task.outputs, role="output", **common)
+        )
+        self.scale = weights.scales("output")[1]
+        self.every_step = task.target == "next_token"
+        self.dropout, self.dtype = spec.dropout, dtype
+
+    def __call__(self, tokens_BT: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        (B, T), drop = tokens_BT.shape, Dropout(self.dropout, key)
+        x_ND = self.embed[...][tokens_BT.reshape(-1)].astype(self.dtype)
+        if self.positions is not None:
+            x_ND += jnp.tile(self.positions[...][:T], (B, 1)).astype(self.dtype)
+        x_ND = drop(x_ND)
+        x_ND = self.blocks.run(x_ND, T, drop)
+        if not self.every_step:
+            return self._logits(self.norm(x_ND.reshape(B, T, -1)[:, -1]))
+        return self._logits(self.norm(x_ND)).reshape(B, T, -1)
+
+    def _logits(self, x_ND: jax.Array) -> jax.Array:
+        if self.head is not None:
+            return self.head(x_ND)
+        logits_NV = x_ND @ self.embed[...].T.astype(self.dtype)
+        return logits_NV if self.scale == 1 else logits_NV * self.scale
+
+
+def _hidden_linear(
+    spec: families.Transformer | families.ViT, dtype: jnp.dtype, rngs: nnx.Rngs
+) -> functools.partial[Linear]:
+    weights = Weights.of(spec)
+    return functools.partial(
+        Linear, weights=weights, role="hidden", dtype=dtype, rngs=rngs
+    )
+
+
+def _residual_gain(spec: families.Transformer | families.ViT) -> float:
+    """GPT-2's scaling of the matrices that write to the residual stream."""
+    return 1 / math.sqrt(2 * spec.depth)

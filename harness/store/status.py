@@ -1,0 +1,227 @@
+"""What a sweep's runs are doing, told from the store alone, on any machine.
+
+    pending ─▶ running ─▶ done | diverged
+                  ├─ its worker falls silent ─▶ stalled ─▶ taken over
+                  └─ it fails ─▶ waiting ─▶ pending again … or failed for good
+
+A run that was cancelled is "cancelled" until `harness retry`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from harness.errors import StoreError
+from harness.store import failures as attempts
+from harness.store import leases
+from harness.store.read import ID, Store
+from harness.store.view import read_runs
+
+STATES = (
+    "done",
+    "diverged",
+    "running",
+    "stalled",
+    "pending",
+    "waiting",
+    "failed",
+    "cancelled",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Holder:
+    """A worker that holds a trunk, as its claim and last beat tell."""
+
+    trunk_id: str
+    worker: str
+    host: str
+    pid: int
+    run_id: str | None
+    step: int | None
+    steps: int | None
+    loss: float | None
+    tokens_per_second: float | None
+    flops_per_second: float | None
+    silent_s: float
+    """Seconds since its last sign of life, on the store's clock."""
+    alive: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """A sweep's runs by state, its workers, and what has failed."""
+
+    name: str
+    runs: Mapping[str, str]
+    """State of each run, by id."""
+    coords: Mapping[str, Mapping[str, bool | int | float | str]]
+    """Coordinates of each run in the sweep."""
+    trunks: Mapping[str, str]
+    """The trunk of each run."""
+    elsewhere: int
+    """Finished runs in the store that this sweep does not ask for."""
+    holders: tuple[Holder, ...]
+    failures: tuple[attempts.Failure, ...]
+    """The last failure of each trunk that waits or has failed for good."""
+    flops_left: float
+    """Training FLOPs still to do, trunks shared, less what is trained or kept."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Runs in each state."""
+        found = Counter(self.runs.values())
+        return {state: found[state] for state in STATES}
+
+    @property
+    def flops_per_second(self) -> float:
+        """Of all workers that are alive."""
+        return sum(h.flops_per_second or 0.0 for h in self.holders if h.alive)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of all workers that are alive."""
+        return sum(h.tokens_per_second or 0.0 for h in self.holders if h.alive)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the present speed; None if nobody is at work."""
+        rate = self.flops_per_second
+        return self.flops_left / rate if rate else None
+
+
+def survey(store: Store) -> Survey:
+    """The state of the sweep that was run last.
+
+    Raises `StoreError` if the store has no sweep, or a damaged one.
+    """
+    sweeps = store.sweeps()
+    if not sweeps:
+        raise StoreError(f"{store.uri} has no sweep yet; `harness run` writes one")
+    points = {point["run_id"]: point for point in sweeps[-1]["points"]}
+    finished = _finished(store)
+    found = holders(store)
+    failed = attempts.failures(store)
+    cancelled = attempts.cancelled(store)
+    busy = {h.run_id: "running" if h.alive else "stalled" for h in found}
+    runs: dict[str, str] = {}
+    for run_id, point in points.items():
+        trouble = failed.get(point["trunk_id"])
+        runs[run_id] = (
+            finished.get(run_id)
+            or ("cancelled" if run_id in cancelled else None)
+            or busy.get(run_id)
+            or (_trouble(store, trouble) if trouble else None)
+            or "pending"
+        )
+    left = [
+        i for i, s in runs.items() if s in ("running", "stalled", "pending", "waiting")
+    ]
+    trunks = {
+        points[i]["trunk_id"] for i, s in runs.items() if s in ("waiting", "failed")
+    }
+    return Survey(
+        name=sweeps[-1]["name"],
+        runs=runs,
+        elsewhere=len(finished.keys() - points.keys()),
+        holders=tuple(found),
+        failures=tuple(failed[trunk][-1] for trunk in sorted(trunks)),
+        flops_left=_flops_left(points, left, _progress(store, found)),
+        coords={run_id: point["coords"] for run_id, point in points.items()},
+        trunks={run_id: point["trunk_id"] for run_id, point in points.items()},
+    )
+
+
+def _progress(store: Store, found: list[Holder]) -> dict[str, int]:
+    """The step that each trunk has come to: its holder's, else its last beat's."""
+    steps = {h.trunk_id: h.step or 0 for h in found}
+    for trunk_id in filter(ID.fullmatch, store.files.names("work")):
+        if trunk_id not in steps:
+            mark = leases.holder(store, trunk_id, leases.marks(store, trunk_id))
+            step = mark.get("step")
+            # Who lets go of a trunk has kept what it had come to.
+            steps[trunk_id] = step if isinstance(step, int) else 0
+    return steps
+
+
+def _flops_left(
+    points: Mapping[str, dict[str, Any]], left: list[str], progress: Mapping[str, int]
+) -> float:
+    """FLOPs of the runs that are left, less those of the one under way in each trunk.
+
+    That is the shortest: a trunk trains its runs one after another. A step costs what
+    the run that begins the trunk pays for each of its own.
+    """
+    each: defaultdict[str, float] = defaultdict(float)
+    for point in points.values():
+        price = point["price"] / point["spec"]["steps"]
+        each[point["trunk_id"]] = max(each[point["trunk_id"]], price)
+    total, begun = 0.0, set()
+    for point in sorted((points[i] for i in left), key=lambda p: p["spec"]["steps"]):
+        trunk_id, price = point["trunk_id"], float(point["price"])
+        if trunk_id not in begun:
+            begun.add(trunk_id)
+            rest = max(0, point["spec"]["steps"] - progress.get(trunk_id, 0))
+            price = min(price, rest * each[trunk_id])
+        total += price
+    return total
+
+
+def holders(store: Store) -> list[Holder]:
+    """Everybody who holds a trunk now."""
+    found = []
+    for trunk_id in filter(ID.fullmatch, store.files.names("work")):
+        here = leases.marks(store, trunk_id)
+        if here.epoch and not here.released:
+            found.append(_holder(store, trunk_id, here))
+    return found
+
+
+def _holder(store: Store, trunk_id: str, here: leases.Marks) -> Holder:
+    told = leases.holder(store, trunk_id, here)
+    silent = leases.silence(store, trunk_id, here)
+    alive = silent <= leases.stale_after(told) and not leases.is_gone(told)
+    numbers = {
+        key: told[key] if isinstance(told.get(key), int | float) else None
+        for key in ("step", "steps", "loss", "tokens_per_second", "flops_per_second")
+    }
+    pid = told.get("pid")
+    return Holder(
+        trunk_id=trunk_id,
+        worker=str(told.get("name", "unknown")),
+        host=str(told.get("host", "unknown")),
+        pid=pid if isinstance(pid, int) else 0,
+        run_id=told["run_id"] if isinstance(told.get("run_id"), str) else None,
+        silent_s=silent,
+        alive=alive,
+        **numbers,
+    )
+
+
+def _finished(store: Store) -> dict[str, str]:
+    """Status of each finished run; most are in the view, which is one file."""
+    try:
+        table = read_runs(store)
+    except StoreError:
+        table = None
+    known: dict[str, str] = {}
+    if table is not None and {"run_id", "status"} <= set(table.column_names):
+        pairs = table.select(["run_id", "status"]).to_pydict()
+        known = dict(zip(pairs["run_id"], pairs["status"], strict=True))
+    return {i: known.get(i) or _status(store, i) for i in store.finished()}
+
+
+def _status(store: Store, run_id: str) -> str:
+    status = store.record(run_id).get("status")
+    return status if status in ("done", "diverged") else "done"
+
+
+def _trouble(store: Store, failed: list[attempts.Failure]) -> str | None:
+    outlook = attempts.outlook(failed)
+    if outlook.given_up:
+        return "failed"
+    age = store.files.age(outlook.last.name) or 0.0
+    return "waiting" if age < outlook.wait_s else None

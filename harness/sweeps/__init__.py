@@ -1,0 +1,1 @@
+"""Grids of runs, recipes that set hyperparameters from scale, and their plan."""

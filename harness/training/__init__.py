@@ -1,0 +1,1 @@
+"""One compiled program and the loop that runs it (jax)."""

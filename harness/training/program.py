@@ -1,0 +1,275 @@
+"""A cohort's compiled functions, with its data on the device.
+
+A program trains one run, or a population: P runs of one cohort side by side, vmapped
+over whatever differs between them (weights, learning rates, other hyperparameters,
+seeds, batches). A population's numbers agree with those of single runs up to rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from harness.data.dataset import Arrays, Dataset
+from harness.families.build import build
+from harness.optimizers.update import hyper, learning_rates
+from harness.specs.run import RunSpec
+from harness.training import device
+from harness.training.evaluation import Examples, held_out, training_sample
+from harness.training.sharding import PLAIN, Layout, Wanted, choose
+from harness.training.step import Batches, State, functions
+
+Measured = tuple[np.ndarray, dict[str, float], dict[str, float]]
+"""Losses of the held-out examples; metrics on them, and on training examples."""
+SHORTEST, LONGEST = 64, 1024
+"""Most steps in one call of the compiled program: for large and for tiny models."""
+CHUNK_FLOPS = 3e9
+"""Training FLOPs (estimated as 6 · parameters · tokens) that a call may grow to."""
+
+
+class Members(NamedTuple):
+    """What a cohort's program depends on of the runs that it trains at once."""
+
+    size: int
+    same_batches: bool
+    """Whether they are several and all see the same examples in the same order: then
+    these are gathered, and what is random in a step is drawn, once for all."""
+
+    @classmethod
+    def of(cls, runs: Sequence[RunSpec]) -> Self:
+        """Of these runs."""
+        orders = {run.seed_order for run in runs}
+        return cls(len(runs), same_batches=len(orders) == 1 < len(runs))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """The compiled functions of a cohort, for one run or several at once.
+
+    What each of a population has of its own has a leading axis P; what a single run has
+    and what is common to all have not.
+    """
+
+    dataset: Dataset
+    members: Members
+    layout: Layout
+    chunk: int
+    """Most steps in one call."""
+    train_data: Arrays | None
+    """On the device; None where it has no room for all, and calls bring their own."""
+    held_out: Examples
+    sample: Examples | None
+    """Training examples that are evaluated too, where the runs ask for it."""
+    init: Callable[[Any], State]
+    train_chunk: Callable[..., tuple[State, jax.Array]]
+    compile_s: float
+    memory: int
+    """Bytes that a call of the training function needs, its arguments included."""
+
+    def start(self, runs: Sequence[RunSpec]) -> State:
+        """Fresh states of the runs."""
+        seeds = _stack([np.uint32(run.seed_init) for run in runs])
+        return self.init(self.layout.place(seeds, self.layout.own))
+
+    def place(self, state: State) -> State:
+        """A state that was kept, where the functions expect it."""
+        return self.layout.place(state, self.layout.of_state(state))
+
+    def train(
+        self, state: State, runs: Sequence[RunSpec], first: int, last: int
+    ) -> tuple[State, jax.Array]:
+        """Starts steps [first, last) of all runs; their losses come as (S,) or (P, S).
+
+        The state given is used up. Nothing is waited for.
+        """
+        hypers = _stack([hyper(run.optim) for run in runs])
+        brought, batches = batches_of(self.dataset, runs, first, last, self.chunk)
+        data = brought or self.train_data
+        # The call takes over arrays of the host in a fifth of the time that
+        # `device_put` needs for them.
+        with jax.transfer_guard_host_to_device("allow"):
+            return self.train_chunk(
+                state, hypers, data, batches, np.int32(last - first)
+            )
+
+    def evaluate(self, state: State) -> Callable[[], list[Measured]]:
+        """Starts the evaluations; what is returned waits for what they find of each
+        run."""
+        wait = self.held_out.evaluate(state.params)
+        wait_too = self.sample.evaluate(state.params) if self.sample else None
+
+        def measure() -> list[Measured]:
+            found = wait()
+            if not wait_too:
+                return [(losses, metrics, {}) for losses, metrics in found]
+            return [
+                (losses, metrics, also | {"evaluated_loss": float(on_sample.mean())})
+                for (losses, metrics), (on_sample, also) in zip(
+                    found, wait_too(), strict=True
+                )
+            ]
+
+        return measure
+
+    def with_data(self, dataset: Dataset, run: RunSpec) -> Program:
+        """The same compiled functions on other data of the same shapes."""
+        sample = self.sample
+        return dataclasses.replace(
+            self,
+            dataset=dataset,
+            train_data=_resident(dataset, self.layout),
+            held_out=self.held_out.moved(dataset, *held_out(dataset)),
+            sample=sample and sample.moved(dataset, *training_sample(dataset, run)),
+        )
+
+
+def compile_cohort(
+    runs: Sequence[RunSpec],
+    dataset: Dataset,
+    wanted: Wanted = PLAIN,
+    like: Program | None = None,
+) -> Program:
+    """Compiles the three functions for runs of equal shapes, for all of them at once.
+
+    What the program `like` has of the same data on the device is used by both.
+    """
+    start = time.perf_counter()
+    run, task, members = runs[0], runs[0].data.shape, Members.of(runs)
+    # Where each call brings its own examples, a long one would bring too many.
+    chunk = chunk_steps(run) if dataset.fits_device else SHORTEST
+    model = build(run.model, task, device.DTYPES[run.precision], remat=wanted.remat)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    layout = choose(wanted, run, members.size, params)
+    fns = functions(model, dataset.gather, task, run.optim, dataset.augment, layout)
+
+    def init(seed: jax.Array) -> State:
+        return fns.init(jax.random.key(seed))
+
+    if like and not (like.dataset is dataset and like.layout == layout):
+        like = None
+    train_data = like.train_data if like else _resident(dataset, layout)
+    brought, batches = batches_of(dataset, runs, 0, 0, chunk)
+    seeds, hypers = _stack([(np.uint32(0), hyper(run.optim))] * members.size)
+    own, common = layout.own, layout.common
+    train_chunk, evaluate = fns.train_chunk, fns.evaluate
+    if members.size > 1:
+        init = jax.vmap(init)
+        axes = _of_batches(members, own=0, common=None)
+        train_chunk = jax.vmap(train_chunk, in_axes=(0, 0, None, axes, None))
+        evaluate = jax.vmap(evaluate, in_axes=(0, None, None))
+    state = jax.eval_shape(init, seeds)
+    parts = layout.of_state(state)
+    trained = (
+        layout.jit(
+            train_chunk,
+            takes=(parts, own, common, _of_batches(members, own, common), common),
+            gives=(parts, own),
+            donate=True,
+        )
+        .lower(state, hypers, brought or train_data, batches, jnp.int32(0))
+        .compile()
+    )
+    evaluated = functools.partial(
+        Examples.compiled,
+        layout.jit(
+            evaluate, (layout.of_state(state.params), common, common), gives=own
+        ),
+        state.params,
+        dataset,
+        layout,
+        task,
+        members.size,
+    )
+    sample = training_sample(dataset, run) if run.train_eval_examples else None
+    return Program(
+        dataset=dataset,
+        members=members,
+        layout=layout,
+        chunk=chunk,
+        train_data=train_data,
+        held_out=evaluated(*held_out(dataset), like=like.held_out if like else None),
+        sample=evaluated(*sample) if sample else None,
+        init=layout.jit(init, takes=(own,), gives=parts).lower(seeds).compile(),
+        train_chunk=trained,
+        compile_s=time.perf_counter() - start,
+        memory=_memory(trained),
+    )
+
+
+def chunk_steps(run: RunSpec) -> int:
+    """Most steps in one call of the compiled program.
+
+    The host's work between two calls must be small beside the call, so tiny models get
+    longer ones. A function of the spec, as checkpoints lie at the ends of chunks.
+    """
+    per_step = 6 * run.model.params(run.data.shape).total * run.tokens_per_step
+    chunk = SHORTEST
+    while chunk < LONGEST and 2 * chunk * per_step <= CHUNK_FLOPS:
+        chunk *= 2
+    return chunk
+
+
+def batches_of(
+    dataset: Dataset, runs: Sequence[RunSpec], first: int, last: int, chunk: int
+) -> tuple[Arrays | None, Batches]:
+    """What steps [first, last) of a cohort's runs consume, padded to `chunk` steps.
+
+    Before it come the examples themselves, where the device has no room for all of
+    them; else None.
+    """
+    seen = runs[:1] if Members.of(runs).same_batches else runs
+    batch = runs[0].batch
+    orders = {
+        seed: dataset.order(seed, batch, first, last)
+        for seed in {run.seed_order for run in seen}
+    }
+    index = np.zeros((len(seen), chunk, batch), np.int64)
+    for part, run in zip(index, seen, strict=True):
+        part[: last - first] = orders[run.seed_order]
+    brought = None
+    if dataset.fits_device:
+        index = dataset.locate(index)
+    else:
+        brought, index = dataset.subset(dataset.train, index)
+    lr_PS = np.zeros((len(runs), chunk), np.float32)
+    for lr_S, run in zip(lr_PS, runs, strict=True):
+        lr_S[: last - first] = learning_rates(run.optim, run.steps, first, last)
+    return brought, Batches(
+        offsets_SB=_stack(index.astype(np.int32)),
+        lr_S=_stack(lr_PS),
+        first=np.int32(first),
+        seed=_stack([np.uint32(run.seed_order) for run in seen]),
+    )
+
+
+def _of_batches(members: Members, own: Any, common: Any) -> Batches:
+    """`own` for what each of the members has by itself, `common` for the rest."""
+    order = common if members.same_batches else own
+    return Batches(offsets_SB=order, lr_S=own, first=common, seed=order)
+
+
+def _resident(dataset: Dataset, layout: Layout) -> Arrays | None:
+    return layout.place(dataset.train, layout.common) if dataset.fits_device else None
+
+
+def _stack(trees: Any) -> Any:
+    """One tree as it is; several, or arrays that lie together, with a leading axis."""
+    if len(trees) == 1:
+        return trees[0]
+    if isinstance(trees, np.ndarray):
+        return trees
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def _memory(compiled: Any) -> int:
+    found = compiled.memory_analysis()
+    if found is None:
+        return 0
+    return int(found.argument_size_in_bytes + found.temp_size_in_bytes)

@@ -1,0 +1,193 @@
+"""How a program lies on its devices: on one, or on a mesh of several.
+
+A mesh is one row of devices. A single run's batch is spread over it, and its state too
+once that is large: each device then holds a part of every large array, gathers whole
+parameters for a pass, and keeps its part of the gradients (fully sharded data parallel,
+Zhao et al. 2023). Of a population each device trains its own members. What a layout
+changes of a run's numbers is rounding (see `Wanted.accumulate` for the exceptions).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from harness.errors import SpecError
+from harness.specs.run import RunSpec
+from harness.training import device
+
+PyTree = Any
+AXIS = "devices"
+STATE_SHARE = 0.25
+"""A state that would take more than this share of a device's free memory is spread."""
+COPIES = 4
+"""Of the parameters, in training with AdamW: weights, two moments, gradients."""
+SMALL = 4096
+"""Arrays of fewer elements stay whole on every device."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What the user asked for."""
+
+    devices: int = 1
+    """Devices that a run, or a population of them, is spread over at most."""
+    shard: bool | None = None
+    """Whether the state is spread too; None for what its size asks for."""
+    accumulate: int = 1
+    """Equal parts of a batch whose gradients are computed one after another. Dropout
+    and augmentation are drawn for each part, and the balance of a mixture of experts
+    is that of each part: with these, numbers change by more than rounding."""
+    remat: bool = False
+    """Whether a backward pass computes the inside of each block again instead of
+    keeping it."""
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "accumulate"):
+            if (value := getattr(self, name)) < 1:
+                raise SpecError(f"--{name} is {value}; it must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """Where the arrays of a program lie; on one device there is nothing to place."""
+
+    mesh: Mesh | None = None
+    members: bool = False
+    """Whether the members of a population are spread, rather than a batch."""
+    shard: bool = False
+    accumulate: int = 1
+
+    @property
+    def devices(self) -> int:
+        """How many there are."""
+        return self.mesh.size if self.mesh else 1
+
+    @property
+    def common(self) -> NamedSharding | None:
+        """Of what all devices hold alike."""
+        return self._at(PartitionSpec())
+
+    @property
+    def own(self) -> NamedSharding | None:
+        """Of what each member of a population has of its own."""
+        return self._at(PartitionSpec(AXIS)) if self.members else self.common
+
+    def of_state(self, tree: PyTree) -> PyTree:
+        """Of the arrays of a state; from a large one, the longest axis that the devices
+        divide is spread."""
+        if not self.shard:
+            return self.own
+        return jax.tree.map(lambda leaf: self._at(self._parts(leaf.shape)), tree)
+
+    def place(self, tree: PyTree, shardings: PyTree) -> PyTree:
+        """The host's arrays on the devices."""
+        return jax.device_put(tree, shardings if self.mesh else None)
+
+    def jit(
+        self,
+        function: Callable[..., Any],
+        takes: tuple[PyTree, ...],
+        gives: PyTree,
+        *,
+        donate: bool = False,
+    ) -> Any:
+        """`jax.jit`, with the shardings of arguments and results.
+
+        With `donate` the first argument is used up.
+        """
+        donated = 0 if donate else ()
+        if self.mesh is None:
+            return jax.jit(function, donate_argnums=donated)
+        if self.members:
+            # Else the compiler might have devices exchange what they need not share.
+            function = jax.shard_map(
+                function,
+                mesh=self.mesh,
+                in_specs=jax.tree.map(lambda sharding: sharding.spec, takes),
+                out_specs=jax.tree.map(lambda sharding: sharding.spec, gives),
+                check_vma=False,
+            )
+        return jax.jit(
+            function, in_shardings=takes, out_shardings=gives, donate_argnums=donated
+        )
+
+    def spread(self, x: jax.Array) -> jax.Array:
+        """Inside a program: the leading axis over the devices, if they divide it."""
+        if self.mesh is None or self.members or len(x) % self.devices:
+            return x
+        return jax.lax.with_sharding_constraint(x, self._at(PartitionSpec(AXIS)))
+
+    def gathered(self, params: PyTree) -> PyTree:
+        """Inside a program: whole parameters on every device, for a pass."""
+        if not self.shard:
+            return params
+        return jax.tree.map(
+            lambda leaf: jax.lax.with_sharding_constraint(leaf, self.common), params
+        )
+
+    def parted(self, gradients: PyTree) -> PyTree:
+        """Inside a program: on each device its part of the gradients."""
+        if not self.shard:
+            return gradients
+        return jax.lax.with_sharding_constraint(gradients, self.of_state(gradients))
+
+    def _parts(self, shape: tuple[int, ...]) -> PartitionSpec:
+        even = [axis for axis, size in enumerate(shape) if size % self.devices == 0]
+        if not even or math.prod(shape) < SMALL:
+            return PartitionSpec()
+        longest = max(even, key=lambda axis: shape[axis])
+        return PartitionSpec(*[None] * longest, AXIS)
+
+    def _at(self, spec: PartitionSpec) -> NamedSharding | None:
+        return NamedSharding(self.mesh, spec) if self.mesh else None
+
+
+PLAIN = Wanted()
+ONE_DEVICE = Layout()
+
+
+def choose(wanted: Wanted, run: RunSpec, population: int, params: PyTree) -> Layout:
+    """The layout for so many runs at once, each with parameters of these shapes.
+
+    A mesh has as many devices as divide the members, or the examples of a part of the
+    batch. Raises `SpecError` if there are fewer devices than are wanted, or if the
+    batch has no equal parts.
+    """
+    if run.batch % wanted.accumulate:
+        raise SpecError(
+            f"a batch of {run.batch} cannot be accumulated over {wanted.accumulate} "
+            "equal parts"
+        )
+    there = jax.devices()
+    if wanted.devices > len(there):
+        raise SpecError(f"{wanted.devices} devices are wanted; jax sees {len(there)}")
+    members = population > 1
+    whole = population if members else run.batch // wanted.accumulate
+    count = next(k for k in range(wanted.devices, 0, -1) if whole % k == 0)
+    if jax.process_count() > 1 and count < len(there):
+        raise SpecError(
+            f"{whole} examples cannot be divided over the {len(there)} devices of all "
+            "hosts"
+        )
+    if count == 1:
+        return Layout(accumulate=wanted.accumulate)
+    shard = _is_large(params) if wanted.shard is None else wanted.shard
+    return Layout(
+        mesh=Mesh(np.array(there[:count]), (AXIS,)),
+        members=members,
+        shard=shard and not members,
+        accumulate=wanted.accumulate,
+    )
+
+
+def _is_large(params: PyTree) -> bool:
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+    free = device.free_memory()
+    return free is not None and COPIES * held > STATE_SHARE * free

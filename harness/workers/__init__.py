@@ -1,0 +1,1 @@
+"""Processes that lease trunks of a store, train and publish them."""

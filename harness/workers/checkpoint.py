@@ -1,0 +1,279 @@
+"""Checkpoints of an unfinished trunk: saved in the background, restored to the bit.
+
+A checkpoint is a position (parameters, optimiser, every loss and evaluation so far) at
+a chunk's end; these ends depend on the spec alone, the clock decides which are kept.
+Before each one, the metric rows since the one before are published as a part. A
+checkpoint counts once its manifest is there, which is published last and holds the
+checksum of every file; one that does not agree with its manifest is passed over for the
+one before it.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from harness.errors import StoreError
+from harness.store import Store, schema
+from harness.sweeps.options import CHECKPOINT_S
+from harness.sweeps.plan import PlannedRun
+from harness.training.history import History
+from harness.training.loop import TRUNK, Position
+from harness.training.step import State
+from harness.workers.record import metric_rows
+
+MANIFEST = re.compile(r"(trunk|[0-9a-f]{16})-(\d{9})\.json")
+KEPT = 2
+"""Checkpoints of a part that stay; older ones are removed after each new one."""
+
+
+class Checkpoints:
+    """The checkpoints of one trunk, or of several that are trained side by side.
+
+    They lie with the first of these, and are written by the holder of the leases. What
+    was kept of other trunks than these is passed over.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        trunk_ids: Sequence[str],
+        *,
+        check: Callable[[], None],
+        warn: Callable[[str], None],
+        every_s: float = CHECKPOINT_S,
+    ) -> None:
+        self.store = store
+        self._trunk_ids = list(trunk_ids)
+        self._folder = f"work/{trunk_ids[0]}"
+        self._check = check
+        self._warn = warn
+        self._every_s = every_s
+        self._last_save = time.monotonic()
+        self._background = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
+        self._pending: concurrent.futures.Future[None] | None = None
+        self._found = self._manifests()
+        self._published: dict[str, int] = {}
+        """Step up to which the parts of each part's rows are published."""
+
+    @property
+    def progress(self) -> str:
+        """The newest step kept of each part; new with each new checkpoint."""
+        steps = [f"{part} {max(steps)}" for part, steps in sorted(self._found.items())]
+        return ", ".join(steps) or "none"
+
+    def due(self) -> bool:
+        """Whether it is time for the next one, and the one before is written.
+
+        Where every chunk shall be kept (0 seconds), training waits for the writing.
+        """
+        if not self._every_s:
+            return True
+        idle = self._pending is None or self._pending.done()
+        return idle and time.monotonic() - self._last_save >= self._every_s
+
+    def save(
+        self,
+        runs: Sequence[PlannedRun],
+        part: str,
+        position: Position,
+        trunk: Position | None = None,
+    ) -> None:
+        """Copies a position of these runs and writes it in the background.
+
+        `trunk` is the shared position that later branches start at, if there are any.
+        """
+        self.wait()
+        self._last_save = time.monotonic()
+        # It must not be lost with ours.
+        if trunk and trunk.step not in self._found.get(TRUNK, ()):
+            self._submit(TRUNK, trunk, runs)
+        self._submit(part, position, runs)
+
+    def wait(self) -> None:
+        """Until the last one is written; raises what went wrong with it."""
+        pending, self._pending = self._pending, None
+        if pending:
+            pending.result()
+
+    def look(self) -> None:
+        """Raises what went wrong in the background, if it has ended."""
+        if self._pending and self._pending.done():
+            self.wait()
+
+    def close(self) -> None:
+        """Ends the background thread; what it is writing is finished first."""
+        self._background.shutdown(wait=True)
+
+    def newest(self, part: str, until: int, like: State) -> Position | None:
+        """The newest sound position of a part at a step of at most `until`."""
+        steps = [step for step in self._found.get(part, ()) if step <= until]
+        for step in sorted(steps, reverse=True):
+            try:
+                position = self._restore(f"{self._folder}/ckpt/{part}-{step:09d}", like)
+            # Whatever is wrong with it, the one before may be sound.
+            except Exception as error:
+                self._warn(f"checkpoint {part} {step} is passed over: {error}")
+                continue
+            self._forget_parts(part, step)
+            return position
+        return None
+
+    def drop(self, part: str) -> None:
+        """Removes the checkpoints of a finished branch."""
+        if part in self._found:
+            self.wait()
+            for step in self._found.pop(part):
+                self._remove(part, step)
+
+    def _submit(
+        self, part: str, position: Position, runs: Sequence[PlannedRun]
+    ) -> None:
+        # Copies: the next chunk overwrites the state, and goes on with the histories.
+        leaves = [np.array(leaf, copy=True) for leaf in jax.tree.leaves(position.state)]
+        histories = [history.branch() for history in position.histories]
+        self.wait()
+        self._pending = self._background.submit(
+            self._write, part, position.step, leaves, histories, runs
+        )
+
+    def _write(
+        self,
+        part: str,
+        step: int,
+        leaves: list[np.ndarray],
+        histories: list[History],
+        runs: Sequence[PlannedRun],
+    ) -> None:
+        self._check()
+        self._publish_rows(part, step, histories, runs)
+        name = f"{self._folder}/ckpt/{part}-{step:09d}"
+        scratch = self.store.files.scratch(name)
+        _checkpointer().save(scratch / "state", args=_save_args(leaves))
+        told = [history.to_json() for history in histories]
+        (scratch / "histories.json").write_text(json.dumps(told))
+        ids = [planned.trunk_id for planned in runs]
+        manifest = {"step": step, "trunks": ids, "files": _checksums(scratch)}
+        self._check()
+        self.store.files.put_folder(scratch, name)
+        self.store.files.publish(f"{name}.json", schema.json_bytes(manifest))
+        steps = self._found.setdefault(part, set())
+        steps.add(step)
+        for old in sorted(steps)[:-KEPT]:
+            steps.discard(old)
+            self._remove(part, old)
+
+    def _publish_rows(
+        self,
+        part: str,
+        step: int,
+        histories: Sequence[History],
+        runs: Sequence[PlannedRun],
+    ) -> None:
+        after = self._published.get(part, 0)
+        rows = [
+            row
+            for planned, history in zip(runs, histories, strict=True)
+            for row in metric_rows(planned, history, annealed=False, after=after)
+        ]
+        if rows:
+            table = schema.metrics_table(rows)
+            name = f"{self._folder}/parts/{part}-{after:09d}-{step:09d}.parquet"
+            self.store.files.publish(name, schema.parquet_bytes(table))
+            self._published[part] = step
+
+    def _forget_parts(self, part: str, step: int) -> None:
+        """Removes rows beyond the step that training goes on from: they come again."""
+        folder = f"{self._folder}/parts"
+        self._published[part] = 0
+        for name in self.store.files.names(folder):
+            of, _, rest = name.removesuffix(".parquet").partition("-")
+            if of == part:
+                last = int(rest.rpartition("-")[2])
+                if last > step:
+                    self.store.files.remove(f"{folder}/{name}")
+                else:
+                    self._published[part] = max(self._published[part], last)
+
+    def _restore(self, name: str, like: State) -> Position:
+        manifest = self.store.json(f"{name}.json")
+        if manifest.get("trunks") != self._trunk_ids:
+            raise StoreError("it is of other trunks")
+        with self.store.files.get_folder(name) as folder:
+            if _checksums(folder) != manifest.get("files"):
+                raise StoreError("its files do not agree with its manifest")
+            saved = _checkpointer().restore((folder / "state").absolute())
+            told = json.loads((folder / "histories.json").read_text())
+        leaves = [jnp.array(saved[key]) for key in sorted(saved)]
+        state = jax.tree.unflatten(jax.tree.structure(like), leaves)
+        same = jax.tree.map(
+            lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), state, like
+        )
+        if not all(jax.tree.leaves(same)):
+            raise StoreError("its arrays are not of this model's shapes")
+        histories = [History.from_json(values) for values in told]
+        step = int(name.rpartition("-")[2])
+        return Position(state=state, step=step, histories=histories)
+
+    def _manifests(self) -> dict[str, set[int]]:
+        found: dict[str, set[int]] = {}
+        for name in self.store.files.names(f"{self._folder}/ckpt"):
+            if match := MANIFEST.fullmatch(name):
+                found.setdefault(match[1], set()).add(int(match[2]))
+        return found
+
+    def _remove(self, part: str, step: int) -> None:
+        name = f"{self._folder}/ckpt/{part}-{step:09d}"
+        # The manifest first: what is left of a half removed one does not count.
+        self.store.files.remove(f"{name}.json")
+        self.store.files.remove(name)
+
+
+def _checkpointer() -> Any:
+    # Imported late: most runs end before a first checkpoint is due.
+    import orbax.checkpoint as ocp
+
+    # It warns at each save of metadata that it is about to write.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+    if jax.process_count() == 1:
+        return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    # What it is given is whole: other processes have no part in it.
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix="alone"
+    )
+    return ocp.Checkpointer(
+        ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+        multiprocessing_options=alone,
+    )
+
+
+def _save_args(leaves: list[np.ndarray]) -> Any:
+    import orbax.checkpoint as ocp
+
+    named = {f"leaf_{index:05d}": leaf for index, leaf in enumerate(leaves)}
+    return ocp.args.StandardSave(named)
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(
+                    file, "sha256"
+                ).hexdigest()
+    return found

@@ -1,0 +1,81 @@
+"""What is left of a plan, in the order in which a worker wants it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from harness.store import Store
+from harness.store import failures as attempts
+from harness.sweeps.plan import Cohort, Plan, Trunk
+
+
+class Queue:
+    """What is left of a plan, in the order in which a worker wants it.
+
+    Its own cohort first (that is compiled), then cohorts that nobody has begun, longest
+    first: a long one begun last would keep the others waiting.
+    """
+
+    def __init__(self, store: Store, plan: Plan, *, slot: int) -> None:
+        self.store = store
+        self.own: Cohort | None = None
+        """The cohort that the worker has compiled."""
+        cohorts = sorted(plan.cohorts, key=lambda c: -c.flops)
+        turn = slot % max(1, len(cohorts))
+        self._all = [
+            (cohort, trunk)
+            for cohort in cohorts[turn:] + cohorts[:turn]
+            for trunk in sorted(cohort.trunks, key=lambda t: -t.flops)
+        ]
+        self._left: dict[str, tuple[Cohort, Trunk]] = {}
+        self._not_before: dict[str, float] = {}
+
+    def has_work(self) -> bool:
+        """Whether a run is left that is not finished, failed for good, or cancelled."""
+        if not self._left:
+            self.look()
+        return bool(self._left)
+
+    def look(self) -> None:
+        """Looks again at what is finished, failed and cancelled."""
+        done = self.store.finished() | attempts.cancelled(self.store)
+        failed = attempts.failures(self.store)
+        self._left, self._not_before = {}, {}
+        for cohort, trunk in self._all:
+            if any(r.run_id not in done for r in trunk.runs):
+                self._add(cohort, trunk, failed.get(trunk.trunk_id, []))
+
+    def _add(
+        self, cohort: Cohort, trunk: Trunk, failed: list[attempts.Failure]
+    ) -> None:
+        if failed:
+            outlook = attempts.outlook(failed)
+            if outlook.given_up:
+                return
+            age = self.store.files.age(outlook.last.name) or 0.0
+            self._not_before[trunk.trunk_id] = time.monotonic() + outlook.wait_s - age
+        self._left[trunk.trunk_id] = (cohort, trunk)
+
+    def drop(self, trunk: Trunk) -> None:
+        """Takes a trunk off the list, until the next look."""
+        self._left.pop(trunk.trunk_id, None)
+
+    def candidates(self) -> Iterator[tuple[Cohort, Trunk]]:
+        """Trunks to try for, best first; one that waits for a retry is left out."""
+        left = list(self._left.values())
+        # Most often the first will do: the rest of ten thousand is not looked at.
+        yield from (e for e in left if e[0] is self.own and self._is_ready(e[1]))
+        ready = [e for e in left if self._is_ready(e[1])]
+        begun = set(self.store.files.names("work"))
+        busy = {id(cohort) for cohort, trunk in ready if trunk.trunk_id in begun}
+        others = [e for e in ready if e[0] is not self.own]
+        yield from sorted(others, key=lambda e: id(e[0]) in busy)
+
+    def upcoming(self) -> tuple[Cohort, Trunk] | None:
+        """What the worker is likely to want next, if it is of another cohort."""
+        best = next(self.candidates(), None)
+        return None if best is None or best[0] is self.own else best
+
+    def _is_ready(self, trunk: Trunk) -> bool:
+        return self._not_before.get(trunk.trunk_id, 0.0) <= time.monotonic()

@@ -1,0 +1,154 @@
+"""Facts about fits: known constants come back, bad designs are named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from analysis.errors import AnalysisError
+from analysis.fitting import newton
+from analysis.fitting.fit import fit_law
+from analysis.fitting.problem import Objective, prepare
+from analysis.fitting.record import Fit
+from analysis.fitting.search import Search, find_optimum, minimise
+from analysis.laws import Law, coefficient, exponent, irreducible
+from analysis.tables.table import table_from_frame
+from tests.analysis import synthetic
+from tests.analysis.synthetic import TRUTH
+
+
+@pytest.mark.parametrize("loss", ["huber", "squares", "absolute"])
+@pytest.mark.parametrize("space", ["log", "linear"])
+def test_noise_free_rows_give_the_constants_back(loss: str, space: str) -> None:
+    fit = fit_law(synthetic.table(), objective=Objective(loss=loss, space=space))
+    for name, value in TRUTH.items():
+        assert fit.constants[name] == pytest.approx(value, rel=1e-4)
+    assert fit.derived["a"] == pytest.approx(0.28 / (0.34 + 0.28), rel=1e-4)
+    assert fit.diagnostics.flags == ()
+    assert fit.diagnostics.share_at_best > 0.9
+
+
+def test_the_start_does_not_matter_under_noise() -> None:
+    """Two disjoint sets of starts find the same optimum to eight digits."""
+    table = synthetic.table(noise=0.01)
+    one = fit_law(table, search=Search(seed=1))
+    two = fit_law(table, search=Search(seed=2))
+    assert one.objective == pytest.approx(two.objective, rel=1e-10)
+    for name, value in one.constants.items():
+        assert two.constants[name] == pytest.approx(value, rel=1e-6)
+
+
+def test_huber_ignores_a_wild_row_that_least_squares_follows() -> None:
+    frame = synthetic.frame(noise=1e-4)
+    frame.loc[10, "loss"] *= 2
+    table = table_from_frame(frame, n="n", d="d", c="c", loss="loss")
+    robust = fit_law(table)
+    squares = fit_law(table, objective=Objective(loss="squares"))
+    assert robust.constants["E"] == pytest.approx(TRUTH["E"], rel=2e-3)
+    assert abs(squares.constants["E"] / TRUTH["E"] - 1) > 0.02
+
+
+def test_the_optimum_is_stationary_and_beats_its_neighbours() -> None:
+    problem = prepare(synthetic.table(noise=0.02), "chinchilla", Objective())
+    optimum = find_optimum(problem)
+    steps = np.random.default_rng(0).normal(scale=1e-3, size=(200, 5))
+    nearby = minimise(problem, optimum.theta + steps, Search(max_iterations=0))
+    assert np.all(nearby.objective >= optimum.objective)
+
+
+def test_tokens_in_a_fixed_ratio_to_parameters_are_unidentifiable() -> None:
+    n = np.geomspace(1e6, 1e9, 12)
+    frame = synthetic.frame().head(12).assign(n=n, d=20 * n, c=120 * n * n)
+    frame["loss"] = synthetic.chinchilla_loss(n, 20 * n) * (
+        1 + 0.01 * np.random.default_rng(0).standard_normal(12)
+    )
+    fit = fit_law(table_from_frame(frame, n="n", d="d", c="c", loss="loss"))
+    assert "unidentifiable" in fit.diagnostics.flags
+    assert fit.diagnostics.condition_number > 1e3
+    assert "d is proportional to n^1" in " ".join(fit.diagnostics.notes)
+
+
+def test_a_constant_on_its_bound_is_flagged() -> None:
+    """A pure power law has no irreducible loss: E ends at 0."""
+    frame = synthetic.frame()
+    rng = np.random.default_rng(3)
+    frame["loss"] = 20 * frame["c"] ** -0.05 * (1 + 0.001 * rng.random(len(frame)))
+    frame["loss"] -= 0.2  # steeper than a power law at large c
+    table = table_from_frame(frame, c="c", loss="loss")
+    fit = fit_law(table, "power_constant")
+    assert fit.constants["E"] == 0.0
+    assert "at_bound" in fit.diagnostics.flags
+    assert "E" in " ".join(fit.diagnostics.notes)
+
+
+def test_a_law_of_ones_own_needs_only_a_function_and_names() -> None:
+    mine = Law(
+        name="mine",
+        predict=lambda p, x: p["E"] + p["A"] * x["n"] ** -p["alpha"] / x["width"],
+        parameters=(irreducible("E"), coefficient("A"), exponent("alpha")),
+        columns=("n", "width"),
+        formula="L = E + A n^-alpha / width",
+        reference="this test",
+    )
+    frame = synthetic.frame()
+    frame["width"] = np.tile([64.0, 128.0], len(frame) // 2)
+    frame["loss"] = 1.5 + 3e4 * frame["n"] ** -0.4 / frame["width"]
+    table = table_from_frame(frame, n="n", width="width", loss="loss")
+    fit = fit_law(table, mine)
+    assert fit.constants == pytest.approx({"E": 1.5, "A": 3e4, "alpha": 0.4}, rel=1e-6)
+
+
+def test_the_solver_gradient_agrees_with_finite_differences() -> None:
+    problem = prepare(synthetic.table(noise=0.01), "chinchilla", Objective())
+    theta = np.array([1.5, 5.5, 6.2, 0.33, 0.3])
+
+    def value(t: np.ndarray) -> float:
+        return float(minimise(problem, t[None], Search(max_iterations=0)).objective[0])
+
+    with jax.enable_x64(True):
+        point = newton._evaluate(
+            problem.law,
+            True,
+            jnp.asarray(theta),
+            dict(problem.columns),
+            problem.y,
+            problem.weights,
+            1e-3,
+        )
+        gradient = np.asarray(point.gradient)
+    for i in range(5):
+        e = np.zeros(5)
+        e[i] = 1e-6
+        slope = (value(theta + e) - value(theta - e)) / 2e-6
+        assert gradient[i] == pytest.approx(slope, rel=1e-4)
+
+
+def test_float64_stays_inside_the_solver() -> None:
+    fit_law(synthetic.table())
+    assert not jax.config.jax_enable_x64
+    assert jnp.ones(1).dtype == jnp.float32
+
+
+def test_a_fit_survives_json(tmp_path) -> None:
+    fit = fit_law(synthetic.table(noise=0.01))
+    fit.save(tmp_path / "fit.json")
+    assert Fit.load(tmp_path / "fit.json") == fit
+    infinite = replace(
+        fit, diagnostics=replace(fit.diagnostics, condition_number=float("inf"))
+    )
+    record = json.loads(json.dumps(infinite.to_json(), allow_nan=False))
+    assert record["diagnostics"]["condition_number"] is None
+    assert np.isnan(Fit.from_json(record).diagnostics.condition_number)
+    with pytest.raises(AnalysisError, match="not a fit record"):
+        Fit.from_json({"law": "chinchilla"})
+
+
+def test_a_printed_fit_names_what_a_reader_needs() -> None:
+    text = str(fit_law(synthetic.table(noise=0.01).where("n > 2e7")))
+    for part in ("alpha", "objective", "condition number", "8 rows left out: not (n >"):
+        assert part in text

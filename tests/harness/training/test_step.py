@@ -1,0 +1,237 @@
+"""Losses, penalties and what is random in a step."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from harness import MLP, OptimSpec, RunSpec, Transformer
+from harness.data import reader
+from harness.data.dataset import Dataset
+from harness.errors import SpecError
+from harness.specs.base import spec
+from harness.specs.run import DataSpec, TaskShape
+from harness.sweeps.plan import cohort_key
+from harness.training import loop, program
+from harness.training.step import cross_entropy
+from harness.workers.record import metric_rows, run_record
+from tests.harness.keepers import Forgetful
+from tests.harness.strategies import TINY_TEXT, mlp_run, planned, text_run
+
+
+@spec
+class Blobs(DataSpec):
+    """Three Gaussian classes in the plane."""
+
+    source = "test_blobs"
+    noisy: bool = False
+
+    @property
+    def shape(self):
+        return TaskShape(kind="vectors", length=1, inputs=2, outputs=3, target="class")
+
+    @property
+    def unique(self):
+        return 60
+
+
+@pytest.fixture(autouse=True)
+def _reader(monkeypatch):
+    """This file reads them; the tests hand over the data themselves."""
+    monkeypatch.setitem(reader.READERS, Blobs.source, __name__)
+
+
+def blobs(*, noisy=False, augment=None):
+    rng = np.random.default_rng(0)
+    labels = np.arange(60, dtype=np.int32) % 3
+    centres = np.array([[2, 0], [-2, 0], [0, 2]], np.float32)
+    x = centres[labels] + rng.standard_normal((60, 2)).astype(np.float32)
+    if noisy:
+        labels = rng.integers(0, 3, 60).astype(np.int32)
+    half = {"x": x[:30], "y": labels[:30]}, {"x": x[30:], "y": labels[30:]}
+    return Dataset(
+        train=half[0],
+        held_out=half[1],
+        eval_offsets=np.arange(30),
+        examples=30,
+        locate=lambda index: index,
+        gather=lambda arrays, at: (arrays["x"][at], arrays["y"][at]),
+        subset=lambda arrays, at: (
+            {k: v[at.reshape(-1)] for k, v in arrays.items()},
+            np.arange(at.size).reshape(at.shape),
+        ),
+        augment=augment,
+    )
+
+
+def run_of(**changes):
+    base = RunSpec(
+        model=MLP(width=8, depth=1),
+        data=Blobs(),
+        optim=OptimSpec(lr=1e-2, schedule="constant"),
+        batch=10,
+        steps=20,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+PROGRAMS = {}
+"""One compilation per program in the whole module."""
+
+
+def trained(run, dataset):
+    trunk = planned(run).cohorts[0].trunks[0]
+    key = (run.model, run.optim.program_key(), dataset.augment, program.SHORTEST)
+    if key not in PROGRAMS:
+        PROGRAMS[key] = program.compile_cohort([run], dataset)
+    compiled = PROGRAMS[key].with_data(dataset, run)
+    (result,) = loop.train_trunks([trunk], compiled, Forgetful())
+    return result
+
+
+def losses(run, dataset):
+    return trained(run, dataset).history.losses
+
+
+def test_label_smoothing_is_the_mixture_with_the_uniform_distribution():
+    logits = jax.random.normal(jax.random.key(0), (5, 4))
+    labels = jnp.array([0, 3, 1, 1, 2])
+    mixed = 0.7 * jax.nn.one_hot(labels, 4) + 0.3 / 4
+    expected = -(mixed * jax.nn.log_softmax(logits)).sum(axis=-1)
+    np.testing.assert_allclose(cross_entropy(logits, labels, 0.3), expected, rtol=1e-5)
+    np.testing.assert_allclose(cross_entropy(logits, mixed), expected, rtol=1e-5)
+    sequences = cross_entropy(logits[None], labels[None])
+    assert sequences.shape == (1,)
+    np.testing.assert_allclose(sequences[0], cross_entropy(logits, labels).mean())
+
+
+def test_penalties_are_added_to_the_gradient_of_matrices_alone():
+    """One step of plain gradient descent from the same start, against the formula."""
+    plain = OptimSpec(optimizer="sgd", lr=0.1, clip=0.0, schedule="constant")
+    penal = dataclasses.replace(plain, l1=0.02, l2=0.03)
+    after = {}
+    for optim in (plain, penal):
+        run = run_of(optim=optim, steps=1)
+        compiled = program.compile_cohort([run], blobs())
+        start = compiled.start([run]).params
+        after[optim], _ = compiled.train(compiled.start([run]), [run], 0, 1)
+    pull = jax.tree.map(lambda p: 0.02 * np.sign(p) + 0.06 * p, start)
+    for path, p in jax.tree.leaves_with_path(after[plain].params):
+        moved = jax.tree_util.tree_leaves_with_path(after[penal].params)
+        q = dict(moved)[path]
+        g = dict(jax.tree_util.tree_leaves_with_path(pull))[path]
+        expected = p - 0.1 * g if p.ndim == 2 else p
+        np.testing.assert_allclose(q, expected, atol=1e-6)
+
+
+def test_recorded_losses_leave_penalties_out():
+    base = run_of(optim=OptimSpec(lr=0.0, schedule="constant"))
+    heavy = dataclasses.replace(base, optim=dataclasses.replace(base.optim, l2=9.0))
+    assert losses(base, blobs()) == losses(heavy, blobs())
+    smooth = dataclasses.replace(base.optim, label_smoothing=0.5)
+    plain, smoothed = (
+        trained(dataclasses.replace(base, optim=o), blobs())
+        for o in (base.optim, smooth)
+    )
+    assert plain.history.losses != smoothed.history.losses
+    a, b = (r.history.evaluations[-1].loss for r in (plain, smoothed))
+    assert a == b
+
+
+def shake(key, inputs, targets):
+    return inputs + jax.random.normal(key, inputs.shape), targets
+
+
+def test_augmentation_and_dropout_do_not_depend_on_chunks_and_spare_evaluation(
+    monkeypatch,
+):
+    model = MLP(width=8, depth=1, dropout=0.5)
+    run = run_of(model=model, optim=OptimSpec(lr=0.0, schedule="constant"))
+    still, shaken = blobs(), blobs(augment=shake)
+    whole = trained(run, shaken)
+    monkeypatch.setattr(program, "SHORTEST", 7)
+    monkeypatch.setattr(program, "LONGEST", 7)
+    assert losses(run, shaken) == whole.history.losses
+    # With a learning rate of 0 only the draws differ between steps and seeds.
+    assert len(set(whole.history.losses[0::3])) > 1
+    assert losses(dataclasses.replace(run, seed_order=1), shaken)
+    plain = trained(run_of(optim=run.optim), still)
+    assert plain.history.losses != whole.history.losses
+    for a, b in zip(plain.history.evaluations, whole.history.evaluations, strict=True):
+        assert (a.loss, a.metrics) == (b.loss, b.metrics)
+
+
+def test_a_classifier_learns_and_its_metrics_are_rows():
+    result = trained(run_of(steps=200), blobs())
+    final = result.history.evaluations[-1]
+    assert final.metrics["accuracy"] > 0.8
+    rows = metric_rows(result.planned, result.history, annealed=False)
+    last = {r["metric"]: r["value"] for r in rows if r["step"] == 200}
+    assert {"accuracy/0", "accuracy/1", "accuracy/2", "macro_f1", "loss"} <= set(last)
+    assert np.mean([last[f"accuracy/{v}"] for v in range(3)]) == pytest.approx(
+        last["accuracy"]
+    )
+    row = run_record(result, attempts=1, metrics={})["row"]
+    assert row["error"] == 1 - row["accuracy"] and "accuracy/0" not in row
+    assert row["tokens"] == 200 * 10 and row["stopped_step"] is None
+
+
+def test_soft_targets_train():
+    def mix(key, inputs, targets):
+        soft = jax.nn.one_hot(targets, 3)
+        return (inputs + inputs[::-1]) / 2, (soft + soft[::-1]) / 2
+
+    found = losses(run_of(steps=100), blobs(augment=mix))
+    assert found[-1] < found[0]
+
+
+def test_patience_stops_a_run_and_is_recorded():
+    """Labels are noise: the held-out loss soon only rises."""
+    run = run_of(data=Blobs(noisy=True), model=MLP(width=64), steps=2000, patience=3)
+    result = trained(run, blobs(noisy=True))
+    stopped = result.stopped_step
+    evaluated = [e.loss for e in result.history.evaluations]
+    assert stopped == result.history.evaluations[-1].step < 2000
+    assert min(evaluated) == evaluated[-4] and not result.annealed
+    row = run_record(result, attempts=1, metrics={})["row"]
+    assert row["stopped_step"] == stopped and row["tokens"] == stopped * 10
+    assert row["flops_train"] * 2000 == result.planned.counts.flops_train * stopped
+    full = trained(dataclasses.replace(run, patience=0), blobs(noisy=True))
+    assert full.history.losses[:stopped] == result.history.losses
+
+
+def test_a_run_with_patience_shares_no_trunk():
+    runs = [mlp_run(steps=steps, patience=2) for steps in (50, 100)]
+    assert len(planned(*runs).cohorts[0].trunks) == 2
+    runs = [mlp_run(steps=steps) for steps in (50, 100)]
+    assert len(planned(*runs).cohorts[0].trunks) == 1
+
+
+def test_what_a_penalty_weighs_is_data_and_that_it_acts_is_the_program():
+    def key(**optim):
+        return cohort_key(mlp_run(optim=OptimSpec(**optim)))
+
+    assert key(l1=0.1) == key(l1=0.2) != key()
+    assert len({key(), key(l1=0.1), key(l2=0.1), key(l1=0.1, l2=0.1)}) == 4
+
+
+def test_a_mixture_of_experts_trains_with_a_balance():
+    model = Transformer(width=16, depth=1, heads=2, experts=4, top_k=1)
+    run = text_run(model=model, data=TINY_TEXT, steps=60)
+    from harness.data import reader
+
+    trunk = planned(run).cohorts[0].trunks[0]
+    run = trunk.runs[0].run
+    compiled = program.compile_cohort([run], reader.load(run.data, 0))
+    (result,) = loop.train_trunks([trunk], compiled, Forgetful())
+    assert result.history.losses[-1] < result.history.losses[0]
+    assert all(0 <= e.metrics["dropped"] < 1 for e in result.history.evaluations)
+
+
+def test_smoothing_needs_a_distribution_and_mup_needs_adam():
+    with pytest.raises(SpecError, match="label_smoothing has no effect on real"):
+        mlp_run(optim=OptimSpec(label_smoothing=0.1))
+    with pytest.raises(SpecError, match="needs optimizer 'adamw', not 'sgd'"):
+        mlp_run(model=MLP(width=8, mup_base=4), optim=OptimSpec(optimizer="sgd"))
