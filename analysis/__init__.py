@@ -39,12 +39,12 @@ IsoFLOP curves::
 
 Learning rates, tuned at each point (a results folder gives the minima by itself)::
 
-    for found in study_rates(read_rate_curves("runs.csv", lr="lr")):
+    for found in summarise_tuning(read_lr_curves("runs.csv", lr="lr")):
         found.family, found.curves[0].lr, found.rule.exponents, found.rule.intervals
 
 Judge and plan::
 
-    roll_out(table, "chinchilla")            # errors beyond compute cutoffs
+    extrapolate(table, "chinchilla")            # errors beyond compute cutoffs
     from analysis.selection.compare import compare
     compare(table)                           # suitable laws, best predictor first
     side_by_side(table, conventions=("n_matmul", "n_total"))   # approaches 1 to 3
@@ -88,9 +88,9 @@ _HOME = {
     "fit_with_intervals": "uncertainty.intervals",
     "isoflop": "optimal.isoflop",
     "side_by_side": "optimal.side_by_side",
-    "roll_out": "selection.extrapolation",
-    "read_rate_curves": "tuning.lr_minima",
-    "study_rates": "tuning.summary",
+    "extrapolate": "selection.extrapolation",
+    "read_lr_curves": "tuning.lr_minima",
+    "summarise_tuning": "tuning.summary",
     "Target": "selection.suggest",
     "suggest": "selection.suggest",
     "write_report": "report.write",

@@ -18,7 +18,7 @@ from analysis.fitting.problem import (
     prepare,
     role_of,
 )
-from analysis.fitting.record import Diagnostics, Fit, Recipe
+from analysis.fitting.record import Diagnostics, Fit, Provenance
 from analysis.fitting.search import (
     ABSOLUTE_DELTAS,
     THOROUGH,
@@ -187,7 +187,7 @@ def fit_parts(
     return Parts(fitted, problem, optimum)
 
 
-def make_recipe(table: Table, problem: Problem, search: Search) -> Recipe:
+def make_recipe(table: Table, problem: Problem, search: Search) -> Provenance:
     """Write down how the fit is made."""
     law, o = problem.law, problem.objective
     columns = {c: table.columns[role_of(law, c, table)] for c in law.columns}
@@ -200,7 +200,7 @@ def make_recipe(table: Table, problem: Problem, search: Search) -> Recipe:
     if table.has("c"):
         c = table.values("c")
         ranges["c"] = (float(c.min()), float(c.max()))
-    return Recipe(
+    return Provenance(
         source=table.source,
         columns=columns,
         convention=columns.get("n", ""),

@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.errors import AnalysisError
 from analysis.tables.plain import dump_json, number, to_json, write_text
-from analysis.tables.table import LeftOut
+from analysis.tables.table import Excluded
 
 FLAG_MEANING = {
     "unidentifiable": "the rows cannot tell the constants apart",
@@ -49,7 +49,7 @@ class Diagnostics:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
+class Provenance:
     """Everything needed to repeat a fit.
 
     Attributes:
@@ -72,7 +72,7 @@ class Recipe:
     source: str
     columns: dict[str, str]
     convention: str
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[Excluded, ...]
     space: str
     loss: str
     delta: float
@@ -109,7 +109,7 @@ class Fit:
     intervals: dict[str, tuple[float, float]]
     objective: float
     diagnostics: Diagnostics
-    recipe: Recipe
+    recipe: Provenance
     residuals: tuple[float, ...]
     replicas: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -212,7 +212,7 @@ def _fit_from(record: Mapping[str, Any]) -> Fit:
         if f.type == "float":
             diagnostics[f.name] = number(diagnostics[f.name])
     recipe = dict(record["recipe"])
-    recipe["left_out"] = tuple(LeftOut(**x) for x in recipe["left_out"])
+    recipe["left_out"] = tuple(Excluded(**x) for x in recipe["left_out"])
     recipe["scale_range"] = _pairs(recipe["scale_range"])
     for key in ("delta", "tolerance", "flops_per_nd"):
         recipe[key] = number(recipe[key])
@@ -223,7 +223,7 @@ def _fit_from(record: Mapping[str, Any]) -> Fit:
         intervals=_pairs(record["intervals"]),
         objective=number(record["objective"]),
         diagnostics=Diagnostics(**diagnostics),
-        recipe=Recipe(**recipe),
+        recipe=Provenance(**recipe),
         residuals=tuple(number(x) for x in record["residuals"]),
         replicas={
             k: tuple(number(x) for x in v) for k, v in record["replicas"].items()

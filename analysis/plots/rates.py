@@ -22,8 +22,8 @@ from analysis.plots.style import (
     styled,
     thin,
 )
-from analysis.tuning.lr_curve import RateCurve
-from analysis.tuning.lr_rule import RateRule
+from analysis.tuning.lr_curve import LrCurve
+from analysis.tuning.lr_rule import LrRule
 
 MOST_PANELS = 12
 RATE_AXIS = "learning rate"
@@ -40,7 +40,7 @@ DIVERGED: dict[str, Any] = {"marker": "x", "color": INK, "ls": "", "ms": 6}
 
 
 @styled
-def loss_against_rate(curves: Sequence[RateCurve]) -> Figure:
+def loss_against_rate(curves: Sequence[LrCurve]) -> Figure:
     """Final loss against learning rate: a panel per size N, a curve per point.
 
     Args:
@@ -69,7 +69,7 @@ def loss_against_rate(curves: Sequence[RateCurve]) -> Figure:
     return figure
 
 
-def _panel(ax: Axes, curves: Sequence[RateCurve], shades: Shades) -> None:
+def _panel(ax: Axes, curves: Sequence[LrCurve], shades: Shades) -> None:
     rates = np.concatenate([c.rates for c in curves])
     for curve in curves:
         d = curve.d if np.isfinite(curve.d) else 1.0
@@ -90,7 +90,7 @@ def _panel(ax: Axes, curves: Sequence[RateCurve], shades: Shades) -> None:
     ax.set(xlabel=RATE_AXIS, ylabel=AXIS["loss"])
 
 
-def _minimum(ax: Axes, curve: RateCurve, colour: object) -> None:
+def _minimum(ax: Axes, curve: LrCurve, colour: object) -> None:
     if np.isnan(curve.lr):
         return
     if curve.parabola is not None:
@@ -101,7 +101,7 @@ def _minimum(ax: Axes, curve: RateCurve, colour: object) -> None:
 
 
 @styled
-def rates_against_size(curves: Sequence[RateCurve], rule: RateRule) -> Figure:
+def rates_against_size(curves: Sequence[LrCurve], rule: LrRule) -> Figure:
     """The best rates against N, with the rule at the least and the greatest D.
 
     Args:

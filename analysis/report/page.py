@@ -14,7 +14,7 @@ from analysis.report.families import families_section
 from analysis.report.findings import Picture
 from analysis.report.html import html_table
 from analysis.report.study import Study
-from analysis.tuning.summary import HEAD, PASTE, RateStudy
+from analysis.tuning.summary import HEAD, PASTE, TuningSummary
 from analysis.uncertainty.intervals import optimum_at
 from analysis.uncertainty.units import WHEN
 
@@ -133,7 +133,7 @@ def _rates(found: Study) -> str:
     return note + "".join(map(_rates_of_family, found.rates))
 
 
-def _rates_of_family(study: RateStudy) -> str:
+def _rates_of_family(study: TuningSummary) -> str:
     title = f"<h3>{escape(study.family)}</h3>" if study.family else ""
     body = title + html_table(HEAD, study.rows())
     rule = study.rule

@@ -19,11 +19,11 @@ from analysis.optimal.isoflop import IsoFlop, isoflop
 from analysis.optimal.side_by_side import Exponent, disagreements, side_by_side
 from analysis.report.findings import Findings, load_findings
 from analysis.report.remarks import convention_warnings, vague_warnings
-from analysis.selection.extrapolation import HeldOut, cutoffs, roll_out
+from analysis.selection.extrapolation import HeldOut, cutoffs, extrapolate
 from analysis.tables.files import read_metrics, read_runs
 from analysis.tables.table import CONVENTIONS, INNER_AXIS, Table, read_table
-from analysis.tuning.lr_minima import read_rate_curves
-from analysis.tuning.summary import RateStudy, study_rates
+from analysis.tuning.lr_minima import read_lr_curves
+from analysis.tuning.summary import TuningSummary, summarise_tuning
 from analysis.uncertainty.intervals import fit_with_intervals
 from analysis.uncertainty.profile import Profile, profile
 from analysis.uncertainty.units import Advice, Bootstrap, advise
@@ -51,7 +51,7 @@ class Study:
     doc: str
     runs: pd.DataFrame
     table: Table
-    rates: tuple[RateStudy, ...]
+    rates: tuple[TuningSummary, ...]
     advice: Advice
     findings: Findings
 
@@ -156,11 +156,11 @@ def _study(store: Path, table: Table, findings: Findings) -> Study:
     )
 
 
-def _rates(store: Path) -> tuple[RateStudy, ...]:
+def _rates(store: Path) -> tuple[TuningSummary, ...]:
     runs = read_runs(store)
     if INNER_AXIS not in runs or runs[INNER_AXIS].isna().all():
         return ()
-    return study_rates(read_rate_curves(store, duplicates="keep"))
+    return summarise_tuning(read_lr_curves(store, duplicates="keep"))
 
 
 def _try(compute: Callable[[], T], what: str, warnings: list[str]) -> T | None:
@@ -212,7 +212,7 @@ def _isoflop(table: Table) -> IsoFlop:
 def _held_out(table: Table) -> dict[str, tuple[HeldOut, ...]]:
     """Errors of the main law and its rivals beyond the same cutoffs."""
     at = cutoffs(table, get_law("chinchilla"))
-    return {name: roll_out(table, name, at=at or None) for name in RIVALS}
+    return {name: extrapolate(table, name, at=at or None) for name in RIVALS}
 
 
 def _profiles(table: Table, warnings: list[str]) -> tuple[Profile, ...]:

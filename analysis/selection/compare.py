@@ -12,7 +12,7 @@ from analysis.fitting.problem import HOFFMANN, Objective
 from analysis.fitting.record import Fit
 from analysis.fitting.search import THOROUGH, Search
 from analysis.laws.base import Law, all_laws, get_law
-from analysis.selection.extrapolation import HeldOut, cutoffs, roll_out
+from analysis.selection.extrapolation import HeldOut, cutoffs, extrapolate
 from analysis.tables.plain import to_json
 from analysis.tables.table import Table
 from analysis.uncertainty.intervals import fit_with_intervals
@@ -20,7 +20,7 @@ from analysis.uncertainty.units import BY_ROW, Bootstrap
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
+class Ranking:
     """How one law did.
 
     Attributes:
@@ -63,7 +63,7 @@ def compare(
     bootstrap: Bootstrap = BY_ROW,
     objective: Objective = HOFFMANN,
     search: Search = THOROUGH,
-) -> tuple[Standing, ...]:
+) -> tuple[Ranking, ...]:
     """Fit the laws and rank them by prediction error above compute cutoffs.
 
     Args:
@@ -99,7 +99,7 @@ def _stand(
     bootstrap: Bootstrap,
     objective: Objective,
     search: Search,
-) -> Standing:
+) -> Ranking:
     fitted: Fit | None = None
     held: tuple[HeldOut, ...] = ()
     why = ""
@@ -107,12 +107,14 @@ def _stand(
         fitted = fit_with_intervals(
             table, law, bootstrap, objective=objective, search=search
         )
-        held = roll_out(table, law, at=at or None, objective=objective, search=search)
+        held = extrapolate(
+            table, law, at=at or None, objective=objective, search=search
+        )
     except AnalysisError as error:
         why = str(error)
     squares = sum(h.rows_predicted * h.rms_log_error**2 for h in held)
     rows = sum(h.rows_predicted for h in held)
-    return Standing(
+    return Ranking(
         law=law.name,
         fit=fitted,
         held_out=held,

@@ -57,7 +57,7 @@ def cutoffs(table: Table, law: Law, most: int = 6) -> tuple[float, ...]:
     return tuple(usable)
 
 
-def roll_out(
+def extrapolate(
     table: Table,
     law: Law | str = "chinchilla",
     *,

@@ -33,7 +33,7 @@ CONVENTIONS = ("n_matmul", "n_total", "n_body")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeftOut:
+class Excluded:
     """Rows that a fit does not use: how many, and why."""
 
     reason: str
@@ -59,7 +59,7 @@ class Table:
     frame: pd.DataFrame
     columns: Mapping[str, str]
     source: str
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[Excluded, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -99,7 +99,7 @@ class Table:
         return replace(
             self,
             frame=self.frame[mask],
-            left_out=(*self.left_out, LeftOut(reason=reason, count=dropped)),
+            left_out=(*self.left_out, Excluded(reason=reason, count=dropped)),
         )
 
     def with_columns(self, **columns: str) -> Table:

@@ -16,7 +16,7 @@ MOST_GAIN = 0.05  # a vertex further below the best run says that rates are too 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RateCurve:
+class LrCurve:
     """Final loss against learning rate at one point of a sweep.
 
     Attributes:
@@ -64,7 +64,7 @@ class RateCurve:
 
 
 def minimum(rate: np.ndarray, loss: np.ndarray) -> dict[str, Any]:
-    """The fields of a `RateCurve` that follow from its rates and losses.
+    """The fields of a `LrCurve` that follow from its rates and losses.
 
     Args:
         rate: (runs,) in any order; equal ones are repeats.

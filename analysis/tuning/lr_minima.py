@@ -19,7 +19,7 @@ from analysis.tables.coordinates import run_columns
 from analysis.tables.expression import condition, evaluate
 from analysis.tables.files import read_frame
 from analysis.tables.table import INNER_AXIS, Table, read_table
-from analysis.tuning.lr_curve import RateCurve, minimum
+from analysis.tuning.lr_curve import LrCurve, minimum
 
 RATE_COLUMNS = ("optim.lr", "lr", INNER_AXIS)
 FAMILY = "family"
@@ -27,27 +27,27 @@ POINT_ROLES = ("n", "d", "batch", "group", "seed")
 LOSS, RATE, FLAG = "loss_at_best_lr", "best_lr", "lr_flag"
 
 
-class RateCurves(NamedTuple):
+class LrCurves(NamedTuple):
     """The runs at every rate, and the points that they make."""
 
     table: Table
-    curves: tuple[RateCurve, ...]
+    curves: tuple[LrCurve, ...]
 
     @property
-    def tuned(self) -> tuple[RateCurve, ...]:
+    def tuned(self) -> tuple[LrCurve, ...]:
         """The points that the sweep calls tuned; where it calls none so, those with
         two rates or more."""
         marked = tuple(c for c in self.curves if c.tuned)
         return marked or tuple(c for c in self.curves if len(c.rates) > 1)
 
 
-def read_rate_curves(
+def read_lr_curves(
     source: str | Path,
     *,
     where: str | None = None,
     duplicates: Literal["error", "keep", "drop"] = "error",
     **columns: str | None,
-) -> RateCurves:
+) -> LrCurves:
     """Read the points of a results folder or a file; arguments as of `read_table`.
 
     Raises:
@@ -64,14 +64,14 @@ def tuned_minima(table: Table, frame: pd.DataFrame, where: str | None) -> Table:
     return keep_minima(*_curves(table, frame, where))
 
 
-def _curves(table: Table, frame: pd.DataFrame, where: str | None) -> RateCurves:
+def _curves(table: Table, frame: pd.DataFrame, where: str | None) -> LrCurves:
     table = with_rates(table)
-    return RateCurves(table, rate_curves(table, diverged_rows(table, frame, where)))
+    return LrCurves(table, rate_curves(table, diverged_rows(table, frame, where)))
 
 
 def rate_curves(
     table: Table, diverged: pd.DataFrame | None = None
-) -> tuple[RateCurve, ...]:
+) -> tuple[LrCurve, ...]:
     """The points of a table, by n, d and batch, each with its minimum.
 
     Which rows are one point is read off what was trained (all columns of the spec but
@@ -102,7 +102,7 @@ def rate_curves(
         at = best if best >= 0 else rows[0]
         place: dict[str, Any] = {k: float(v[at]) for k, v in scales.items()}
         found.append(
-            RateCurve(
+            LrCurve(
                 **lowest,
                 **place,
                 family="" if families is None else str(families.iloc[at]),
@@ -114,7 +114,7 @@ def rate_curves(
     return tuple(sorted(found, key=lambda c: (c.n, c.d, c.batch)))
 
 
-def keep_minima(table: Table, curves: Sequence[RateCurve]) -> Table:
+def keep_minima(table: Table, curves: Sequence[LrCurve]) -> Table:
     """One row per tuned point: its best run, with the loss at the minimum.
 
     The loss role becomes the column `loss_at_best_lr`; the runs' own stay as they were.

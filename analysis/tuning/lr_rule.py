@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import t
 
 from analysis.errors import AnalysisError
-from analysis.tuning.lr_curve import RateCurve
+from analysis.tuning.lr_curve import LrCurve
 
 ROLES = ("n", "d", "batch")
 NAMES = {"n": "N", "d": "D", "batch": "B"}
@@ -20,7 +20,7 @@ LEAST_OWN = 0.1  # share of a column's spread that no other column explains
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RateRule:
+class LrRule:
     """A fitted rule; least squares in logarithms, intervals of Student's t.
 
     Attributes:
@@ -84,7 +84,7 @@ class RateRule:
         return "\n".join(lines)
 
 
-def fit_rate_rule(curves: Sequence[RateCurve], level: float = 0.95) -> RateRule:
+def fit_rate_rule(curves: Sequence[LrCurve], level: float = 0.95) -> LrRule:
     """Fit the exponents that the minima identify; the others are fixed at 0.
 
     A column whose values are all about equal, or follow the columns before it, has no
@@ -116,7 +116,7 @@ def fit_rate_rule(curves: Sequence[RateCurve], level: float = 0.95) -> RateRule:
     scatter = float(np.sqrt(residual @ residual / spare)) if spare else float("nan")
     found = dict(zip(("k", *free), theta.tolist(), strict=True))
     intervals = _intervals(design, found, scatter, spare, level) if spare else {}
-    return RateRule(
+    return LrRule(
         k=math.exp(found["k"]),
         exponents={r: found.get(r, 0.0) for r in ROLES},
         intervals=intervals,
@@ -166,7 +166,7 @@ def _intervals(
     return {"k": (math.exp(low), math.exp(high)), **both}
 
 
-def _notes(used: Sequence[RateCurve], spare: int, by_d: bool) -> tuple[str, ...]:
+def _notes(used: Sequence[LrCurve], spare: int, by_d: bool) -> tuple[str, ...]:
     if not spare:
         return ("as many constants as minima: the rule has no intervals",)
     if by_d and len({c.trunk for c in used}) < len(used):

@@ -10,16 +10,16 @@ from typing import Any
 
 from analysis.errors import AnalysisError
 from analysis.tables.plain import dump_json, to_json, write_text
-from analysis.tuning.lr_curve import RateCurve
-from analysis.tuning.lr_minima import RateCurves
-from analysis.tuning.lr_rule import RateRule, fit_rate_rule
+from analysis.tuning.lr_curve import LrCurve
+from analysis.tuning.lr_minima import LrCurves
+from analysis.tuning.lr_rule import LrRule, fit_rate_rule
 
 HEAD = ("N", "D", "B", "rates", "diverged", "LR*", "loss", "best run at", "flag")
 PASTE = "for a sweep file, as recipe.tuned(points, RULE):"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RateStudy:
+class TuningSummary:
     """The points of one family in a tuned sweep, and the rule through their minima.
 
     Attributes:
@@ -31,8 +31,8 @@ class RateStudy:
     """
 
     family: str
-    curves: tuple[RateCurve, ...]
-    rule: RateRule | None
+    curves: tuple[LrCurve, ...]
+    rule: LrRule | None
     why_not: str
     convention: str
 
@@ -89,7 +89,7 @@ class RateStudy:
         return "\n".join(lines + [f"WARNING {x}" for x in self.notes()])
 
 
-def study_rates(found: RateCurves, level: float = 0.95) -> tuple[RateStudy, ...]:
+def summarise_tuning(found: LrCurves, level: float = 0.95) -> tuple[TuningSummary, ...]:
     """The minima of the tuned points, and their rule: of each family by itself.
 
     Raises:
@@ -107,7 +107,7 @@ def study_rates(found: RateCurves, level: float = 0.95) -> tuple[RateStudy, ...]
         own = tuple(c for c in curves if c.family == family)
         rule, why = _rule(own, level)
         studies.append(
-            RateStudy(
+            TuningSummary(
                 family=family if len(families) > 1 else "",
                 curves=own,
                 rule=rule,
@@ -118,7 +118,7 @@ def study_rates(found: RateCurves, level: float = 0.95) -> tuple[RateStudy, ...]
     return tuple(studies)
 
 
-def save_rates(studies: Sequence[RateStudy], path: Path) -> None:
+def save_rates(studies: Sequence[TuningSummary], path: Path) -> None:
     """Write JSON, whole or not at all; `AnalysisError` where it cannot be."""
     try:
         write_text(path, dump_json([s.to_json() for s in studies]) + "\n")
@@ -126,14 +126,14 @@ def save_rates(studies: Sequence[RateStudy], path: Path) -> None:
         raise AnalysisError(f"cannot write {path}: {error}") from None
 
 
-def _rule(curves: Sequence[RateCurve], level: float) -> tuple[RateRule | None, str]:
+def _rule(curves: Sequence[LrCurve], level: float) -> tuple[LrRule | None, str]:
     try:
         return fit_rate_rule(curves, level), ""
     except AnalysisError as error:
         return None, str(error)
 
 
-def _point(curve: RateCurve) -> dict[str, Any]:
+def _point(curve: LrCurve) -> dict[str, Any]:
     inner = ("row", "trunk")  # of the table that was read
     kept = {k: v for k, v in asdict(curve).items() if k not in inner}
     plain: dict[str, Any] = to_json(kept)

@@ -25,7 +25,7 @@ from harness.cli.labels import (
 from harness.errors import StoreError
 from harness.store import Store
 from harness.store import failures as attempts
-from harness.store.status import Holder, holders
+from harness.store.status import WorkerStatus, holders
 from harness.sweeps.plan import Plan
 
 WINDOW_S = 60.0
@@ -41,12 +41,12 @@ class Display:
         coords = {run.run_id: run.coords for run in plan.runs}
         self.labels = distinctions(coords, SHOWN_ANYWAY)
         self.finished = store.finished() & self.runs.keys()
-        self.prices: dict[str, int] = {}
+        self.marginal_flops: dict[str, int] = {}
         for cohort in plan.without(self.finished).cohorts:
             for trunk in cohort.trunks:
-                self.prices |= trunk.prices()
-        self.flops_total = max(1, sum(self.prices.values()))
-        self.holders: list[Holder] = []
+                self.marginal_flops |= trunk.marginal_flops()
+        self.flops_total = max(1, sum(self.marginal_flops.values()))
+        self.holders: list[WorkerStatus] = []
         self.started = time.monotonic()
         self.spent: deque[tuple[float, float]] = deque([(self.started, 0.0)])
         self._failures = {f.name for f in self._all_failures()}
@@ -121,9 +121,9 @@ class Display:
 
     def _measure(self) -> None:
         """FLOPs spent so far, finished runs and what is under way."""
-        done = sum(self.prices.get(run_id, 0) for run_id in self.finished)
+        done = sum(self.marginal_flops.get(run_id, 0) for run_id in self.finished)
         begun = sum(
-            self.prices.get(h.run_id or "", 0) * min(1.0, h.step / h.steps)
+            self.marginal_flops.get(h.run_id or "", 0) * min(1.0, h.step / h.steps)
             for h in self.holders
             if h.step and h.steps and h.run_id not in self.finished
         )
@@ -139,7 +139,7 @@ class Display:
             return None
         return (clock - since) * (self.flops_total - spent) / (spent - before)
 
-    def _doing(self, holder: Holder) -> str:
+    def _doing(self, holder: WorkerStatus) -> str:
         planned = self.runs.get(holder.run_id or "")
         if planned is None or holder.step is None:
             return "starting, or compiling"

@@ -174,11 +174,11 @@ def _timed(cohort: Cohort, wish: Wish, wanted: Wanted) -> dict[str, Any]:
     from harness.specs.count import train_flops_per_step
     from harness.training import device
     from harness.training.program import compile_cohort
-    from harness.workers.population import fastest, kin, to_try
+    from harness.workers.population import compatible_trunks, fastest, largest
     from harness.workers.probe import probe as time_widths
     from harness.workers.probe import time_program
 
-    widest = to_try(max(kin(cohort), key=len), wish)
+    widest = largest(max(compatible_trunks(cohort), key=len), wish)
     runs = [trunk.runs[0].run for trunk in widest]
     run = runs[0]
     dataset = reader.load(run.data, run.seed_data)
@@ -196,7 +196,7 @@ def _timed(cohort: Cohort, wish: Wish, wanted: Wanted) -> dict[str, Any]:
         "tokens_per_step": run.tokens_per_step,
         "flops_per_step": flops,
         "mfu": device.mfu(
-            flops / timing.seconds_per_run_step, run.precision, loaded.layout.devices
+            flops / timing.seconds_per_run_step, run.precision, loaded.sharding.devices
         ),
     }
 

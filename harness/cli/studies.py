@@ -153,12 +153,12 @@ def tune(
     ] = None,
 ) -> None:
     """The best learning rate of each point, and the rule of each family."""
-    from analysis.tuning.lr_minima import read_rate_curves
-    from analysis.tuning.summary import save_rates, study_rates
+    from analysis.tuning.lr_minima import read_lr_curves
+    from analysis.tuning.summary import save_rates, summarise_tuning
 
     roles = {"n": n, "d": d, "loss": loss, "lr": lr, "batch": batch, "group": group}
-    found = study_rates(
-        read_rate_curves(table, where=where, duplicates=duplicates, **roles), level
+    found = summarise_tuning(
+        read_lr_curves(table, where=where, duplicates=duplicates, **roles), level
     )
     if json_file:
         save_rates(found, json_file)

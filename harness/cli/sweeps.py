@@ -83,7 +83,7 @@ def plan(
             population=population, devices=devices, accumulate=accumulate, remat=remat
         )
         done = store.finished() if store else set()
-        made.without(done).need_data()
+        made.without(done).check_files()
         view["probe"] = probing.forecast(made, done, found, set_ or [], workers, how)
     typer.echo(json.dumps(view, indent=1) if as_json else planview.text(view, SHOWN))
 
@@ -116,7 +116,7 @@ def run(
     made, place = make_plan(found.sweep.points), _place(found, out)
     existing = _existing(place)
     left = made.without(existing.finished() if existing else ())
-    left.need_data()
+    left.check_files()
     for line in planview.mismatch_lines(made, existing) if existing else ():
         typer.echo(line)
     store = create_store(place)

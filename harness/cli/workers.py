@@ -19,7 +19,7 @@ from harness.sweeps.options import CHECKPOINT_S, Terms
 
 if TYPE_CHECKING:
     from harness.store import Store
-    from harness.store.status import Holder, Survey
+    from harness.store.status import SweepStatus, WorkerStatus
     from harness.sweeps.plan import Plan, Trunk
     from harness.training.sharding import Wanted
     from harness.workers.population import Wish
@@ -92,7 +92,7 @@ class How:
         return Wish(width=width, peers=peers, devices=self.devices)
 
     def wanted(self) -> Wanted:
-        """The layout; to be asked for before jax looks for devices."""
+        """The sharding; to be asked for before jax looks for devices."""
         from harness.training.device import simulate
         from harness.training.sharding import Wanted
 
@@ -163,7 +163,7 @@ def work(
             f"file {record['name']}.py defines; give --experiment FILE"
         ) from None
     # A worker without the data would fail every run it claims.
-    made.without(store.finished()).need_data()
+    made.without(store.finished()).check_files()
     # Only now: starting jax takes longer than everything above.
     from harness.cli.stopping import STOPPER
     from harness.workers.worker import Options, work
@@ -172,7 +172,7 @@ def work(
         terms=terms,
         checkpoint_s=checkpoint,
         population=how.wish(peers),
-        layout=how.wanted(),
+        sharding=how.wanted(),
         slot=slot,
     )
     if hosts:
@@ -195,13 +195,13 @@ def status(
 ) -> None:
     """Show how far a sweep is: runs by state, workers, failures, the time left."""
     from harness.store import open_store
-    from harness.store.status import survey
+    from harness.store.status import sweep_status
 
     store = open_store(folder)
     if watch:
         _watch(store)
         return
-    found = survey(store)
+    found = sweep_status(store)
     typer.echo(json.dumps(_as_json(found), indent=1) if as_json else _text(found))
 
 
@@ -213,9 +213,9 @@ def retry(folder: Folder, runs: Runs = None) -> None:
     store = open_store(folder)
     chosen = _choose(store, runs, "failed", "waiting", "cancelled")
     for trunk_id in sorted({point["trunk_id"] for point in chosen.values()}):
-        attempts.order_retry(store, trunk_id)
+        attempts.request_retry(store, trunk_id)
     for run_id in chosen:
-        attempts.take_back_cancel(store, run_id)
+        attempts.withdraw_cancel(store, run_id)
     typer.echo(f"{len(chosen)} runs will be tried again; `harness run` trains them")
 
 
@@ -227,7 +227,7 @@ def cancel(folder: Folder, runs: Runs = None) -> None:
     store = open_store(folder)
     chosen = _choose(store, runs, "pending", "running", "stalled", "waiting", "failed")
     for run_id in chosen:
-        attempts.order_cancel(store, run_id)
+        attempts.request_cancel(store, run_id)
     typer.echo(f"{len(chosen)} runs cancelled; `harness retry` takes that back")
 
 
@@ -320,9 +320,9 @@ def _listener(parent: int | None, made: Plan) -> Listener:
 
 def _choose(store: Store, runs: list[str] | None, *states: str) -> dict[str, Any]:
     """Points of the sweep run last in one of these states, by id; all, or as named."""
-    from harness.store.status import survey
+    from harness.store.status import sweep_status
 
-    found = survey(store).runs
+    found = sweep_status(store).runs
     points = {point["run_id"]: point for point in store.sweeps()[-1]["points"]}
     fitting = {run_id for run_id, state in found.items() if state in states}
     if runs:
@@ -338,11 +338,11 @@ def _watch(store: Store) -> None:
     from rich.text import Text
 
     from harness.cli.stopping import STOPPER
-    from harness.store.status import survey
+    from harness.store.status import sweep_status
 
     with Live(Text("looking …"), auto_refresh=False) as live, STOPPER.at_safe_points():
         while not STOPPER.requested:
-            found = survey(store)
+            found = sweep_status(store)
             live.update(Text(_text(found)), refresh=True)
             if not any(map(found.counts.get, ("running", "pending", "waiting"))):
                 return
@@ -350,7 +350,7 @@ def _watch(store: Store) -> None:
     raise Interrupted
 
 
-def _as_json(found: Survey) -> dict[str, Any]:
+def _as_json(found: SweepStatus) -> dict[str, Any]:
     return {
         "name": found.name,
         "total": len(found.runs),
@@ -366,7 +366,7 @@ def _as_json(found: Survey) -> dict[str, Any]:
     }
 
 
-def _text(found: Survey) -> str:
+def _text(found: SweepStatus) -> str:
     from harness.cli.labels import (
         distinctions,
         duration,
@@ -389,7 +389,7 @@ def _text(found: Survey) -> str:
         at_it = any(holder.alive for holder in found.holders)
         doing = "workers are starting" if at_it else "no worker is at it"
         lines.append(f"{found.flops_left:.3g} FLOPs to do; {doing}")
-    by_worker: defaultdict[str, list[Holder]] = defaultdict(list)
+    by_worker: defaultdict[str, list[WorkerStatus]] = defaultdict(list)
     for holder in found.holders:
         by_worker[holder.worker].append(holder)
     lines += [_worker_line(group, labels) for group in by_worker.values()]
@@ -404,7 +404,7 @@ def _text(found: Survey) -> str:
     return "\n".join(lines)
 
 
-def _worker_line(holders: list[Holder], labels: Mapping[str, str]) -> str:
+def _worker_line(holders: list[WorkerStatus], labels: Mapping[str, str]) -> str:
     """A worker and what it trains: one run, or a population of them."""
     from harness.cli.labels import shared_distinction
 

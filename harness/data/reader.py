@@ -33,11 +33,11 @@ def resolve(spec: DataSpec) -> DataSpec:
     return reader.resolve(spec) if hasattr(reader, "resolve") else spec
 
 
-def at_hand(spec: DataSpec) -> None:
+def check_files(spec: DataSpec) -> None:
     """Raises `DataError` if `spec` can be planned, but its files are not here."""
     reader = _reader(spec)
-    if hasattr(reader, "at_hand"):
-        reader.at_hand(spec)
+    if hasattr(reader, "check_files"):
+        reader.check_files(spec)
 
 
 def load(spec: DataSpec, seed_data: int) -> Dataset:

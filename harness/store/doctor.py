@@ -33,7 +33,7 @@ METRICS_NAME = re.compile(r"([0-9a-f]{16})\.parquet")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ailment:
+class Damage:
     """A file that is not as it must be, and what was done about it."""
 
     file: str
@@ -42,11 +42,11 @@ class Ailment:
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class Findings:
+class Diagnosis:
     """What the doctor saw."""
 
     files: int = 0
-    ailments: list[Ailment] = dataclasses.field(default_factory=list)
+    ailments: list[Damage] = dataclasses.field(default_factory=list)
     reopened: list[str] = dataclasses.field(default_factory=list)
     """Runs that will be trained again."""
     unknown: list[str] = dataclasses.field(default_factory=list)
@@ -67,7 +67,7 @@ class Findings:
         )
 
 
-def examine(store: Store, *, mend: bool) -> Findings:
+def examine(store: Store, *, mend: bool) -> Diagnosis:
     """Reads every file; with `mend`, moves the damaged ones to `quarantine/`.
 
     Raises `StoreError` if this is no store, or one of a newer format.
@@ -89,7 +89,7 @@ def examine(store: Store, *, mend: bool) -> Findings:
 class _Visit:
     def __init__(self, store: Store, mend: bool) -> None:
         self.store, self.mend = store, mend
-        self.found = Findings()
+        self.found = Diagnosis()
         self._records: dict[str, dict[str, Any]] = {}
 
     def marker(self) -> None:
@@ -236,7 +236,7 @@ class _Visit:
 
     def _ill(self, name: str, wrong: str, cure: Callable[[], str]) -> None:
         done = cure() if self.mend else "left as it is"
-        self.found.ailments.append(Ailment(name, " ".join(wrong.split()), done))
+        self.found.ailments.append(Damage(name, " ".join(wrong.split()), done))
 
     def _aside(self, name: str) -> str:
         if not self.store.files.exists(name):

@@ -53,7 +53,7 @@ class Failure:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Outlook:
+class RetryDecision:
     """What becomes of a trunk that has failed before."""
 
     given_up: bool
@@ -87,7 +87,7 @@ def add_failure(
         "host": socket.gethostname(),
         "time": now(),
     }
-    content, number = schema.sealed(record), 1 + _last(store, trunk_id)
+    content, number = schema.with_checksum(record), 1 + _last(store, trunk_id)
     while not store.files.publish_once(
         f"failures/{trunk_id}.{number:06d}.json", content
     ):
@@ -111,7 +111,7 @@ def count(store: Store, trunk_id: str) -> int:
     return sum(1 for m in found if m and m[1] == trunk_id)
 
 
-def outlook(failed: list[Failure]) -> Outlook:
+def retry_decision(failed: list[Failure]) -> RetryDecision:
     """Whether and when to try a trunk again after these failures."""
     last = failed[-1]
     same = [f for f in failed if f.kind == last.kind]
@@ -120,7 +120,7 @@ def outlook(failed: list[Failure]) -> Outlook:
     wait = min(LONGEST_WAIT_S, WAIT_S * 2 ** (len(same) - 1))
     if last.kind == "killed":
         wait = WAIT_S * max(0, len(same) - PATIENT_KILLS)
-    return Outlook(len(same) >= LIMITS.get(last.kind, 2), wait, last)
+    return RetryDecision(len(same) >= LIMITS.get(last.kind, 2), wait, last)
 
 
 def must_wait(store: Store, trunk_id: str) -> bool:
@@ -128,23 +128,23 @@ def must_wait(store: Store, trunk_id: str) -> bool:
     # Names first: most trunks have no failure, whose records would have to be read.
     if not count(store, trunk_id) or not (failed := failures(store).get(trunk_id)):
         return False
-    found = outlook(failed)
+    found = retry_decision(failed)
     return found.given_up or (store.files.age(found.last.name) or 0.0) < found.wait_s
 
 
-def order_retry(store: Store, trunk_id: str) -> None:
+def request_retry(store: Store, trunk_id: str) -> None:
     """Forgives a trunk's failures so far: it is tried again at once."""
-    content = schema.sealed({"until": _last(store, trunk_id), "time": now()})
+    content = schema.with_checksum({"until": _last(store, trunk_id), "time": now()})
     store.files.publish(f"orders/{trunk_id}.retry.json", content)
 
 
-def order_cancel(store: Store, run_id: str) -> None:
+def request_cancel(store: Store, run_id: str) -> None:
     """No worker will train this run, or go on training it."""
-    content = schema.sealed({"time": now()})
+    content = schema.with_checksum({"time": now()})
     store.files.publish_once(f"orders/{run_id}.cancel.json", content)
 
 
-def take_back_cancel(store: Store, run_id: str) -> None:
+def withdraw_cancel(store: Store, run_id: str) -> None:
     """The run may be trained again."""
     store.files.remove(f"orders/{run_id}.cancel.json")
 

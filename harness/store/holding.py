@@ -12,7 +12,7 @@ from harness.store.leases import Lease, LeaseLost, Leases, holder, marks
 from harness.store.read import Store
 
 
-class Holding:
+class LeaseSet:
     """The leases of trunks that are trained side by side; often it is one."""
 
     def __init__(self, leases: Sequence[Lease]) -> None:
@@ -40,10 +40,10 @@ class Holding:
             if not lease.lost:
                 lease.release(reason)
 
-    def dissolve(self) -> None:
+    def delete(self) -> None:
         """Removes the trunks' folders: their runs are all published."""
         for lease in self.leases:
-            lease.dissolve()
+            lease.delete()
 
     @contextlib.contextmanager
     def beating(self, doing: Callable[[str], dict[str, Any]]) -> Iterator[None]:
@@ -71,7 +71,7 @@ class Holding:
             thread.join()
 
 
-def claim_all(leases: Leases, trunk_ids: Sequence[str]) -> Holding | None:
+def claim_all(leases: Leases, trunk_ids: Sequence[str]) -> LeaseSet | None:
     """The leases of all these trunks, or none of them.
 
     Each claim names them all, so that whoever goes on from their common checkpoint
@@ -81,10 +81,10 @@ def claim_all(leases: Leases, trunk_ids: Sequence[str]) -> Holding | None:
     for trunk_id in trunk_ids:
         lease = leases.claim(trunk_id, trunk_ids)
         if lease is None:
-            Holding(held).release("not all of its population were to be had")
+            LeaseSet(held).release("not all of its population were to be had")
             return None
         held.append(lease)
-    return Holding(held)
+    return LeaseSet(held)
 
 
 def together(store: Store, trunk_id: str) -> list[str]:

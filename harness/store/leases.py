@@ -39,7 +39,7 @@ class LeaseLost(Exception):  # noqa: N818 - no error: another worker has the tru
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Identity:
+class WorkerId:
     """Which worker this is: for people, and to tell whether its process still runs."""
 
     name: str
@@ -49,7 +49,7 @@ class Identity:
     """Names the process across the life of the machine, where that can be known."""
 
     @classmethod
-    def mine(cls) -> Identity:
+    def mine(cls) -> WorkerId:
         """This process's identity, new with each call."""
         host = socket.gethostname()
         return cls(
@@ -61,7 +61,7 @@ class Identity:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Marks:
+class LeaseFiles:
     """The newest epoch of a trunk, and which of its files are there."""
 
     epoch: int
@@ -69,13 +69,13 @@ class Marks:
     released: bool
 
 
-def marks(store: Store, trunk_id: str) -> Marks:
+def marks(store: Store, trunk_id: str) -> LeaseFiles:
     """What the trunk's folder says."""
     found = {
         (m[1], int(m[2])) for m in map(MARK.fullmatch, _names(store, trunk_id)) if m
     }
     epoch = max((e for kind, e in found if kind == "claim"), default=0)
-    return Marks(epoch, ("beat", epoch) in found, ("release", epoch) in found)
+    return LeaseFiles(epoch, ("beat", epoch) in found, ("release", epoch) in found)
 
 
 class Leases:
@@ -85,12 +85,12 @@ class Leases:
         self,
         store: Store,
         *,
-        worker: Identity | None = None,
+        worker: WorkerId | None = None,
         terms: Terms | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
-        self.worker = worker or Identity.mine()
+        self.worker = worker or WorkerId.mine()
         self.terms = terms or Terms()
         self._clock = clock
         self._seen: dict[str, tuple[object, float]] = {}
@@ -116,7 +116,7 @@ class Leases:
         self._seen.pop(trunk_id, None)
         return Lease(self, trunk_id, here.epoch + 1, took_over=abandoned)
 
-    def _abandoned(self, trunk_id: str, here: Marks) -> bool:
+    def _abandoned(self, trunk_id: str, here: LeaseFiles) -> bool:
         claim = _json(self.store, _mark(trunk_id, "claim", here.epoch))
         if is_gone(claim):
             return True
@@ -165,7 +165,7 @@ class Lease:
         name = _mark(self.trunk_id, "release", self.epoch)
         self.store.files.publish_once(name, schema.json_bytes({"reason": reason}))
 
-    def dissolve(self) -> None:
+    def delete(self) -> None:
         """Removes the trunk's folder: its runs are all published."""
         self.store.files.remove(f"work/{self.trunk_id}")
 
@@ -175,14 +175,14 @@ class Lease:
         return self._lost
 
 
-def holder(store: Store, trunk_id: str, here: Marks) -> dict[str, Any]:
+def holder(store: Store, trunk_id: str, here: LeaseFiles) -> dict[str, Any]:
     """The claim and the last beat of a trunk's newest epoch, as one dict."""
     claim = _json(store, _mark(trunk_id, "claim", here.epoch))
     beat = _json(store, _mark(trunk_id, "beat", here.epoch)) if here.beats else {}
     return claim | beat
 
 
-def silence(store: Store, trunk_id: str, here: Marks) -> float:
+def silence(store: Store, trunk_id: str, here: LeaseFiles) -> float:
     """Seconds since the holder's last sign of life, on the store's clock."""
     kind = "beat" if here.beats else "claim"
     return store.files.age(_mark(trunk_id, kind, here.epoch)) or 0.0

@@ -169,7 +169,7 @@ def json_bytes(value: Any, *, indent: int | None = 1) -> bytes:
     return text.encode() + b"\n"
 
 
-def sealed(value: Mapping[str, Any], *, indent: int | None = 1) -> bytes:
+def with_checksum(value: Mapping[str, Any], *, indent: int | None = 1) -> bytes:
     """A JSON object with its own checksum in it, under `seal`."""
     return json_bytes({**value, "seal": seal(value)}, indent=indent)
 

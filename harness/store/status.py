@@ -33,7 +33,7 @@ STATES = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Holder:
+class WorkerStatus:
     """A worker that holds a trunk, as its claim and last beat tell."""
 
     trunk_id: str
@@ -52,7 +52,7 @@ class Holder:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Survey:
+class SweepStatus:
     """A sweep's runs by state, its workers, and what has failed."""
 
     name: str
@@ -64,7 +64,7 @@ class Survey:
     """The trunk of each run."""
     elsewhere: int
     """Finished runs in the store that this sweep does not ask for."""
-    holders: tuple[Holder, ...]
+    holders: tuple[WorkerStatus, ...]
     failures: tuple[attempts.Failure, ...]
     """The last failure of each trunk that waits or has failed for good."""
     flops_left: float
@@ -93,7 +93,7 @@ class Survey:
         return self.flops_left / rate if rate else None
 
 
-def survey(store: Store) -> Survey:
+def sweep_status(store: Store) -> SweepStatus:
     """The state of the sweep that was run last.
 
     Raises `StoreError` if the store has no sweep, or a damaged one.
@@ -123,7 +123,7 @@ def survey(store: Store) -> Survey:
     trunks = {
         points[i]["trunk_id"] for i, s in runs.items() if s in ("waiting", "failed")
     }
-    return Survey(
+    return SweepStatus(
         name=sweeps[-1]["name"],
         runs=runs,
         elsewhere=len(finished.keys() - points.keys()),
@@ -135,7 +135,7 @@ def survey(store: Store) -> Survey:
     )
 
 
-def _progress(store: Store, found: list[Holder]) -> dict[str, int]:
+def _progress(store: Store, found: list[WorkerStatus]) -> dict[str, int]:
     """The step that each trunk has come to: its holder's, else its last beat's."""
     steps = {h.trunk_id: h.step or 0 for h in found}
     for trunk_id in filter(ID.fullmatch, store.files.names("work")):
@@ -170,7 +170,7 @@ def _flops_left(
     return total
 
 
-def holders(store: Store) -> list[Holder]:
+def holders(store: Store) -> list[WorkerStatus]:
     """Everybody who holds a trunk now."""
     found = []
     for trunk_id in filter(ID.fullmatch, store.files.names("work")):
@@ -180,7 +180,7 @@ def holders(store: Store) -> list[Holder]:
     return found
 
 
-def _holder(store: Store, trunk_id: str, here: leases.Marks) -> Holder:
+def _holder(store: Store, trunk_id: str, here: leases.LeaseFiles) -> WorkerStatus:
     told = leases.holder(store, trunk_id, here)
     silent = leases.silence(store, trunk_id, here)
     alive = silent <= leases.stale_after(told) and not leases.is_gone(told)
@@ -189,7 +189,7 @@ def _holder(store: Store, trunk_id: str, here: leases.Marks) -> Holder:
         for key in ("step", "steps", "loss", "tokens_per_second", "flops_per_second")
     }
     pid = told.get("pid")
-    return Holder(
+    return WorkerStatus(
         trunk_id=trunk_id,
         worker=str(told.get("name", "unknown")),
         host=str(told.get("host", "unknown")),
@@ -220,8 +220,8 @@ def _status(store: Store, run_id: str) -> str:
 
 
 def _trouble(store: Store, failed: list[attempts.Failure]) -> str | None:
-    outlook = attempts.outlook(failed)
-    if outlook.given_up:
+    retry_decision = attempts.retry_decision(failed)
+    if retry_decision.given_up:
         return "failed"
-    age = store.files.age(outlook.last.name) or 0.0
-    return "waiting" if age < outlook.wait_s else None
+    age = store.files.age(retry_decision.last.name) or 0.0
+    return "waiting" if age < retry_decision.wait_s else None

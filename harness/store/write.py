@@ -42,9 +42,9 @@ def add_sweep(store: Store, sweep: Mapping[str, Any]) -> None:
     name = f"sweeps/{sweep['sweep_id']}.json"
     if not store.files.exists(name):
         stamped = {**frozen, "created": now()}
-        store.files.publish_once(name, schema.sealed(stamped, indent=None))
+        store.files.publish_once(name, schema.with_checksum(stamped, indent=None))
     newest = {key: sweep.get(key, "") for key in ("name", "doc", "sweep_id")}
-    content = schema.sealed(newest)
+    content = schema.with_checksum(newest)
     if not store.files.exists(SWEEP) or store.files.read(SWEEP) != content:
         store.files.publish(SWEEP, content)
 
@@ -77,7 +77,7 @@ def add_record(store: Store, record: Mapping[str, Any]) -> bool:
     Returns False, and changes nothing, if the run was published before.
     """
     name = record_name(record["run_id"])
-    return store.files.publish_once(name, schema.sealed(record))
+    return store.files.publish_once(name, schema.with_checksum(record))
 
 
 def quarantine(store: Store, name: str) -> str:

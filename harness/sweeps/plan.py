@@ -60,7 +60,7 @@ class Trunk:
         """Training FLOPs of those steps."""
         return self.steps * train_flops_per_step(self.runs[0].run)
 
-    def prices(self) -> dict[str, int]:
+    def marginal_flops(self) -> dict[str, int]:
         """FLOPs that each run adds to those that branch off before it, by run id."""
         per_step, shared, found = train_flops_per_step(self.runs[0].run), 0, {}
         for planned in self.runs:
@@ -114,10 +114,10 @@ class Plan:
         left = [run for run in self.runs if run.run_id not in done]
         return Plan(runs=tuple(left), cohorts=_cohorts(left), duplicates=0)
 
-    def need_data(self) -> None:
+    def check_files(self) -> None:
         """Raises `DataError` if files that it trains on are not on this machine."""
         for source in {planned.run.data for planned in self.runs}:
-            reader.at_hand(source)
+            reader.check_files(source)
 
 
 def plan(points: Sequence[Point]) -> Plan:
@@ -152,10 +152,10 @@ def plan(points: Sequence[Point]) -> Plan:
 
 def sweep_record(made: Plan, *, name: str, doc: str) -> dict[str, Any]:
     """A plan as it is frozen in a store: what workers and readers need of it."""
-    prices: dict[str, int] = {}
+    marginal_flops: dict[str, int] = {}
     for cohort in made.cohorts:
         for trunk in cohort.trunks:
-            prices |= trunk.prices()
+            marginal_flops |= trunk.marginal_flops()
     return {
         "sweep_id": made.sweep_id,
         "name": name,
@@ -164,7 +164,7 @@ def sweep_record(made: Plan, *, name: str, doc: str) -> dict[str, Any]:
             {
                 "run_id": r.run_id,
                 "trunk_id": r.trunk_id,
-                "price": float(prices[r.run_id]),
+                "price": float(marginal_flops[r.run_id]),
                 "coords": dict(r.coords),
                 "spec": r.run.to_dict(),
             }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.data.dataset import Arrays, Dataset
 from harness.specs.run import RunSpec, TaskShape
 from harness.training.metrics import measures
-from harness.training.sharding import Layout
+from harness.training.sharding import Sharding
 from harness.training.step import HeldOut, PyTree
 
 Index = NDArray[np.int64]
@@ -30,7 +30,7 @@ class Examples:
     targets: np.ndarray | None
     """What is predicted; None for next tokens."""
     run: Callable[..., HeldOut]
-    layout: Layout
+    sharding: Sharding
     task: TaskShape
     population: int
     """Runs whose states are evaluated at once; then outputs have a leading axis."""
@@ -41,7 +41,7 @@ class Examples:
         run: Any,
         params: PyTree,
         dataset: Dataset,
-        layout: Layout,
+        sharding: Sharding,
         task: TaskShape,
         population: int,
         arrays: Arrays,
@@ -55,13 +55,15 @@ class Examples:
         if like:
             found = {k: getattr(like, k) for k in ("arrays", "offsets", "targets")}
         else:
-            found = _placed(dataset, layout, task, arrays, offsets)
+            found = _placed(dataset, sharding, task, arrays, offsets)
         ready = run.lower(params, found["arrays"], found["offsets"]).compile()
-        return cls(run=ready, layout=layout, task=task, population=population, **found)
+        return cls(
+            run=ready, sharding=sharding, task=task, population=population, **found
+        )
 
     def moved(self, dataset: Dataset, arrays: Arrays, offsets: Index) -> Self:
         """The same program on other examples of the same shapes."""
-        placed = _placed(dataset, self.layout, self.task, arrays, offsets)
+        placed = _placed(dataset, self.sharding, self.task, arrays, offsets)
         return dataclasses.replace(self, **placed)
 
     def evaluate(self, params: PyTree) -> Callable[[], list[Found]]:
@@ -99,13 +101,17 @@ def training_sample(dataset: Dataset, run: RunSpec) -> tuple[Arrays, Index]:
 
 
 def _placed(
-    dataset: Dataset, layout: Layout, task: TaskShape, arrays: Arrays, offsets: Index
+    dataset: Dataset,
+    sharding: Sharding,
+    task: TaskShape,
+    arrays: Arrays,
+    offsets: Index,
 ) -> dict[str, Any]:
     targets = None
     if task.target != "next_token":
         targets = np.asarray(dataset.gather(arrays, offsets)[1])
     return {
-        "arrays": layout.place(arrays, layout.common),
-        "offsets": layout.place(offsets.astype(np.int32), layout.common),
+        "arrays": sharding.place(arrays, sharding.common),
+        "offsets": sharding.place(offsets.astype(np.int32), sharding.common),
         "targets": targets,
     }

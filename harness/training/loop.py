@@ -70,7 +70,7 @@ class Result:
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class Position:
+class Snapshot:
     """Where training stands: the state after `step` updates, and how it came there."""
 
     state: State
@@ -86,7 +86,7 @@ TRUNK = "trunk"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Moment:
+class Progress:
     """A chunk was trained: of which runs, on which part, up to which step."""
 
     runs: tuple[PlannedRun, ...]
@@ -98,35 +98,37 @@ class Moment:
     """Each member's last training loss."""
 
 
-class Keeper(Protocol):
+class Checkpointer(Protocol):
     """Keeps positions, so that training can go on where another process left it."""
 
-    def newest(self, part: str, until: int, like: State) -> Position | None:
-        """The newest sound position of a part at a step of at most `until`."""
+    def newest(self, part: str, until: int, like: State) -> Snapshot | None:
+        """The newest sound snapshot of a part at a step of at most `until`."""
         ...
 
-    def reached(self, moment: Moment) -> None:
+    def reached(self, progress: Progress) -> None:
         """Hears of each chunk's end; may raise to stop here."""
         ...
 
     def due(self) -> bool:
-        """Whether to keep the position at the end of the chunk that was just begun."""
+        """Whether to keep the snapshot at the end of the chunk that was just begun."""
         ...
 
-    def keep(self, moment: Moment, position: Position, trunk: Position | None) -> None:
-        """Keeps a position; may raise to stop here.
+    def keep(
+        self, progress: Progress, snapshot: Snapshot, trunk: Snapshot | None
+    ) -> None:
+        """Keeps a snapshot; may raise to stop here.
 
-        `trunk` is, while a branch is trained, the position that later runs go on from.
+        `trunk` is, while a branch is trained, the snapshot that later runs go on from.
         """
         ...
 
-    def complete(self, moment: Moment, position: Position) -> None:
+    def complete(self, progress: Progress, snapshot: Snapshot) -> None:
         """Hears that runs are at their ends, before they are yielded."""
         ...
 
 
 def train_trunks(
-    trunks: Sequence[Trunk], program: Program, keeper: Keeper
+    trunks: Sequence[Trunk], program: Program, keeper: Checkpointer
 ) -> Generator[Result]:
     """Trains the trunks side by side, yielding each run as soon as it is finished.
 
@@ -136,20 +138,24 @@ def train_trunks(
     by_length = list(zip(*[trunk.runs for trunk in trunks], strict=True))
     firsts = [planned.run for planned in by_length[0]]
     start = program.start(firsts)
-    leg = Leg(program=program, keeper=keeper, like=jax.eval_shape(lambda: start))
-    here = leg.kept(TRUNK, by_length[0][0].branch_step)
-    here = here or Position(state=start, histories=[History() for _ in trunks])
+    segment = Segment(
+        program=program, keeper=keeper, like=jax.eval_shape(lambda: start)
+    )
+    here = segment.kept(TRUNK, by_length[0][0].branch_step)
+    here = here or Snapshot(state=start, histories=[History() for _ in trunks])
     for index, runs in enumerate(by_length):
         last, first = index == len(by_length) - 1, runs[0]
-        branch = leg.kept(first.run_id, first.run.steps)
-        # Later runs need the shared position even where a branch goes on by itself.
+        branch = segment.kept(first.run_id, first.run.steps)
+        # Later runs need the shared snapshot even where a branch goes on by itself.
         if not (last and branch):
-            leg.advance(here, runs, TRUNK, first.branch_step)
+            segment.advance(here, runs, TRUNK, first.branch_step)
         if branch is None:
             # The next chunk uses up its state: a branch needs a copy of its own.
             branch = here if last else _copy(here)
-        leg.advance(branch, runs, first.run_id, first.run.steps, None if last else here)
-        keeper.complete(leg.finish(branch, runs, first.run_id), branch)
+        segment.advance(
+            branch, runs, first.run_id, first.run.steps, None if last else here
+        )
+        keeper.complete(segment.finish(branch, runs, first.run_id), branch)
         compile_s = program.compile_s / len(trunks) if index == 0 else 0.0
         for planned, history in zip(runs, branch.histories, strict=True):
             yield Result(
@@ -157,41 +163,41 @@ def train_trunks(
                 history=history,
                 compile_s=compile_s,
                 population=len(trunks),
-                devices=program.layout.devices,
+                devices=program.sharding.devices,
             )
 
 
-def _copy(position: Position) -> Position:
-    return Position(
-        state=jax.tree.map(jnp.copy, position.state),
-        step=position.step,
-        histories=[history.branch() for history in position.histories],
+def _copy(snapshot: Snapshot) -> Snapshot:
+    return Snapshot(
+        state=jax.tree.map(jnp.copy, snapshot.state),
+        step=snapshot.step,
+        histories=[history.branch() for history in snapshot.histories],
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Leg:
+class Segment:
     """Moves positions forward along runs' schedules."""
 
     program: Program
-    keeper: Keeper
+    keeper: Checkpointer
     like: State
     """Shapes and types of a state."""
 
-    def kept(self, part: str, until: int) -> Position | None:
-        """The newest position of a part that an earlier attempt has left."""
-        position = self.keeper.newest(part, until, self.like)
-        if position:
-            position.state = self.program.place(position.state)
-        return position
+    def kept(self, part: str, until: int) -> Snapshot | None:
+        """The newest snapshot of a part that an earlier attempt has left."""
+        snapshot = self.keeper.newest(part, until, self.like)
+        if snapshot:
+            snapshot.state = self.program.place(snapshot.state)
+        return snapshot
 
     def advance(
         self,
-        at: Position,
+        at: Snapshot,
         runs: tuple[PlannedRun, ...],
         part: str,
         to: int,
-        trunk: Position | None = None,
+        trunk: Snapshot | None = None,
     ) -> None:
         """Trains up to step `to`, evaluating on the common grid on the way.
 
@@ -200,9 +206,9 @@ class Leg:
         as the histories then say, or is at the end of its patience.
         """
         specs = [planned.run for planned in runs]
-        watch = _Watch(at.histories)
+        watch = _Stopwatch(at.histories)
         grid = common_grid(to, specs[0].evals_per_octave)
-        begun: Callable[[], Moment] | None = None
+        begun: Callable[[], Progress] | None = None
         while at.step < to and not _all_over(at.histories, specs):
             first = at.step
             ends = [to, first + self.program.chunk, *(g for g in grid if g > first)]
@@ -216,10 +222,10 @@ class Leg:
                 self.keeper.reached(begun())
             begun = settle
             if self.keeper.due():
-                self.keeper.reached(moment := begun())
+                self.keeper.reached(progress := begun())
                 begun = None
                 if not _all_over(at.histories, specs):
-                    self.keeper.keep(moment, at, trunk)
+                    self.keeper.keep(progress, at, trunk)
         if begun:
             self.keeper.reached(begun())
 
@@ -228,11 +234,11 @@ class Leg:
         steps: tuple[int, int],
         losses: jax.Array,
         measure: Measure | None,
-        at: Position,
+        at: Snapshot,
         runs: tuple[PlannedRun, ...],
         part: str,
-        watch: _Watch,
-    ) -> Moment:
+        watch: _Stopwatch,
+    ) -> Progress:
         """Waits for a chunk's results and adds them to the histories."""
         first, last = steps
         losses_PS = np.atleast_2d(jax.device_get(losses))[:, : last - first]
@@ -247,7 +253,7 @@ class Leg:
             _add_evaluations(last, measure(), at.histories, runs)
         return _moment(runs, part, at, last, last - first)
 
-    def finish(self, at: Position, runs: tuple[PlannedRun, ...], part: str) -> Moment:
+    def finish(self, at: Snapshot, runs: tuple[PlannedRun, ...], part: str) -> Progress:
         """Evaluates the end of the runs, unless that lies on the grid."""
         evaluated = {e.step for h in at.histories for e in h.evaluations[-1:]}
         specs = [planned.run for planned in runs]
@@ -268,7 +274,7 @@ def _add_evaluations(
             history.add_evaluation(step, *found)
 
 
-class _Watch:
+class _Stopwatch:
     """Seconds that each member of a population has been trained for."""
 
     def __init__(self, histories: Sequence[History]) -> None:
@@ -281,10 +287,10 @@ class _Watch:
 
 
 def _moment(
-    runs: tuple[PlannedRun, ...], part: str, at: Position, step: int, new_steps: int
-) -> Moment:
+    runs: tuple[PlannedRun, ...], part: str, at: Snapshot, step: int, new_steps: int
+) -> Progress:
     losses = tuple(history.losses[-1] for history in at.histories)
-    return Moment(runs=runs, part=part, step=step, new_steps=new_steps, losses=losses)
+    return Progress(runs=runs, part=part, step=step, new_steps=new_steps, losses=losses)
 
 
 def _all_over(histories: Sequence[History], runs: Sequence[RunSpec]) -> bool:

@@ -23,7 +23,7 @@ from harness.optimizers.update import hyper, learning_rates
 from harness.specs.run import RunSpec
 from harness.training import device
 from harness.training.evaluation import Examples, held_out, training_sample
-from harness.training.sharding import PLAIN, Layout, Wanted, choose
+from harness.training.sharding import PLAIN, Sharding, Wanted, choose
 from harness.training.step import Batches, State, functions
 
 Measured = tuple[np.ndarray, dict[str, float], dict[str, float]]
@@ -34,7 +34,7 @@ CHUNK_FLOPS = 3e9
 """Training FLOPs (estimated as 6 · parameters · tokens) that a call may grow to."""
 
 
-class Members(NamedTuple):
+class ProgramShape(NamedTuple):
     """What a cohort's program depends on of the runs that it trains at once."""
 
     size: int
@@ -58,8 +58,8 @@ class Program:
     """
 
     dataset: Dataset
-    members: Members
-    layout: Layout
+    members: ProgramShape
+    sharding: Sharding
     chunk: int
     """Most steps in one call."""
     train_data: Arrays | None
@@ -76,11 +76,11 @@ class Program:
     def start(self, runs: Sequence[RunSpec]) -> State:
         """Fresh states of the runs."""
         seeds = _stack([np.uint32(run.seed_init) for run in runs])
-        return self.init(self.layout.place(seeds, self.layout.own))
+        return self.init(self.sharding.place(seeds, self.sharding.own))
 
     def place(self, state: State) -> State:
         """A state that was kept, where the functions expect it."""
-        return self.layout.place(state, self.layout.of_state(state))
+        return self.sharding.place(state, self.sharding.for_state(state))
 
     def train(
         self, state: State, runs: Sequence[RunSpec], first: int, last: int
@@ -124,7 +124,7 @@ class Program:
         return dataclasses.replace(
             self,
             dataset=dataset,
-            train_data=_resident(dataset, self.layout),
+            train_data=_resident(dataset, self.sharding),
             held_out=self.held_out.moved(dataset, *held_out(dataset)),
             sample=sample and sample.moved(dataset, *training_sample(dataset, run)),
         )
@@ -141,23 +141,23 @@ def compile_cohort(
     What the program `like` has of the same data on the device is used by both.
     """
     start = time.perf_counter()
-    run, task, members = runs[0], runs[0].data.shape, Members.of(runs)
+    run, task, members = runs[0], runs[0].data.shape, ProgramShape.of(runs)
     # Where each call brings its own examples, a long one would bring too many.
     chunk = chunk_steps(run) if dataset.fits_device else SHORTEST
     model = build(run.model, task, device.DTYPES[run.precision], remat=wanted.remat)
     params = jax.eval_shape(model.init, jax.random.key(0))
-    layout = choose(wanted, run, members.size, params)
-    fns = functions(model, dataset.gather, task, run.optim, dataset.augment, layout)
+    sharding = choose(wanted, run, members.size, params)
+    fns = functions(model, dataset.gather, task, run.optim, dataset.augment, sharding)
 
     def init(seed: jax.Array) -> State:
         return fns.init(jax.random.key(seed))
 
-    if like and not (like.dataset is dataset and like.layout == layout):
+    if like and not (like.dataset is dataset and like.sharding == sharding):
         like = None
-    train_data = like.train_data if like else _resident(dataset, layout)
+    train_data = like.train_data if like else _resident(dataset, sharding)
     brought, batches = batches_of(dataset, runs, 0, 0, chunk)
     seeds, hypers = _stack([(np.uint32(0), hyper(run.optim))] * members.size)
-    own, common = layout.own, layout.common
+    own, common = sharding.own, sharding.common
     train_chunk, evaluate = fns.train_chunk, fns.evaluate
     if members.size > 1:
         init = jax.vmap(init)
@@ -165,9 +165,9 @@ def compile_cohort(
         train_chunk = jax.vmap(train_chunk, in_axes=(0, 0, None, axes, None))
         evaluate = jax.vmap(evaluate, in_axes=(0, None, None))
     state = jax.eval_shape(init, seeds)
-    parts = layout.of_state(state)
+    parts = sharding.for_state(state)
     trained = (
-        layout.jit(
+        sharding.jit(
             train_chunk,
             takes=(parts, own, common, _of_batches(members, own, common), common),
             gives=(parts, own),
@@ -178,12 +178,12 @@ def compile_cohort(
     )
     evaluated = functools.partial(
         Examples.compiled,
-        layout.jit(
-            evaluate, (layout.of_state(state.params), common, common), gives=own
+        sharding.jit(
+            evaluate, (sharding.for_state(state.params), common, common), gives=own
         ),
         state.params,
         dataset,
-        layout,
+        sharding,
         task,
         members.size,
     )
@@ -191,12 +191,12 @@ def compile_cohort(
     return Program(
         dataset=dataset,
         members=members,
-        layout=layout,
+        sharding=sharding,
         chunk=chunk,
         train_data=train_data,
         held_out=evaluated(*held_out(dataset), like=like.held_out if like else None),
         sample=evaluated(*sample) if sample else None,
-        init=layout.jit(init, takes=(own,), gives=parts).lower(seeds).compile(),
+        init=sharding.jit(init, takes=(own,), gives=parts).lower(seeds).compile(),
         train_chunk=trained,
         compile_s=time.perf_counter() - start,
         memory=_memory(trained),
@@ -224,7 +224,7 @@ def batches_of(
     Before it come the examples themselves, where the device has no room for all of
     them; else None.
     """
-    seen = runs[:1] if Members.of(runs).same_batches else runs
+    seen = runs[:1] if ProgramShape.of(runs).same_batches else runs
     batch = runs[0].batch
     orders = {
         seed: dataset.order(seed, batch, first, last)
@@ -249,14 +249,16 @@ def batches_of(
     )
 
 
-def _of_batches(members: Members, own: Any, common: Any) -> Batches:
+def _of_batches(members: ProgramShape, own: Any, common: Any) -> Batches:
     """`own` for what each of the members has by itself, `common` for the rest."""
     order = common if members.same_batches else own
     return Batches(offsets_SB=order, lr_S=own, first=common, seed=order)
 
 
-def _resident(dataset: Dataset, layout: Layout) -> Arrays | None:
-    return layout.place(dataset.train, layout.common) if dataset.fits_device else None
+def _resident(dataset: Dataset, sharding: Sharding) -> Arrays | None:
+    return (
+        sharding.place(dataset.train, sharding.common) if dataset.fits_device else None
+    )
 
 
 def _stack(trees: Any) -> Any:

@@ -3,7 +3,7 @@
 A mesh is one row of devices. A single run's batch is spread over it, and its state too
 once that is large: each device then holds a part of every large array, gathers whole
 parameters for a pass, and keeps its part of the gradients (fully sharded data parallel,
-Zhao et al. 2023). Of a population each device trains its own members. What a layout
+Zhao et al. 2023). Of a population each device trains its own members. What a sharding
 changes of a run's numbers is rounding (see `Wanted.accumulate` for the exceptions).
 """
 
@@ -55,7 +55,7 @@ class Wanted:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
+class Sharding:
     """Where the arrays of a program lie; on one device there is nothing to place."""
 
     mesh: Mesh | None = None
@@ -79,7 +79,7 @@ class Layout:
         """Of what each member of a population has of its own."""
         return self._at(PartitionSpec(AXIS)) if self.members else self.common
 
-    def of_state(self, tree: PyTree) -> PyTree:
+    def for_state(self, tree: PyTree) -> PyTree:
         """Of the arrays of a state; from a large one, the longest axis that the devices
         divide is spread."""
         if not self.shard:
@@ -136,7 +136,7 @@ class Layout:
         """Inside a program: on each device its part of the gradients."""
         if not self.shard:
             return gradients
-        return jax.lax.with_sharding_constraint(gradients, self.of_state(gradients))
+        return jax.lax.with_sharding_constraint(gradients, self.for_state(gradients))
 
     def _parts(self, shape: tuple[int, ...]) -> PartitionSpec:
         even = [axis for axis, size in enumerate(shape) if size % self.devices == 0]
@@ -150,11 +150,11 @@ class Layout:
 
 
 PLAIN = Wanted()
-ONE_DEVICE = Layout()
+ONE_DEVICE = Sharding()
 
 
-def choose(wanted: Wanted, run: RunSpec, population: int, params: PyTree) -> Layout:
-    """The layout for so many runs at once, each with parameters of these shapes.
+def choose(wanted: Wanted, run: RunSpec, population: int, params: PyTree) -> Sharding:
+    """The sharding for so many runs at once, each with parameters of these shapes.
 
     A mesh has as many devices as divide the members, or the examples of a part of the
     batch. Raises `SpecError` if there are fewer devices than are wanted, or if the
@@ -177,9 +177,9 @@ def choose(wanted: Wanted, run: RunSpec, population: int, params: PyTree) -> Lay
             "hosts"
         )
     if count == 1:
-        return Layout(accumulate=wanted.accumulate)
+        return Sharding(accumulate=wanted.accumulate)
     shard = _is_large(params) if wanted.shard is None else wanted.shard
-    return Layout(
+    return Sharding(
         mesh=Mesh(np.array(there[:count]), (AXIS,)),
         members=members,
         shard=shard and not members,

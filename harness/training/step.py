@@ -21,7 +21,7 @@ import optax
 from harness.families.build import Model, Outputs
 from harness.optimizers.update import Hyper, transform, weight_penalty
 from harness.specs.run import OptimSpec, TaskShape
-from harness.training.sharding import ONE_DEVICE, Layout
+from harness.training.sharding import ONE_DEVICE, Sharding
 
 PyTree = Any
 Gather = Callable[[PyTree, jax.Array], tuple[jax.Array, jax.Array]]
@@ -75,7 +75,7 @@ def functions(
     task: TaskShape,
     optim: OptimSpec,
     augment: Augment | None = None,
-    layout: Layout = ONE_DEVICE,
+    sharding: Sharding = ONE_DEVICE,
 ) -> Functions:
     """The step functions of a model on data of the shape of `task`.
 
@@ -85,7 +85,7 @@ def functions(
     losses_of = squared_error if task.target == "real" else cross_entropy
 
     def batch_of(data: PyTree, offsets: jax.Array) -> tuple[jax.Array, jax.Array]:
-        inputs, targets = gather(data, layout.spread(offsets))
+        inputs, targets = gather(data, sharding.spread(offsets))
         if task.kind == "tokens":
             inputs = inputs.astype(jnp.int32)
         return inputs, targets if task.target == "real" else targets.astype(jnp.int32)
@@ -115,9 +115,9 @@ def functions(
             return loss + _penalties(optim, hyper, params, out), loss
 
         def gradients(params: PyTree, offsets: jax.Array, key: jax.Array) -> tuple:
-            whole = layout.gathered(params)
+            whole = sharding.gathered(params)
             grads, loss = jax.grad(objective, has_aux=True)(whole, offsets, key)
-            return layout.parted(grads), loss
+            return sharding.parted(grads), loss
 
         def one_step(i: jax.Array, carry: tuple[State, jax.Array]) -> tuple:
             (params, opt), loss_S = carry
@@ -125,7 +125,7 @@ def functions(
                 functools.partial(gradients, params),
                 batches.offsets_SB[i],
                 _key(batches, i),
-                layout.accumulate,
+                sharding.accumulate,
             )
             direction, opt = update(grads, opt, params)
             lr = batches.lr_S[i]

@@ -1,6 +1,6 @@
 """Checkpoints of an unfinished trunk: saved in the background, restored to the bit.
 
-A checkpoint is a position (parameters, optimiser, every loss and evaluation so far) at
+A checkpoint is a snapshot (parameters, optimiser, every loss and evaluation so far) at
 a chunk's end; these ends depend on the spec alone, the clock decides which are kept.
 Before each one, the metric rows since the one before are published as a part. A
 checkpoint counts once its manifest is there, which is published last and holds the
@@ -29,7 +29,7 @@ from harness.store import Store, schema
 from harness.sweeps.options import CHECKPOINT_S
 from harness.sweeps.plan import PlannedRun
 from harness.training.history import History
-from harness.training.loop import TRUNK, Position
+from harness.training.loop import TRUNK, Snapshot
 from harness.training.step import State
 from harness.workers.record import metric_rows
 
@@ -87,19 +87,19 @@ class Checkpoints:
         self,
         runs: Sequence[PlannedRun],
         part: str,
-        position: Position,
-        trunk: Position | None = None,
+        snapshot: Snapshot,
+        trunk: Snapshot | None = None,
     ) -> None:
-        """Copies a position of these runs and writes it in the background.
+        """Copies a snapshot of these runs and writes it in the background.
 
-        `trunk` is the shared position that later branches start at, if there are any.
+        `trunk` is the shared snapshot that later branches start at, if there are any.
         """
         self.wait()
         self._last_save = time.monotonic()
         # It must not be lost with ours.
         if trunk and trunk.step not in self._found.get(TRUNK, ()):
             self._submit(TRUNK, trunk, runs)
-        self._submit(part, position, runs)
+        self._submit(part, snapshot, runs)
 
     def wait(self) -> None:
         """Until the last one is written; raises what went wrong with it."""
@@ -116,18 +116,18 @@ class Checkpoints:
         """Ends the background thread; what it is writing is finished first."""
         self._background.shutdown(wait=True)
 
-    def newest(self, part: str, until: int, like: State) -> Position | None:
-        """The newest sound position of a part at a step of at most `until`."""
+    def newest(self, part: str, until: int, like: State) -> Snapshot | None:
+        """The newest sound snapshot of a part at a step of at most `until`."""
         steps = [step for step in self._found.get(part, ()) if step <= until]
         for step in sorted(steps, reverse=True):
             try:
-                position = self._restore(f"{self._folder}/ckpt/{part}-{step:09d}", like)
+                snapshot = self._restore(f"{self._folder}/ckpt/{part}-{step:09d}", like)
             # Whatever is wrong with it, the one before may be sound.
             except Exception as error:
                 self._warn(f"checkpoint {part} {step} is passed over: {error}")
                 continue
             self._forget_parts(part, step)
-            return position
+            return snapshot
         return None
 
     def drop(self, part: str) -> None:
@@ -138,14 +138,14 @@ class Checkpoints:
                 self._remove(part, step)
 
     def _submit(
-        self, part: str, position: Position, runs: Sequence[PlannedRun]
+        self, part: str, snapshot: Snapshot, runs: Sequence[PlannedRun]
     ) -> None:
         # Copies: the next chunk overwrites the state, and goes on with the histories.
-        leaves = [np.array(leaf, copy=True) for leaf in jax.tree.leaves(position.state)]
-        histories = [history.branch() for history in position.histories]
+        leaves = [np.array(leaf, copy=True) for leaf in jax.tree.leaves(snapshot.state)]
+        histories = [history.branch() for history in snapshot.histories]
         self.wait()
         self._pending = self._background.submit(
-            self._write, part, position.step, leaves, histories, runs
+            self._write, part, snapshot.step, leaves, histories, runs
         )
 
     def _write(
@@ -206,7 +206,7 @@ class Checkpoints:
                 else:
                     self._published[part] = max(self._published[part], last)
 
-    def _restore(self, name: str, like: State) -> Position:
+    def _restore(self, name: str, like: State) -> Snapshot:
         manifest = self.store.json(f"{name}.json")
         if manifest.get("trunks") != self._trunk_ids:
             raise StoreError("it is of other trunks")
@@ -224,7 +224,7 @@ class Checkpoints:
             raise StoreError("its arrays are not of this model's shapes")
         histories = [History.from_json(values) for values in told]
         step = int(name.rpartition("-")[2])
-        return Position(state=state, step=step, histories=histories)
+        return Snapshot(state=state, step=step, histories=histories)
 
     def _manifests(self) -> dict[str, set[int]]:
         found: dict[str, set[int]] = {}

@@ -9,13 +9,13 @@ import jax
 
 from harness.sweeps.plan import Cohort
 from harness.training import device
-from harness.training.program import Members, Program
+from harness.training.program import Program, ProgramShape
 
-Key = tuple[Cohort, Members]
+Key = tuple[Cohort, ProgramShape]
 """A cohort, and what the program depends on of those that it trains at once."""
 
 
-class Ahead:
+class BackgroundCompiler:
     """One program that is compiled, or being compiled, before it is asked for."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Ahead:
         return bool(known and known[0] is key[0] and known[1] == key[1])
 
 
-def has_room() -> bool:
+def should_compile_ahead() -> bool:
     """Whether compiling does not take the time of training: an accelerator trains, or
     this process has a second core."""
     return jax.default_backend() != "cpu" or device.cores() > 1

@@ -22,7 +22,7 @@ from harness.store import Store
 from harness.sweeps.plan import Cohort, Plan, Trunk
 from harness.training import device
 from harness.training.history import History
-from harness.training.loop import Keeper, Moment, Position, Result, train_trunks
+from harness.training.loop import Checkpointer, Progress, Result, Snapshot, train_trunks
 from harness.training.program import Program
 from harness.training.step import State
 from harness.workers.population import Wish
@@ -73,10 +73,12 @@ def work_on(
     Runs are trained one by one, each on all devices, its state divided over them.
     """
     hosts = join(how)
-    layout = dataclasses.replace(options.layout, devices=jax.device_count(), shard=True)
+    sharding = dataclasses.replace(
+        options.sharding, devices=jax.device_count(), shard=True
+    )
     options = dataclasses.replace(
         options,
-        layout=layout,
+        sharding=sharding,
         population=Wish(width=1),
         train=hosts.train,
         ahead=False,  # all hosts compile at the same time
@@ -109,7 +111,10 @@ class Hosts:
         return json.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
 
     def train(
-        self, trunks: Sequence[Trunk], program: Callable[[], Program], keeper: Keeper
+        self,
+        trunks: Sequence[Trunk],
+        program: Callable[[], Program],
+        keeper: Checkpointer,
     ) -> Generator[Result]:
         """`train_trunks`, by all hosts; for the leader, who must close what it gets."""
         self.agree([[r.run_id for r in trunk.runs] for trunk in trunks])
@@ -147,11 +152,11 @@ class Hosts:
 class Shared:
     """A keeper whose decisions all hosts follow; only the leader's keeps anything."""
 
-    def __init__(self, hosts: Hosts, keeper: Keeper | None) -> None:
+    def __init__(self, hosts: Hosts, keeper: Checkpointer | None) -> None:
         self.hosts, self._keeper = hosts, keeper
         self._trouble: BaseException | None = None
 
-    def newest(self, part: str, until: int, like: State) -> Position | None:
+    def newest(self, part: str, until: int, like: State) -> Snapshot | None:
         """What the leader has kept, sent to all."""
         found = self._guarded(lambda keeper: keeper.newest(part, until, like))
         told = self._agree(
@@ -168,32 +173,34 @@ class Shared:
             if found
             else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
         )
-        return Position(
+        return Snapshot(
             state=multihost_utils.broadcast_one_to_all(state),
             step=told["step"],
             histories=[History.from_json(values) for values in told["histories"]],
         )
 
-    def reached(self, moment: Moment) -> None:
+    def reached(self, progress: Progress) -> None:
         """Tells the leader's keeper."""
-        self._guarded(lambda keeper: keeper.reached(moment))
+        self._guarded(lambda keeper: keeper.reached(progress))
 
     def due(self) -> bool:
-        """Whether the leader wants to keep the position."""
+        """Whether the leader wants to keep the snapshot."""
         return self._agree(bool(self._guarded(lambda keeper: keeper.due())))
 
-    def keep(self, moment: Moment, position: Position, trunk: Position | None) -> None:
+    def keep(
+        self, progress: Progress, snapshot: Snapshot, trunk: Snapshot | None
+    ) -> None:
         """Collects the parts of the states for the leader's keeper."""
-        whole, also = _whole(position), trunk and _whole(trunk)
-        self._guarded(lambda keeper: keeper.keep(moment, whole, also))
+        whole, also = _whole(snapshot), trunk and _whole(trunk)
+        self._guarded(lambda keeper: keeper.keep(progress, whole, also))
         self._agree(None)
 
-    def complete(self, moment: Moment, position: Position) -> None:
+    def complete(self, progress: Progress, snapshot: Snapshot) -> None:
         """Tells the leader's keeper, which of a single run keeps nothing here."""
-        self._guarded(lambda keeper: keeper.complete(moment, position))
+        self._guarded(lambda keeper: keeper.complete(progress, snapshot))
         self._agree(None)
 
-    def _guarded(self, act: Callable[[Keeper], Any]) -> Any:
+    def _guarded(self, act: Callable[[Checkpointer], Any]) -> Any:
         """What the leader's keeper answers; None of others, and after an error."""
         if self._keeper is None or self._trouble:
             return None
@@ -210,7 +217,7 @@ class Shared:
         return told
 
 
-def _whole(position: Position) -> Position:
-    """The position with its state on this host, collected from all."""
-    state = multihost_utils.process_allgather(position.state, tiled=True)
-    return dataclasses.replace(position, state=state)
+def _whole(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with its state on this host, collected from all."""
+    state = multihost_utils.process_allgather(snapshot.state, tiled=True)
+    return dataclasses.replace(snapshot, state=state)

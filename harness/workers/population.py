@@ -98,7 +98,7 @@ class Populations:
     def _kin_of(self, cohort: Cohort, trunk: Trunk) -> list[Trunk]:
         """The trunks that could be trained with `trunk`, itself among them."""
         if trunk.trunk_id not in self._kin:
-            for group in kin(cohort):
+            for group in compatible_trunks(cohort):
                 self._kin |= {t.trunk_id: group for t in group}
         return self._kin[trunk.trunk_id]
 
@@ -129,7 +129,7 @@ class Populations:
             return widest
         key = _key(group)
         if key not in self._decided:
-            self._decided[key] = self._decision(key, to_try(group, self.wish))
+            self._decided[key] = self._decision(key, largest(group, self.wish))
         return self._decided[key]
 
     def _decision(self, key: str, trunks: Sequence[Trunk]) -> int:
@@ -148,7 +148,7 @@ class Populations:
                 "width": best.population,
                 "timings": [dataclasses.asdict(timing) for timing in timings],
             }
-            self.store.files.publish_once(name, schema.sealed(found))
+            self.store.files.publish_once(name, schema.with_checksum(found))
         return _width_in(self.store.json(name))
 
 
@@ -160,7 +160,7 @@ def _decision_name(key: str) -> str:
     return f"populations/{key}.json"
 
 
-def kin(cohort: Cohort) -> list[list[Trunk]]:
+def compatible_trunks(cohort: Cohort) -> list[list[Trunk]]:
     """The trunks of a cohort, in groups that could be trained side by side.
 
     Those that see the same batches come one after another.
@@ -189,7 +189,7 @@ def blocks(group: Sequence[Trunk], width: int, devices: int = 1) -> list[list[Tr
     return found
 
 
-def to_try(group: Sequence[Trunk], wish: Wish) -> list[Trunk]:
+def largest(group: Sequence[Trunk], wish: Wish) -> list[Trunk]:
     """The largest of a group's populations, and of these one that needs the most
     memory: one that sees different batches."""
     found = blocks(group, wish.widest(len(group)), wish.devices)

@@ -13,10 +13,10 @@ from harness.errors import HarnessError, Interrupted
 from harness.specs.count import train_flops_per_step
 from harness.store import add_metrics, add_record
 from harness.store import failures as attempts
-from harness.store.holding import Holding
+from harness.store.holding import LeaseSet
 from harness.store.leases import LeaseLost
 from harness.sweeps.plan import Cohort, PlannedRun, Trunk
-from harness.training.loop import Moment, Position, Result
+from harness.training.loop import Progress, Result, Snapshot
 from harness.training.step import State
 from harness.workers.checkpoint import Checkpoints
 from harness.workers.record import metric_rows, run_record
@@ -31,7 +31,7 @@ class Attempt:
     def __init__(
         self,
         worker: Worker,
-        holding: Holding,
+        holding: LeaseSet,
         trunks: Sequence[Trunk],
         cohort: Cohort,
         left: Mapping[str, PlannedRun],
@@ -64,7 +64,7 @@ class Attempt:
                 self._train()
                 # One may still be being written, into the folder that goes now.
                 self.checkpoints.wait()
-            self.holding.dissolve()
+            self.holding.delete()
         except LeaseLost:
             self._tell_lost()
         except _Cancelled:
@@ -98,7 +98,9 @@ class Attempt:
             if trunk.trunk_id in gone:
                 self._fail(trunk, None)
         failed = attempts.failures(self.store) if gone else {}
-        return any(attempts.outlook(failed[i]).given_up for i in gone & failed.keys())
+        return any(
+            attempts.retry_decision(failed[i]).given_up for i in gone & failed.keys()
+        )
 
     def _tell_lost(self, why: str = "") -> None:
         names = ", ".join(trunk.trunk_id for trunk in self.trunks)
@@ -147,14 +149,14 @@ class Attempt:
         del self.left[planned.run_id]
         return record["row"]
 
-    def newest(self, part: str, until: int, like: State) -> Position | None:
+    def newest(self, part: str, until: int, like: State) -> Snapshot | None:
         """What an earlier attempt has kept."""
         return self.checkpoints.newest(part, until, like)
 
-    def reached(self, moment: Moment) -> None:
+    def reached(self, progress: Progress) -> None:
         """After each chunk: tells, and stops where a lease is lost."""
-        self._describe(moment)
-        self.listener.progress(moment)
+        self._describe(progress)
+        self.listener.progress(progress)
         if self.holding.lost:
             raise LeaseLost
         self.checkpoints.look()
@@ -164,21 +166,23 @@ class Attempt:
         self._stop = self._reason_to_stop()
         return bool(self._stop) or self.checkpoints.due()
 
-    def keep(self, moment: Moment, position: Position, trunk: Position | None) -> None:
+    def keep(
+        self, progress: Progress, snapshot: Snapshot, trunk: Snapshot | None
+    ) -> None:
         """Saves in the background, or waits for that and stops if asked to."""
-        self.checkpoints.save(moment.runs, moment.part, position, trunk)
+        self.checkpoints.save(progress.runs, progress.part, snapshot, trunk)
         if self._stop:
             self.checkpoints.wait()
             raise self._stop
 
-    def complete(self, moment: Moment, position: Position) -> None:
+    def complete(self, progress: Progress, snapshot: Snapshot) -> None:
         """Before the first of a population is published, all of it is kept.
 
         Its runs can then not be told apart by who came first: after a crash the others
         are published from the same numbers.
         """
-        if len(moment.runs) > 1:
-            self.checkpoints.save(moment.runs, moment.part, position)
+        if len(progress.runs) > 1:
+            self.checkpoints.save(progress.runs, progress.part, snapshot)
             self.checkpoints.wait()
 
     def _reason_to_stop(self) -> type[BaseException] | None:
@@ -191,18 +195,18 @@ class Attempt:
         self._cancelled = attempts.cancelled(self.store).intersection(list(self.left))
         return self.doing.get(trunk_id, {})
 
-    def _describe(self, moment: Moment) -> None:
+    def _describe(self, progress: Progress) -> None:
         clock = time.monotonic()
         elapsed, self._seen = max(clock - self._seen, 1e-9), clock
-        for planned, loss in zip(moment.runs, moment.losses, strict=True):
+        for planned, loss in zip(progress.runs, progress.losses, strict=True):
             run = planned.run
-            flops = moment.new_steps * train_flops_per_step(run)
+            flops = progress.new_steps * train_flops_per_step(run)
             self.doing[planned.trunk_id] = {
                 "run_id": planned.run_id,
-                "step": moment.step,
+                "step": progress.step,
                 "steps": run.steps,
                 "loss": loss if math.isfinite(loss) else None,
-                "tokens_per_second": moment.new_steps * run.tokens_per_step / elapsed,
+                "tokens_per_second": progress.new_steps * run.tokens_per_step / elapsed,
                 "flops_per_second": flops / elapsed,
             }
 

@@ -50,11 +50,13 @@ class Queue:
         self, cohort: Cohort, trunk: Trunk, failed: list[attempts.Failure]
     ) -> None:
         if failed:
-            outlook = attempts.outlook(failed)
-            if outlook.given_up:
+            retry_decision = attempts.retry_decision(failed)
+            if retry_decision.given_up:
                 return
-            age = self.store.files.age(outlook.last.name) or 0.0
-            self._not_before[trunk.trunk_id] = time.monotonic() + outlook.wait_s - age
+            age = self.store.files.age(retry_decision.last.name) or 0.0
+            self._not_before[trunk.trunk_id] = (
+                time.monotonic() + retry_decision.wait_s - age
+            )
         self._left[trunk.trunk_id] = (cohort, trunk)
 
     def drop(self, trunk: Trunk) -> None:

@@ -18,15 +18,15 @@ from harness.data import reader
 from harness.errors import HarnessError, Interrupted
 from harness.specs.run import RunSpec
 from harness.store import Store, failures, refresh_runs, use_system_memory
-from harness.store.holding import Holding, claim_all
+from harness.store.holding import LeaseSet, claim_all
 from harness.store.leases import Leases
 from harness.sweeps.options import CHECKPOINT_S, Terms
 from harness.sweeps.plan import Cohort, Plan, PlannedRun, Trunk
 from harness.training import device
-from harness.training.loop import Keeper, Moment, Result, train_trunks
-from harness.training.program import Members, Program, compile_cohort
+from harness.training.loop import Checkpointer, Progress, Result, train_trunks
+from harness.training.program import Program, ProgramShape, compile_cohort
 from harness.training.sharding import PLAIN, Wanted
-from harness.workers.compile_ahead import Ahead, has_room
+from harness.workers.compile_ahead import BackgroundCompiler, should_compile_ahead
 from harness.workers.forecast import Timing
 from harness.workers.population import Populations, Wish
 from harness.workers.probe import probe
@@ -43,12 +43,14 @@ POLL_SHARE, SHORTEST_POLL_S = 0.1, 0.2
 sweep's end, or a trunk that comes free, is seen soon, and a store is not asked much."""
 
 
-Trainer = Callable[[Sequence[Trunk], Callable[[], Program], Keeper], Generator[Result]]
+Trainer = Callable[
+    [Sequence[Trunk], Callable[[], Program], Checkpointer], Generator[Result]
+]
 """Trains trunks side by side, by the program that it asks for."""
 
 
 def train_here(
-    trunks: Sequence[Trunk], program: Callable[[], Program], keeper: Keeper
+    trunks: Sequence[Trunk], program: Callable[[], Program], keeper: Checkpointer
 ) -> Generator[Result]:
     """On the devices of this host."""
     yield from train_trunks(trunks, program(), keeper)
@@ -62,7 +64,7 @@ class Options:
     checkpoint_s: float = CHECKPOINT_S
     poll_s: float = POLL_S
     population: Wish = dataclasses.field(default_factory=Wish)
-    layout: Wanted = PLAIN
+    sharding: Wanted = PLAIN
     train: Trainer = train_here
     """On several hosts, `harness.workers.hosts.Hosts.train`."""
     ahead: bool = True
@@ -75,7 +77,7 @@ class Options:
 class Listener:
     """What the caller wants to hear about, and whether the worker shall stop."""
 
-    progress: Callable[[Moment], None] = lambda _: None
+    progress: Callable[[Progress], None] = lambda _: None
     compiling: Callable[[RunSpec], None] = lambda _: None
     finished: Callable[[PlannedRun, dict[str, Any]], None] = lambda _run, _row: None
     failed: Callable[[Trunk, Exception], None] = lambda _trunk, _error: None
@@ -108,7 +110,7 @@ class Worker:
         self.leases = Leases(store, terms=options.terms)
         self.populations = Populations(store, options.population, self._probe)
         self._program: tuple[Cohort, Program] | None = None
-        self._ahead = Ahead()
+        self._ahead = BackgroundCompiler()
         self._refreshed = self._worked = time.monotonic()
 
     def run(self) -> None:
@@ -145,11 +147,11 @@ class Worker:
         self.queue.look()
         return False
 
-    def _hold(self, holding: Holding, cohort: Cohort, trunks: Sequence[Trunk]) -> None:
+    def _hold(self, holding: LeaseSet, cohort: Cohort, trunks: Sequence[Trunk]) -> None:
         # Looked at again under the leases: now nobody else can change any of this.
         left = {r.run_id: r for trunk in trunks for r in self._left_of(trunk)}
         if not left:
-            holding.dissolve()
+            holding.delete()
         elif any(failures.must_wait(self.store, t.trunk_id) for t in trunks):
             holding.release("another worker has failed at it since")
             self.queue.look()
@@ -165,7 +167,7 @@ class Worker:
     def program_of(self, cohort: Cohort, trunks: Sequence[Trunk]) -> Program:
         """The cohort's program for these, on their data (subsets and seeds differ)."""
         runs = _firsts(trunks)
-        run, members = runs[0], Members.of(runs)
+        run, members = runs[0], ProgramShape.of(runs)
         dataset = _dataset(run.data, run.seed_data)
         known = self._program
         if known and known[0] is cohort and known[1].members == members:
@@ -178,11 +180,11 @@ class Worker:
                 program = ready
             else:
                 self._ahead.forget()
-                program = compile_cohort(runs, dataset, self.options.layout)
+                program = compile_cohort(runs, dataset, self.options.sharding)
         if program.dataset is not dataset:
             program = program.with_data(dataset, run)
         self._program = cohort, program
-        if self.options.ahead and has_room():
+        if self.options.ahead and should_compile_ahead():
             self._look_ahead(program, run)
         return program
 
@@ -197,9 +199,9 @@ class Worker:
         same = (runs[0].data, runs[0].seed_data) == (now.data, now.seed_data)
         if same and present.dataset.fits_device:
             self._ahead.start(
-                (cohort, Members.of(runs)),
+                (cohort, ProgramShape.of(runs)),
                 lambda: compile_cohort(
-                    runs, present.dataset, self.options.layout, present
+                    runs, present.dataset, self.options.sharding, present
                 ),
             )
 
@@ -210,7 +212,7 @@ class Worker:
         self._ahead.forget()
         self.listener.compiling(run)
         dataset = _dataset(run.data, run.seed_data)
-        return probe(runs, dataset, self.options.layout)
+        return probe(runs, dataset, self.options.sharding)
 
     def _check_stop(self) -> None:
         if self.listener.stopping():

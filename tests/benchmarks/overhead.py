@@ -22,7 +22,7 @@ from harness.store import create_store
 from harness.sweeps.plan import Plan, plan
 from harness.sweeps.sweep import Point
 from harness.training.history import History
-from harness.training.loop import Position
+from harness.training.loop import Snapshot
 from harness.training.program import compile_cohort
 from harness.workers.checkpoint import Checkpoints
 from harness.workers.worker import Listener, Options, work
@@ -84,7 +84,7 @@ def cost_of_saving(made: Plan) -> list[float]:
     """CPU seconds of each of five saves of the run's state, while nothing else runs."""
     (planned,) = made.runs
     program = compile_cohort([planned.run], reader.load(planned.run.data, 0))
-    position = Position(
+    position = Snapshot(
         state=program.start([planned.run]),
         step=1,
         histories=[History(losses=array("f", [1.0]))],

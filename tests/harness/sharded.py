@@ -16,7 +16,7 @@ import numpy as np
 from harness import OptimSpec, Transformer
 from harness.data import reader
 from harness.training import device, loop
-from harness.training.program import Members, compile_cohort
+from harness.training.program import ProgramShape, compile_cohort
 from harness.training.sharding import Wanted, choose
 from tests.harness.keepers import Forgetful
 from tests.harness.strategies import mlp_run, planned, text_run
@@ -61,7 +61,7 @@ class Memory(Forgetful):
         state = jax.tree.map(lambda leaf: np.array(leaf, copy=True), position.state)
         histories = [history.branch() for history in position.histories]
         if self.kept is None:
-            self.kept = loop.Position(
+            self.kept = loop.Snapshot(
                 state=state, step=position.step, histories=histories
             )
 
@@ -70,7 +70,7 @@ def trained(runs, wanted, keeper=None):
     """Losses of each run, and the program they were trained by."""
     trunks = [planned(run).cohorts[0].trunks[0] for run in runs]
     firsts = [trunk.runs[0].run for trunk in trunks]
-    key = Members.of(firsts), firsts[0].model, wanted
+    key = ProgramShape.of(firsts), firsts[0].model, wanted
     if key not in PROGRAMS:
         dataset = reader.load(firsts[0].data, 0)
         PROGRAMS[key] = compile_cohort(firsts, dataset, wanted)
@@ -93,12 +93,12 @@ def exchanges(program):
 
 
 def main():
-    """Prints losses by layout, and facts about the programs."""
+    """Prints losses by sharding, and facts about the programs."""
     device.simulate(DEVICES)
     told = {"losses": {}, "devices": {}, "share": {}, "exchanges": {}, "memory": {}}
     for name, wanted in LAYOUTS.items():
         told["losses"][name], program = trained([WIDE], wanted)
-        told["devices"][name] = program.layout.devices
+        told["devices"][name] = program.sharding.devices
         told["share"][name] = parts_of(program, WIDE)
         told["exchanges"][name] = exchanges(program)
         told["memory"][name] = program.memory
@@ -122,7 +122,7 @@ def main():
         spread, program = trained(rates, Wanted(devices=4))
         told["losses"][f"population of {count}"] = one
         told["losses"][f"population of {count}, spread"] = spread
-        told["devices"][f"population of {count}"] = program.layout.devices
+        told["devices"][f"population of {count}"] = program.sharding.devices
         told["exchanges"][f"population of {count}"] = exchanges(program)
     kept = Memory()
     told["losses"]["kept"], _ = trained([WIDE], LAYOUTS["state"], kept)

@@ -70,7 +70,7 @@ def _facts(spec: Images) -> tuple[int, int, str]:
     return len(train.y), len(test.y), _digest(_stamps(spec.data))
 
 
-def at_hand(spec: Images) -> None:
+def check_files(spec: Images) -> None:
     """Raises `DataError` if the files are not on this machine."""
     files_of(spec.data)
 

@@ -18,7 +18,7 @@ from analysis.optimal.isoflop import isoflop
 from analysis.report.findings import is_of_these_runs, load_findings
 from analysis.report.page import OPTIONAL, RUN_COLUMNS
 from analysis.report.write import write_page, write_report
-from analysis.selection.extrapolation import roll_out
+from analysis.selection.extrapolation import extrapolate
 from analysis.tables.files import read_metrics
 from analysis.tables.table import read_table
 from analysis.uncertainty.intervals import fit_with_intervals
@@ -180,7 +180,7 @@ def test_one_damaged_metrics_file_hides_its_own_curve_only(tmp_path: Path) -> No
 
 
 def test_rolling_out_the_true_law_predicts_within_the_noise() -> None:
-    held = roll_out(synthetic.table(noise=0.002))
+    held = extrapolate(synthetic.table(noise=0.002))
     assert len(held) >= 3
     assert held[-1].rms_log_error < 0.004
     assert held[0].reach > held[-1].reach > 1

@@ -17,9 +17,9 @@ from analysis.plots import loss_against_rate, rates_against_size
 from analysis.report.write import write_report
 from analysis.tables.table import Table, read_table, table_from_frame
 from analysis.tuning.lr_curve import minimum
-from analysis.tuning.lr_minima import rate_curves, read_rate_curves, with_rates
-from analysis.tuning.lr_rule import RateRule, fit_rate_rule
-from analysis.tuning.summary import study_rates
+from analysis.tuning.lr_minima import rate_curves, read_lr_curves, with_rates
+from analysis.tuning.lr_rule import LrRule, fit_rate_rule
+from analysis.tuning.summary import summarise_tuning
 from analysis.uncertainty.units import Bootstrap
 from harness.cli import studies
 from tests.analysis.stores import runs_frame, write_store
@@ -55,7 +55,7 @@ def table(frame: pd.DataFrame) -> Table:
     return with_rates(table_from_frame(frame, **roles))
 
 
-def rule_of(frame: pd.DataFrame) -> RateRule:
+def rule_of(frame: pd.DataFrame) -> LrRule:
     return fit_rate_rule(rate_curves(table(frame)))
 
 
@@ -198,7 +198,7 @@ def test_points_are_told_apart_by_what_was_trained_not_by_grid_or_names(
     shuffled = frame.sample(frac=1, random_state=0).assign(sweep="x")
     shuffled["grid.size"] = "same"
     shuffled.to_parquet(tmp_path / "runs.parquet")
-    one, other = (read_rate_curves(s).curves for s in (store, tmp_path))
+    one, other = (read_lr_curves(s).curves for s in (store, tmp_path))
     seen = [[(c.n, c.d, str(c.losses), c.lr) for c in x] for x in (one, other)]
     assert len(seen[0]) == 35 and seen[0] == seen[1]
     assert sum(len(c.diverged) for c in one) == 1
@@ -266,7 +266,7 @@ def test_mistakes_get_one_line(call, name: str) -> None:
 
 def test_without_a_minimum_there_is_a_table_and_no_rule() -> None:
     curves = planted(n=(1e4,), d=(1e6,), batch=(8,), rates=RATES[:2])
-    (found,) = study_rates(read := _curves(curves))
+    (found,) = summarise_tuning(read := _curves(curves))
     assert found.rule is None and "no rule" in str(found) and len(read.curves) == 1
 
 
@@ -285,7 +285,7 @@ def test_every_family_has_a_rule_of_its_own(call) -> None:
 
 
 def _curves(frame: pd.DataFrame):
-    from analysis.tuning.lr_minima import RateCurves
+    from analysis.tuning.lr_minima import LrCurves
 
     made = table(frame)
-    return RateCurves(made, rate_curves(made))
+    return LrCurves(made, rate_curves(made))

@@ -14,7 +14,7 @@ from harness.cli import app
 from harness.errors import HarnessError
 from harness.store import add_sweep, create_store, open_store
 from harness.store.doctor import examine
-from harness.store.status import survey
+from harness.store.status import sweep_status
 from harness.store.view import view_of
 from harness.sweeps.plan import plan_of_record, sweep_record
 from harness.workers.worker import work
@@ -102,7 +102,7 @@ def trained(tmp_path_factory):
 
 
 READERS = {
-    "survey": survey,
+    "sweep_status": sweep_status,
     "plan": lambda store: plan_of_record(store.sweeps()[-1]),
     "view": view_of,
     "doctor": lambda store: examine(store, mend=False),

@@ -207,7 +207,7 @@ def test_fetched_images_can_be_trained_on(server, cache, monkeypatch, tmp_path):
     monkeypatch.setitem(catalog.CATALOG, "mnist", found)
     spec = Images(data="mnist", height=6, width=5, classes=4)
     with pytest.raises(DataError, match="harness data fetch mnist"):
-        reader.at_hand(spec)
+        reader.check_files(spec)
     fetch.fetch("mnist")
     assert reader.resolve(spec).unique == 40
     damaged = cache / "mnist" / "train-labels-idx1-ubyte.gz"

@@ -8,7 +8,7 @@ from harness.errors import HarnessError, StoreError
 from harness.store import add_sweep, create_store, failures, open_store, refresh_runs
 from harness.store.doctor import examine
 from harness.store.leases import Leases
-from harness.store.status import holders, survey
+from harness.store.status import holders, sweep_status
 from harness.store.view import read_runs
 from harness.sweeps.plan import plan_of_record, sweep_record
 from harness.workers.worker import work
@@ -42,7 +42,7 @@ def sound(tmp_path_factory):
     add_sweep(store, sweep_record(made, name="small", doc=""))
     trunk_id = made.runs[0].trunk_id
     failures.add_failure(store, trunk_id, [], error=OSError("x"), progress="")
-    failures.order_retry(store, trunk_id)
+    failures.request_retry(store, trunk_id)
     work(store, made)
     return folder
 
@@ -112,7 +112,7 @@ def test_readers_name_a_damaged_file_and_write_nothing(sound, tmp_path):
     (sweep,) = (folder / "sweeps").iterdir()
     sweep.write_bytes(flipped(sweep.read_bytes(), 0.5))
     with pytest.raises(HarnessError, match=sweep.name):
-        survey(open_store(folder))
+        sweep_status(open_store(folder))
 
 
 def test_strangers_and_newer_formats_are_left_alone(sound, tmp_path):

@@ -15,7 +15,7 @@ from harness.cli import workers
 from harness.errors import StoreError
 from harness.store import add_record, create_store, leases
 from harness.store import failures as attempts
-from harness.store.leases import Identity, LeaseLost, Leases
+from harness.store.leases import LeaseLost, Leases, WorkerId
 from harness.store.status import holders
 from harness.sweeps.options import Terms
 from harness.workers.checkpoint import Checkpoints
@@ -36,7 +36,7 @@ class Clock:
 
 def elsewhere(name="other"):
     """A worker of another machine: only its silence can tell that it is dead."""
-    return Identity(name=name, host=name, pid=1, process=None)
+    return WorkerId(name=name, host=name, pid=1, process=None)
 
 
 def here(store, clock=None, name="here"):
@@ -185,16 +185,16 @@ def test_eight_processes_race_for_a_thousand_trunks(store):
 def test_orders_and_failures_decide_what_is_tried(store):
     def fail(error, progress="0"):
         attempts.add_failure(store, TRUNK, ["r"], error=error, progress=progress)
-        return attempts.outlook(attempts.failures(store)[TRUNK])
+        return attempts.retry_decision(attempts.failures(store)[TRUNK])
 
     assert not fail(ValueError("once")).given_up
     assert fail(ValueError("twice")).given_up
-    attempts.order_retry(store, TRUNK)
+    attempts.request_retry(store, TRUNK)
     assert attempts.failures(store) == {} and attempts.count(store, TRUNK) == 2
     # What comes from disks and networks is tried more often, later and later.
     waits = [fail(OSError("disk")).wait_s for _ in range(4)]
     assert waits == [5, 10, 20, 40] and fail(OSError("disk")).given_up
-    attempts.order_retry(store, TRUNK)
+    attempts.request_retry(store, TRUNK)
     # Kills count only while nothing is achieved between them.
     for k in range(20):
         assert not fail(None, progress=str(k)).given_up

@@ -10,7 +10,7 @@ from harness.errors import Interrupted, StoreError
 from harness.store import add_sweep, create_store, mirror, open_store
 from harness.store.doctor import examine
 from harness.store.leases import Leases
-from harness.store.status import survey
+from harness.store.status import sweep_status
 from harness.workers.worker import Listener, Options, work
 from tests.harness.crashes import assert_same, runs
 from tests.harness.store.test_leases import TRUNK, elsewhere, race
@@ -99,10 +99,10 @@ def test_leases_and_status_on_s3(bucket):
     lease = Leases(store, worker=elsewhere("a")).claim(TRUNK)
     assert Leases(store, worker=elsewhere("b")).claim(TRUNK) is None
     lease.beat({"run_id": "r"})
-    (holder,) = survey(store).holders
+    (holder,) = sweep_status(store).holders
     assert holder.alive and holder.host == "a"
-    lease.dissolve()
-    assert survey(store).holders == ()
+    lease.delete()
+    assert sweep_status(store).holders == ()
 
 
 def test_eight_processes_race_for_two_hundred_trunks_on_s3(bucket, server):

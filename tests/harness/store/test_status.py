@@ -7,7 +7,7 @@ from harness.cli.workers import _text
 from harness.store import add_sweep, create_store
 from harness.store.holding import claim_all
 from harness.store.leases import Leases
-from harness.store.status import survey
+from harness.store.status import sweep_status
 from harness.sweeps.plan import plan, sweep_record
 from harness.sweeps.sweep import product, with_seeds
 from tests.harness.strategies import mlp_run
@@ -39,13 +39,13 @@ def beats(made, step, flops_per_second=0.0):
 
 def test_a_population_is_one_line_and_its_progress_counts(begun):
     store, made, holding = begun
-    before = survey(store)
+    before = sweep_status(store)
     assert before.flops_left == made.flops
     assert _text(before).count("worker ") == 1
     told = beats(made, 15, flops_per_second=made.flops / 8)
     for lease in holding.leases:
         lease.beat(told[lease.trunk_id])
-    after = survey(store)
+    after = sweep_status(store)
     trunk = made.cohorts[0].trunks[0]
     behind = 15 * trunk.flops / trunk.steps * 4
     assert after.flops_left == pytest.approx(made.flops - behind)
@@ -59,10 +59,10 @@ def test_what_an_interrupted_worker_has_kept_is_not_to_do_again(begun):
     told = beats(made, 15)
     for lease in holding.leases:
         lease.beat(told[lease.trunk_id])
-    running = survey(store).flops_left
+    running = sweep_status(store).flops_left
     holding.release("interrupted")
-    assert survey(store).flops_left == running < made.flops
-    assert survey(store).counts["pending"] == 8
+    assert sweep_status(store).flops_left == running < made.flops
+    assert sweep_status(store).counts["pending"] == 8
 
 
 def test_runs_are_told_apart_by_what_varies_and_trunks_by_what_their_runs_share():

@@ -33,7 +33,7 @@ PROGRAMS = {}
 
 
 def program_for(*runs):
-    run, members = runs[0], program.Members.of(runs)
+    run, members = runs[0], program.ProgramShape.of(runs)
     key = (cohort_key(run), members, program.SHORTEST, dataset_module.DEVICE_BYTES)
     dataset = reader.load(run.data, run.seed_data)
     if key not in PROGRAMS:

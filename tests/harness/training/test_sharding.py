@@ -32,7 +32,7 @@ def told():
 
 
 @pytest.mark.parametrize(
-    "layout",
+    "sharding",
     [
         "batch",
         "state",
@@ -40,9 +40,9 @@ def told():
         "rematerialised",
     ],
 )
-def test_losses_agree_with_one_device(told, layout):
+def test_losses_agree_with_one_device(told, sharding):
     expected = told["losses"]["one device"]
-    np.testing.assert_allclose(told["losses"][layout], expected, rtol=2e-5)
+    np.testing.assert_allclose(told["losses"][sharding], expected, rtol=2e-5)
 
 
 def test_a_mixture_keeps_its_routing_and_its_penalty(told):

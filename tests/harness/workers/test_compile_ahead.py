@@ -6,14 +6,14 @@ import pytest
 
 from harness import MLP
 from harness.store import create_store
-from harness.training.program import Members, compile_cohort
+from harness.training.program import ProgramShape, compile_cohort
 from harness.workers import worker
-from harness.workers.compile_ahead import Ahead
+from harness.workers.compile_ahead import BackgroundCompiler
 from tests.harness.strategies import mlp_run, planned
 
 PLAN = planned(*(mlp_run(model=MLP(width=w)) for w in (3, 4, 5)))
 COHORTS = PLAN.cohorts
-ONE = Members(1, same_batches=False)
+ONE = ProgramShape(1, same_batches=False)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def compiled_by(monkeypatch):
         return compile_cohort(*args)
 
     monkeypatch.setattr(worker, "compile_cohort", noted)
-    monkeypatch.setattr(worker, "has_room", lambda: True)
+    monkeypatch.setattr(worker, "should_compile_ahead", lambda: True)
     return names
 
 
@@ -53,10 +53,10 @@ def test_runs_of_one_cohort_have_nothing_to_look_ahead_to(compiled_by, tmp_path)
 
 
 def test_a_program_that_was_not_begun_or_fails_is_left_to_whoever_asks():
-    ahead = Ahead()
+    ahead = BackgroundCompiler()
     assert ahead.take((COHORTS[0], ONE)) is None
     ahead.start((COHORTS[0], ONE), lambda: "program")
-    assert ahead.take((COHORTS[0], Members(2, same_batches=True))) is None
+    assert ahead.take((COHORTS[0], ProgramShape(2, same_batches=True))) is None
     assert ahead.take((COHORTS[1], ONE)) is None
     assert ahead.take((COHORTS[0], ONE)) == "program"
     assert ahead.take((COHORTS[0], ONE)) is None
@@ -66,7 +66,7 @@ def test_a_program_that_was_not_begun_or_fails_is_left_to_whoever_asks():
 
 
 def test_one_at_a_time_is_compiled():
-    ahead, go, begun = Ahead(), threading.Event(), []
+    ahead, go, begun = BackgroundCompiler(), threading.Event(), []
 
     def slow(name):
         begun.append(name)

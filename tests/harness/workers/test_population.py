@@ -10,7 +10,14 @@ from harness.store import create_store, failures
 from harness.store.holding import claim_all
 from harness.store.leases import Leases
 from harness.workers.forecast import Timing
-from harness.workers.population import Populations, Wish, blocks, fastest, kin, to_try
+from harness.workers.population import (
+    Populations,
+    Wish,
+    blocks,
+    compatible_trunks,
+    fastest,
+    largest,
+)
 from tests.harness.strategies import mlp_run, planned
 
 
@@ -94,7 +101,7 @@ def test_populations_are_few_and_even_and_share_batches_where_they_can(
         for k in range(rates)
         for seed in range(orders)
     ]
-    (group,) = kin(planned(*runs).cohorts[0])
+    (group,) = compatible_trunks(planned(*runs).cohorts[0])
     found = blocks(group, width)
     assert [len(block) for block in found] == sizes
     assert [trunk for block in found for trunk in block] == group
@@ -104,7 +111,7 @@ def test_populations_are_few_and_even_and_share_batches_where_they_can(
 
 
 def test_populations_are_cut_for_all_devices():
-    (group,) = kin(rates(12))
+    (group,) = compatible_trunks(rates(12))
     assert [len(block) for block in blocks(group, 8, devices=4)] == [8, 4]
     assert [len(block) for block in blocks(group, 8, devices=8)] == [8, 4]
 
@@ -114,8 +121,8 @@ def test_what_is_tried_first_needs_the_most_memory():
         mlp_run(optim=OptimSpec(lr=0.01 * (k + 1)), seed_order=int(k >= 4))
         for k in range(6)
     ]
-    (group,) = kin(planned(*runs).cohorts[0])
-    tried = to_try(group, Wish(width=3))
+    (group,) = compatible_trunks(planned(*runs).cohorts[0])
+    tried = largest(group, Wish(width=3))
     assert {t.runs[0].run.seed_order for t in tried} == {0, 1}
 
 
@@ -197,7 +204,7 @@ def test_all_leases_of_a_population_are_had_or_none(store):
     taken.release("done")
     holding = claim_all(here, ids)
     assert claim_all(Leases(store), ids[1:]) is None
-    holding.dissolve()
+    holding.delete()
     assert claim_all(Leases(store), ids[1:])
 
 
