@@ -1,13 +1,19 @@
-"""Defaults of how workers work, for the command line and the workers alike (light)."""
+"""How runs are trained and how a worker works; neither is part of what a run is.
+
+Both objects are made once, by the command line or by a caller, and handed on unchanged
+from there to the compiled program; a worker process gets them as one JSON text.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+from typing import Any
 
-from harness.errors import StoreError
+from harness.errors import SpecError, StoreError
 
 CHECKPOINT_S = 30.0
-"""Seconds of training between two checkpoints: what a crash can cost at most."""
+"""Seconds of training between two checkpoints."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,3 +32,61 @@ class Terms:
                 f"a lease of {self.stale_s:g} s needs a beat of at most a third of "
                 f"that, not {self.beat_s:g} s"
             )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TrainOptions:
+    """How runs are laid out on devices; of their numbers this changes the rounding."""
+
+    population: int | None = None
+    """Most runs of one shape that are trained side by side; None for as many as a short
+    trial says is fastest."""
+    devices: int = 1
+    """Devices that a run, or a population of them, is spread over at most."""
+    shard: bool | None = None
+    """Whether the state is spread too; None for what its size asks for."""
+    accumulate: int = 1
+    """Equal parts of a batch whose gradients are computed one after another. Dropout
+    and augmentation are drawn for each part, and the balance of a mixture of experts
+    is that of each part: with these, numbers change by more than rounding."""
+    remat: bool = False
+    """Whether a backward pass computes the inside of each block again instead of
+    keeping it."""
+
+    def __post_init__(self) -> None:
+        for name in ("population", "devices", "accumulate"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SpecError(f"{name} is {value}; it must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerOptions:
+    """How a worker shares a sweep with others, and how it trains."""
+
+    terms: Terms = dataclasses.field(default_factory=Terms)
+    checkpoint_s: float = CHECKPOINT_S
+    """Seconds of training between two checkpoints: what a crash can cost at most."""
+    poll_s: float = 5.0
+    """Most seconds between two looks for work while others hold all that is left."""
+    slot: int = 0
+    """Workers started together have different slots, and begin at different cohorts."""
+    peers: int = 1
+    """Workers that share the sweep: none of them shall be left without runs."""
+    compile_ahead: bool = True
+    """Compile for the next cohort while one trains, where there is room for both."""
+    train: TrainOptions = dataclasses.field(default_factory=TrainOptions)
+
+    def to_json(self) -> str:
+        """The options as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> WorkerOptions:
+        """The inverse of `to_json`."""
+        values: dict[str, Any] = json.loads(text)
+        parts = {
+            "terms": Terms(**values["terms"]),
+            "train": TrainOptions(**values["train"]),
+        }
+        return cls(**{**values, **parts})
