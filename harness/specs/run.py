@@ -91,11 +91,13 @@ class ModelSpec(Spec):
 
 
 class DataSpec(Spec):
-    """Base of the data sources."""
+    """Base of the data sources. A source says what it shows, and who reads it."""
 
     __slots__ = ()
     tag = "source"
     source: ClassVar[str]
+    reader: ClassVar[str]
+    """`package.module` that reads it, imported only when needed (`specs.reading`)."""
 
     @property
     def shape(self) -> TaskShape:

@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.data import reader
 from harness.errors import SpecError
+from harness.specs import reading
 from harness.specs.base import hash_id
 from harness.specs.count import Counts, count, train_flops_per_step
 from harness.specs.run import ModelSpec, RunSpec
@@ -117,7 +117,7 @@ class Plan:
     def check_files(self) -> None:
         """Raises `DataError` if files that it trains on are not on this machine."""
         for source in {planned.run.data for planned in self.runs}:
-            reader.check_files(source)
+            reading.check_files(source)
 
 
 def plan(points: Sequence[Point]) -> Plan:
@@ -129,7 +129,7 @@ def plan(points: Sequence[Point]) -> Plan:
     for family in {type(p.run.model) for p in points}:
         _check_implementation(family)
     sources = {p.run.data for p in points}
-    resolved = {source: reader.resolve(source) for source in sources}
+    resolved = {source: reading.resolve(source) for source in sources}
     runs: dict[str, PlannedRun] = {}
     for point in points:
         run = dataclasses.replace(point.run, data=resolved[point.run.data])

@@ -52,6 +52,7 @@ class Images(DataSpec):
     """
 
     source = "images"
+    reader = "harness.data.images.read"
     data: str = field(metadata={"identity": False})
     height: int | None = None
     width: int | None = None

@@ -26,6 +26,7 @@ class PowerLawFeatures(DataSpec):
     """
 
     source = "power_law_features"
+    reader = "harness.data.synthetic.read"
     inputs: int = 1024
     spectrum: float = 1.0
     noise: float = 0.0
@@ -63,6 +64,7 @@ class ManifoldTeacher(DataSpec):
     """
 
     source = "manifold_teacher"
+    reader = "harness.data.synthetic.read"
     dimension: int = 4
     inputs: int = 16
     teacher_width: int = 32
@@ -103,6 +105,7 @@ class SparseParity(DataSpec):
     """
 
     source = "sparse_parity"
+    reader = "harness.data.synthetic.read"
     tasks: int = 100
     bits: int = 32
     order: int = 2
@@ -151,6 +154,7 @@ class ZipfMarkov(DataSpec):
     """
 
     source = "zipf_markov"
+    reader = "harness.data.synthetic.read"
     vocab: int = 64
     exponent: float = 1.0
     context: int = 64
@@ -201,6 +205,7 @@ class TwoMoons(DataSpec):
     """
 
     source = "two_moons"
+    reader = "harness.data.synthetic.read"
     noise: float = 0.2
     unique_examples: int = 100
     eval_examples: int = 1000

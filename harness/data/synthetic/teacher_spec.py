@@ -16,6 +16,7 @@ class TeacherStudent(DataSpec):
     """
 
     source = "teacher_student"
+    reader = "harness.data.synthetic.teacher"
     inputs: int = 16
     outputs: int = 1
     teacher_width: int = 64

@@ -28,6 +28,7 @@ class Table(DataSpec):
     """
 
     source = "table"
+    reader = "harness.data.tables.read"
     data: str = field(metadata={"identity": False})
     test: str | None = field(default=None, metadata={"identity": False})
     label: str | None = None

@@ -28,6 +28,7 @@ class Text(DataSpec):
     """
 
     source = "text"
+    reader = "harness.data.text.read"
     corpus: str = dataclasses.field(default="austen", metadata={"identity": False})
     held_out: str | None = dataclasses.field(default=None, metadata={"identity": False})
     context: int = 128

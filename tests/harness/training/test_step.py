@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from harness import MLP, OptimSpec, RunSpec, Transformer
-from harness.data import reader
 from harness.data.dataset import Dataset
 from harness.errors import SpecError
 from harness.specs.base import spec
@@ -23,9 +22,10 @@ from tests.harness.strategies import TINY_TEXT, mlp_run, planned, text_run
 
 @spec
 class Blobs(DataSpec):
-    """Three Gaussian classes in the plane."""
+    """Three Gaussian classes in the plane, which the tests hand over themselves."""
 
     source = "test_blobs"
+    reader = __name__
     noisy: bool = False
 
     @property
@@ -35,12 +35,6 @@ class Blobs(DataSpec):
     @property
     def unique(self):
         return 60
-
-
-@pytest.fixture(autouse=True)
-def _reader(monkeypatch):
-    """This file reads them; the tests hand over the data themselves."""
-    monkeypatch.setitem(reader.READERS, Blobs.source, __name__)
 
 
 def blobs(*, noisy=False, augment=None):
