@@ -12,10 +12,10 @@ from harness.data.synthetic.spec import (
     ManifoldTeacher,
     PowerLawFeatures,
     SparseParity,
+    TeacherStudent,
     TwoMoons,
     ZipfMarkov,
 )
-from harness.data.synthetic.teacher_spec import TeacherStudent
 from harness.data.tables.spec import Table
 from harness.data.text.spec import Text
 from harness.families import (

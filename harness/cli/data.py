@@ -32,7 +32,7 @@ def register(parent: typer.Typer) -> None:
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """Show the data sets that are known by name, and which are here."""
-    from harness.data.download.catalog import CATALOG
+    from harness.data.catalog import CATALOG
     from harness.data.download.fetch import present
 
     here = present()

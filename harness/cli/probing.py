@@ -170,7 +170,7 @@ def probe(
 
 def _timed(cohort: Cohort, wish: Wish, wanted: Wanted) -> dict[str, Any]:
     from harness.cli.labels import model_label
-    from harness.data import reader
+    from harness.data.dataset import load
     from harness.specs.count import train_flops_per_step
     from harness.training import device
     from harness.training.program import compile_cohort
@@ -181,7 +181,7 @@ def _timed(cohort: Cohort, wish: Wish, wanted: Wanted) -> dict[str, Any]:
     widest = largest(max(compatible_trunks(cohort), key=len), wish)
     runs = [trunk.runs[0].run for trunk in widest]
     run = runs[0]
-    dataset = reader.load(run.data, run.seed_data)
+    dataset = load(run.data, run.seed_data)
     if wish.width is None:
         best = fastest(time_widths(runs, dataset, wanted))
     else:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.data.order import epoch_order
+from harness.data.files import Array
+from harness.data.order import Index, epoch_order, evenly
+from harness.specs.reading import reader_of
+from harness.specs.run import DataSpec
 
-Arrays = dict[str, Any]
-"""Named arrays (numpy, or the same on a device)."""
+Arrays = Mapping[str, Array]
+"""Named arrays."""
+
+Pair = tuple[Array, Array]
+"""Inputs and targets."""
+
+Gather = Callable[[Mapping[str, Any], Any], tuple[Any, Any]]
+"""`gather(arrays, offsets)`: inputs and targets, of numpy or of traced JAX arrays."""
+
+Augment = Callable[[Any, Any, Any], tuple[Any, Any]]
+"""`augment(key, inputs, targets)`: a varied training batch, pure JAX."""
 
 DEVICE_BYTES = 2**31
 """Larger training arrays stay in host memory; each chunk brings its own examples."""
@@ -30,49 +41,51 @@ class Dataset:
 
     train: Arrays
     held_out: Arrays
-    eval_offsets: NDArray[np.int64]
-    examples: NDArray[np.int64] | int
+    eval_offsets: Index
+    examples: Index | int
     """The unique training examples: how many, or which ones if they are a subset."""
-    locate: Callable[[NDArray[np.int64]], NDArray[np.int64]]
-    gather: Callable[[Arrays, Any], tuple[Any, Any]]
-    subset: Callable[[Arrays, NDArray[np.int64]], tuple[Arrays, NDArray[np.int64]]]
-    augment: Callable[[Any, Any, Any], tuple[Any, Any]] | None = None
-    """`augment(key, inputs, targets)` varies a training batch: pure JAX."""
+    locate: Callable[[Index], Index]
+    gather: Gather
+    subset: Callable[[Arrays, Index], tuple[Arrays, Index]]
+    augment: Augment | None = None
 
     @property
     def fits_device(self) -> bool:
         """Whether the training arrays are small enough to live on the device."""
-        return sum(array.nbytes for array in self.train.values()) <= DEVICE_BYTES
+        return sum(int(a.nbytes) for a in self.train.values()) <= DEVICE_BYTES
 
-    def order(
-        self, seed_order: int, batch: int, first: int, last: int
-    ) -> NDArray[np.int64]:
+    def order(self, seed_order: int, batch: int, first: int, last: int) -> Index:
         """Example indices of steps [first, last), shape (last - first, batch)."""
         positions = np.arange(first * batch, last * batch, dtype=np.int64)
-        chosen = self.examples
-        n = chosen if isinstance(chosen, int) else len(chosen)
-        index = epoch_order(seed_order, n, positions)
-        if not isinstance(chosen, int):
-            index = chosen[index]
-        return index.reshape(last - first, batch)
+        ranks = epoch_order(seed_order, self._unique, positions)
+        return self._example(ranks).reshape(last - first, batch)
 
-    def sample(self, count: int) -> tuple[Arrays, NDArray[np.int64]]:
+    def sample(self, count: int) -> tuple[Arrays, Index]:
         """`count` of the unique training examples, evenly spaced: arrays, offsets."""
-        chosen = self.examples
-        n = chosen if isinstance(chosen, int) else len(chosen)
-        index = np.round(np.linspace(0, n - 1, count)).astype(np.int64)
-        if not isinstance(chosen, int):
-            index = chosen[index]
-        return self.subset(self.train, index)
+        return self.subset(self.train, self._example(evenly(self._unique, count)))
+
+    @property
+    def _unique(self) -> int:
+        return self.examples if isinstance(self.examples, int) else len(self.examples)
+
+    def _example(self, rank: Index) -> Index:
+        """The examples with these ranks among the unique ones."""
+        return rank if isinstance(self.examples, int) else self.examples[rank]
+
+
+def load(spec: DataSpec, seed_data: int) -> Dataset:
+    """The data set of a resolved spec; `seed_data` draws its random parts."""
+    dataset: Dataset = reader_of(spec).load(spec, seed_data)
+    return dataset
 
 
 def row_dataset(
     *,
     train: Arrays,
     held_out: Arrays,
-    examples: NDArray[np.int64] | int,
-    gather: Callable[[Arrays, Any], tuple[Any, Any]],
-    augment: Callable[[Any, Any, Any], tuple[Any, Any]] | None = None,
+    examples: Index | int,
+    gather: Gather,
+    augment: Augment | None = None,
 ) -> Dataset:
     """A data set whose examples are rows; all that is held out is evaluated."""
     n_eval = len(next(iter(held_out.values())))
@@ -88,14 +101,12 @@ def row_dataset(
     )
 
 
-def rows(arrays: Arrays, offsets: Any) -> tuple[Any, Any]:
+def rows(arrays: Arrays, offsets: Array) -> Pair:
     """Inputs and targets as stored, under the names x and y."""
     return arrays["x"][offsets], arrays["y"][offsets]
 
 
-def _copy_rows(
-    arrays: Arrays, index: NDArray[np.int64]
-) -> tuple[Arrays, NDArray[np.int64]]:
+def _copy_rows(arrays: Arrays, index: Index) -> tuple[Arrays, Index]:
     flat = index.reshape(-1)
     copied = {name: array[flat] for name, array in arrays.items()}
     return copied, np.arange(len(flat)).reshape(index.shape)

@@ -163,7 +163,7 @@ def _check_tag(cls: type[Spec]) -> None:
     for other in _subclasses(_tag_base(cls)):
         again = f"{other.__module__}.{other.__qualname__}"
         mine = f"{cls.__module__}.{cls.__qualname__}"
-        if getattr(other, cls.tag) == name and again != mine:
+        if getattr(other, cls.tag, None) == name and again != mine:
             raise SpecError(
                 f"{cls.tag} {name!r} of {mine} is taken by {again}; choose another"
             )

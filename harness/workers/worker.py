@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from harness.data import reader
+from harness.data.dataset import Dataset, load
 from harness.errors import HarnessError, Interrupted
 from harness.specs.run import RunSpec
 from harness.store import Store, failures, refresh_runs, use_system_memory
@@ -239,5 +239,5 @@ def _firsts(trunks: Sequence[Trunk]) -> list[RunSpec]:
 
 
 @functools.lru_cache(maxsize=4)
-def _dataset(spec: Any, seed_data: int) -> reader.Dataset:
-    return reader.load(spec, seed_data)
+def _dataset(spec: Any, seed_data: int) -> Dataset:
+    return load(spec, seed_data)

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from harness import MLP, OptimSpec, RunSpec, TeacherStudent, Text, Transformer
-from harness.data import reader
+from harness.data.dataset import load
 from harness.store import create_store
 from harness.sweeps.plan import Plan, plan
 from harness.sweeps.sweep import Point
@@ -83,7 +83,7 @@ def standing_still() -> list[float]:
 def cost_of_saving(made: Plan) -> list[float]:
     """CPU seconds of each of five saves of the run's state, while nothing else runs."""
     (planned,) = made.runs
-    program = compile_cohort([planned.run], reader.load(planned.run.data, 0))
+    program = compile_cohort([planned.run], load(planned.run.data, 0))
     position = Snapshot(
         state=program.start([planned.run]),
         step=1,

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from harness import MLP, RNN, OptimSpec, RunSpec, TeacherStudent, Text, Transformer
-from harness.data import reader
+from harness.data.dataset import load
 from harness.specs.run import DataSpec, ModelSpec
 from harness.store import create_store
 from harness.sweeps.plan import plan
@@ -66,7 +66,7 @@ def rates(batch: int, width: int) -> float:
 def shape(name: str, model: ModelSpec, source: DataSpec, batch: int) -> None:
     """One line of the second table."""
     (planned,) = plan([Point(run=run_of(model, source, batch, 100_000))]).runs
-    run, dataset = planned.run, reader.load(planned.run.data, 0)
+    run, dataset = planned.run, load(planned.run.data, 0)
     chosen = fastest(probe([run] * WIDEST, dataset)).population
     widths = [[run], [run] * WIDEST]
     programs = [compile_cohort(runs, dataset) for runs in widths]

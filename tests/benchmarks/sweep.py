@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.data import reader
+from harness.data.dataset import load
 from harness.sweeps.plan import Plan, PlannedRun, plan
 from harness.training.history import common_grid
 
@@ -64,7 +64,7 @@ def train(planned: PlannedRun) -> float:
     from tests.benchmarks.rival import Shape, Trainer
 
     run, task = planned.run, planned.run.data.shape
-    source = reader.load(run.data, run.seed_data)
+    source = load(run.data, run.seed_data)
     torch.manual_seed(run.seed_init)
     model = run.model
     shape = Shape(width=model.width, depth=model.depth, heads=model.heads)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from harness import OptimSpec, Transformer
-from harness.data import reader
+from harness.data.dataset import load
 from harness.training import device, loop
 from harness.training.program import ProgramShape, compile_cohort
 from harness.training.sharding import Wanted, choose
@@ -72,7 +72,7 @@ def trained(runs, wanted, keeper=None):
     firsts = [trunk.runs[0].run for trunk in trunks]
     key = ProgramShape.of(firsts), firsts[0].model, wanted
     if key not in PROGRAMS:
-        dataset = reader.load(firsts[0].data, 0)
+        dataset = load(firsts[0].data, 0)
         PROGRAMS[key] = compile_cohort(firsts, dataset, wanted)
     program = PROGRAMS[key]
     found = list(loop.train_trunks(trunks, program, keeper or Forgetful()))

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from harness.data.catalog import named_images
 from harness.errors import SpecError
 from harness.specs.base import at_least, spec
 from harness.specs.run import DataSpec, TaskShape
-
-
-class Known(NamedTuple):
-    """A data set that is known by name; None where its content hash is not known."""
-
-    shape: tuple[int, int, int, int]
-    """Height, width, channels, classes."""
-    train: int
-    test: int
-    digest: str | None = None
-
-
-KNOWN = {
-    "mnist": Known((28, 28, 1, 10), 60_000, 10_000, "ceda791d3e53beaf"),
-    "fashion_mnist": Known((28, 28, 1, 10), 60_000, 10_000, "5f06bd0df99ad3dc"),
-    "cifar10": Known((32, 32, 3, 10), 50_000, 10_000),
-    "cifar100": Known((32, 32, 3, 100), 50_000, 10_000),
-}
 
 
 @spec
 class Images(DataSpec):
     """Classification of images.
 
-    `data` is a name of `KNOWN` (its files lie in the cache, see `harness data`), a
+    `data` is a name that `harness data list` shows (its files lie in the cache), a
     folder with IDX files (plain or .gz) or CIFAR batches (binary or Python), or an
     `.npz` file with x, y, x_test, y_test. The shape of a named data set is known;
     for others give `height`, `width`, `channels` and `classes`.
@@ -88,16 +71,18 @@ class Images(DataSpec):
     @property
     def dimensions(self) -> tuple[int, int, int, int]:
         """Height, width, channels, classes."""
-        known = KNOWN[self.data].shape if self.data in KNOWN else (None,) * 4
+        named = named_images()
+        known = named[self.data].shape if self.data in named else (None,) * 4
         given = (self.height, self.width, self.channels, self.classes)
-        both = [a if a is not None else b for a, b in zip(given, known, strict=True)]
-        if None in both:
-            names = ", ".join(KNOWN)
+        height, width, channels, classes = (
+            b if a is None else a for a, b in zip(given, known, strict=True)
+        )
+        if height is None or width is None or channels is None or classes is None:
             raise SpecError(
                 f"the shape of {self.data} is not known: give height, width, channels "
-                f"and classes, or a name ({names})"
+                f"and classes, or a name ({', '.join(named)})"
             )
-        return tuple(both)  # type: ignore[return-value]
+        return height, width, channels, classes
 
     @property
     def shape(self) -> TaskShape:

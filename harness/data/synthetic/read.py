@@ -1,70 +1,104 @@
-"""Draws the synthetic controls; their theory stands in `spec` beside it."""
+"""Draws of the synthetic controls; their theory stands in `spec` beside it."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.dataset import Arrays, Dataset, row_dataset, rows
+from harness.data.dataset import Arrays, Dataset, Pair, row_dataset, rows
+from harness.data.files import Array
 from harness.data.synthetic.spec import (
+    Drawn,
     ManifoldTeacher,
     PowerLawFeatures,
     SparseParity,
+    TeacherStudent,
     TwoMoons,
     ZipfMarkov,
 )
-from harness.specs.run import DataSpec
 
-Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Reals = NDArray[np.float64]
+Function = Callable[[Reals], Reals]
 
-TRAIN, HELD_OUT, FIXED, PROBE = 1, 2, 0, 3
+FIXED, TRAIN, HELD_OUT, PROBE = 0, 1, 2, 3
 """Numbers of the random streams; what is fixed is drawn from a stream of its own."""
+NOISE = 8
+"""The noise of a stream's targets has the stream that lies so much higher."""
+PROBES = 4096
+"""Points at which a random function is measured, to give it unit variance."""
 
 
-def load(spec: DataSpec, seed_data: int) -> Dataset:
+def load(spec: Drawn | ZipfMarkov, seed_data: int) -> Dataset:
     """Training and held-out examples from separate streams of `seed_data`."""
     if isinstance(spec, ZipfMarkov):
         return _markov(spec, seed_data)
-    # The same fields, whatever is drawn; which function draws it is told by the class.
-    rows_of: Any = spec
-    draw = DRAWS[type(spec)]
     return row_dataset(
-        train=draw(spec, seed_data, TRAIN, rows_of.unique_examples),
-        held_out=draw(spec, seed_data, HELD_OUT, rows_of.eval_examples),
-        examples=rows_of.unique_examples,
+        train=draw(spec, seed_data, TRAIN, spec.unique_examples),
+        held_out=draw(spec, seed_data, HELD_OUT, spec.eval_examples),
+        examples=spec.unique_examples,
         gather=_floats if isinstance(spec, SparseParity) else rows,
     )
 
 
-def _floats(arrays: Arrays, offsets: Any) -> tuple[Any, Any]:
+def _floats(arrays: Arrays, offsets: Array) -> Pair:
     # Stored as bytes: ±1 and 0 need no more.
     return arrays["x"][offsets].astype("float32"), arrays["y"][offsets]
 
 
 def stream(seed: int, number: int) -> np.random.Generator:
-    """Independent random streams; examples of a longer draw begin with the shorter."""
+    """An independent random stream; a longer draw begins with the shorter one."""
     return np.random.Generator(np.random.Philox(key=[seed, number]))
 
 
-def spectrum(spec: PowerLawFeatures) -> NDArray[np.float64]:
+@functools.singledispatch
+def draw(spec: Drawn, seed: int, number: int, n: int) -> Arrays:
+    """`n` examples, x and y, from the random stream `number` of a seed."""
+    raise NotImplementedError(type(spec).__name__)
+
+
+@draw.register
+def _teacher_student(spec: TeacherStudent, seed: int, number: int, n: int) -> Arrays:
+    widths = [spec.inputs, *[spec.teacher_width] * spec.teacher_depth, spec.outputs]
+    rng = stream(seed, FIXED)
+    weights = [rng.standard_normal((i, o)) / np.sqrt(i) for i, o in pairwise(widths)]
+    # The scale comes from a stream of its own: all subsets share one target scale.
+    probe = _answer(weights, stream(seed, PROBE).standard_normal((PROBES, spec.inputs)))
+    x = stream(seed, number).standard_normal((n, spec.inputs))
+    y = _answer(weights, x) / probe.std(axis=0)
+    y += spec.noise * stream(seed, number + NOISE).standard_normal(y.shape)
+    return {"x": x.astype(np.float32), "y": y.astype(np.float32)}
+
+
+def _answer(weights: list[Reals], x: Reals) -> Reals:
+    """The outputs of the tanh network with these weights, one matrix a layer."""
+    *hidden, last = weights
+    for matrix in hidden:
+        x = np.tanh(x @ matrix)
+    return np.asarray(x @ last)
+
+
+def spectrum(spec: PowerLawFeatures) -> Reals:
     """Variances of the features; their sum, the target's variance, is 1."""
     variances = np.arange(1, spec.inputs + 1.0) ** -(1 + spec.spectrum)
-    return variances / variances.sum()
+    return np.asarray(variances / variances.sum())
 
 
+@draw.register
 def _power_law(spec: PowerLawFeatures, seed: int, number: int, n: int) -> Arrays:
     scale = np.sqrt(spectrum(spec)).astype(np.float32)
     x = stream(seed, number).standard_normal((n, spec.inputs), np.float32) * scale
     y = x.sum(axis=1, dtype=np.float64)
-    y += spec.noise * stream(seed, number + 8).standard_normal(n)
+    y += spec.noise * stream(seed, number + NOISE).standard_normal(n)
     return {"x": x, "y": y[:, None].astype(np.float32)}
 
 
+@draw.register
 def _manifold(spec: ManifoldTeacher, seed: int, number: int, n: int) -> Arrays:
     z = stream(seed, number).uniform(-1, 1, (n, spec.dimension))
     rng = stream(seed, FIXED)
@@ -73,7 +107,7 @@ def _manifold(spec: ManifoldTeacher, seed: int, number: int, n: int) -> Arrays:
     bend = scale * rng.standard_normal((spec.dimension, spec.inputs))
     phase = rng.uniform(0, 2 * np.pi, spec.inputs)
     teach = _smooth_function(spec, rng)
-    probe = teach(stream(seed, PROBE).uniform(-1, 1, (4096, spec.dimension)))
+    probe = teach(stream(seed, PROBE).uniform(-1, 1, (PROBES, spec.dimension)))
     # √2 gives a sine unit scale.
     x = math.sqrt(2) * np.sin(z @ bend + phase)
     y = (teach(z) - probe.mean(axis=0)) / probe.std(axis=0)
@@ -90,12 +124,13 @@ def _smooth_function(spec: ManifoldTeacher, rng: np.random.Generator) -> Functio
     return lambda z: np.tanh(np.tanh(z @ first + shift) @ second) @ last
 
 
-def task_probabilities(spec: SparseParity) -> NDArray[np.float64]:
-    """How often each task is met, the most frequent first."""
+def task_probabilities(spec: SparseParity) -> Reals:
+    """The share of examples of each task, the most frequent first."""
     weights = np.arange(1, spec.tasks + 1.0) ** -(1 + spec.alpha)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
+@draw.register
 def _parity(spec: SparseParity, seed: int, number: int, n: int) -> Arrays:
     rng, fixed = stream(seed, number), stream(seed, FIXED)
     # In one draw of uniforms per example, so that more examples begin with the fewer.
@@ -103,16 +138,16 @@ def _parity(spec: SparseParity, seed: int, number: int, n: int) -> Arrays:
     task = np.searchsorted(np.cumsum(task_probabilities(spec))[:-1], drawn[:, 0])
     bits = (drawn[:, 1:] < 0.5).astype(np.int8)
     sets = np.array(list(itertools.combinations(range(spec.bits), spec.order)))
-    asked = sets[fixed.permutation(len(sets))[: spec.tasks]]
-    y = np.take_along_axis(bits, asked[task], axis=1).sum(axis=1) % 2
+    tested = sets[fixed.permutation(len(sets))[: spec.tasks]]
+    y = np.take_along_axis(bits, tested[task], axis=1).sum(axis=1) % 2
     x = np.zeros((n, spec.tasks + spec.bits), np.int8)
     x[np.arange(n), task] = 1
     x[:, spec.tasks :] = 2 * bits - 1
     return {"x": x, "y": y.astype(np.int32)}
 
 
-def transitions(spec: ZipfMarkov, seed: int) -> NDArray[np.float64]:
-    """Probability of each next token (column) after each token (row)."""
+def transitions(spec: ZipfMarkov, seed: int) -> Reals:
+    """The probability of each next token (column) after each token (row)."""
     ranks = np.argsort(stream(seed, FIXED).random((spec.vocab, spec.vocab)), axis=1)
     return np.asarray(spec.probabilities())[ranks]
 
@@ -127,7 +162,7 @@ def _markov(spec: ZipfMarkov, seed: int) -> Dataset:
     )
 
 
-def _next_tokens(arrays: Arrays, offsets: Any) -> tuple[Any, Any]:
+def _next_tokens(arrays: Arrays, offsets: Array) -> Pair:
     tokens = arrays["tokens"][offsets]
     return tokens[..., :-1], tokens[..., 1:]
 
@@ -147,20 +182,12 @@ def _chain(spec: ZipfMarkov, seed: int, number: int, n: int) -> NDArray[np.uint1
     return out
 
 
+@draw.register
 def _two_moons(spec: TwoMoons, seed: int, number: int, n: int) -> Arrays:
     drawn = stream(seed, number).random((n, 2))
     side = np.where(drawn[:, 0] < 0.5, -1.0, 1.0)
     angle = np.pi * drawn[:, 1]
     x = np.stack([np.cos(angle) * side - side / 2, np.sin(angle) * side], axis=1)
     x[:, 1] -= side / 4
-    x += spec.noise * stream(seed, number + 8).standard_normal((n, 2))
+    x += spec.noise * stream(seed, number + NOISE).standard_normal((n, 2))
     return {"x": x.astype(np.float32), "y": side[:, None].astype(np.float32)}
-
-
-DRAWS: dict[type[DataSpec], Callable[[Any, int, int, int], Arrays]] = {
-    PowerLawFeatures: _power_law,
-    ManifoldTeacher: _manifold,
-    SparseParity: _parity,
-    TwoMoons: _two_moons,
-}
-"""Source to the function that draws its rows: (spec, seed, stream, how many)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 from harness.errors import SpecError
@@ -9,8 +10,59 @@ from harness.specs.base import at_least, spec
 from harness.specs.run import DataSpec, TaskShape
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn(DataSpec):
+    """The base of the sources whose examples are vectors, drawn one by one.
+
+    The same `seed_data` draws the same examples in the same order, so smaller training
+    sets lie inside larger ones.
+    """
+
+    reader = "harness.data.synthetic.read"
+    unique_examples: int = 65536
+    eval_examples: int = 4096
+
+    def validate(self) -> None:
+        at_least(self, 1, "unique_examples")
+        at_least(self, 2, "eval_examples")
+
+    @property
+    def unique(self) -> int:
+        return self.unique_examples
+
+
+def _vectors(inputs: int, outputs: int = 1) -> TaskShape:
+    """The shape of regression from vectors."""
+    return TaskShape(kind="vectors", length=1, inputs=inputs, outputs=outputs)
+
+
 @spec
-class PowerLawFeatures(DataSpec):
+class TeacherStudent(Drawn):
+    """Regression on the outputs of a fixed random tanh network (the teacher).
+
+    Inputs are standard normal, targets have unit variance plus Gaussian `noise` (its
+    standard deviation). The same `seed_data` draws the same teacher.
+    """
+
+    source = "teacher_student"
+    inputs: int = 16
+    outputs: int = 1
+    teacher_width: int = 64
+    teacher_depth: int = 2
+    noise: float = 0.0
+
+    def validate(self) -> None:
+        Drawn.validate(self)
+        at_least(self, 1, "inputs", "outputs", "teacher_width", "teacher_depth")
+        at_least(self, 0, "noise")
+
+    @property
+    def shape(self) -> TaskShape:
+        return _vectors(self.inputs, self.outputs)
+
+
+@spec
+class PowerLawFeatures(Drawn):
     """Linear regression on `inputs` Gaussian features with a power-law spectrum.
 
     Feature j has variance j^-(1 + `spectrum`); the target is the sum of all features,
@@ -26,31 +78,24 @@ class PowerLawFeatures(DataSpec):
     """
 
     source = "power_law_features"
-    reader = "harness.data.synthetic.read"
     inputs: int = 1024
     spectrum: float = 1.0
     noise: float = 0.0
-    unique_examples: int = 65536
-    eval_examples: int = 4096
 
     def validate(self) -> None:
-        at_least(self, 1, "inputs", "unique_examples")
-        at_least(self, 2, "eval_examples")
+        Drawn.validate(self)
+        at_least(self, 1, "inputs")
         at_least(self, 0, "noise", "spectrum")
         if self.spectrum == 0:
             raise SpecError("PowerLawFeatures.spectrum is 0; it must be positive")
 
     @property
     def shape(self) -> TaskShape:
-        return TaskShape(kind="vectors", length=1, inputs=self.inputs, outputs=1)
-
-    @property
-    def unique(self) -> int:
-        return self.unique_examples
+        return _vectors(self.inputs)
 
 
 @spec
-class ManifoldTeacher(DataSpec):
+class ManifoldTeacher(Drawn):
     """Regression on a curved manifold of `dimension` k in `inputs` dimensions.
 
     Latent points are uniform on [-1, 1]^k; a fixed random map of sines bends them into
@@ -64,16 +109,13 @@ class ManifoldTeacher(DataSpec):
     """
 
     source = "manifold_teacher"
-    reader = "harness.data.synthetic.read"
     dimension: int = 4
     inputs: int = 16
     teacher_width: int = 32
-    unique_examples: int = 65536
-    eval_examples: int = 4096
 
     def validate(self) -> None:
-        at_least(self, 1, "dimension", "inputs", "teacher_width", "unique_examples")
-        at_least(self, 2, "eval_examples")
+        Drawn.validate(self)
+        at_least(self, 1, "dimension", "inputs", "teacher_width")
         if self.inputs < 2 * self.dimension:
             raise SpecError(
                 f"a manifold of dimension {self.dimension} needs room to bend: set "
@@ -82,15 +124,11 @@ class ManifoldTeacher(DataSpec):
 
     @property
     def shape(self) -> TaskShape:
-        return TaskShape(kind="vectors", length=1, inputs=self.inputs, outputs=1)
-
-    @property
-    def unique(self) -> int:
-        return self.unique_examples
+        return _vectors(self.inputs)
 
 
 @spec
-class SparseParity(DataSpec):
+class SparseParity(Drawn):
     """Many parity tasks, met with power-law frequency: the multitask sparse parity.
 
     An example is the one-hot number of one of `tasks` tasks, then `bits` random bits
@@ -105,17 +143,14 @@ class SparseParity(DataSpec):
     """
 
     source = "sparse_parity"
-    reader = "harness.data.synthetic.read"
     tasks: int = 100
     bits: int = 32
     order: int = 2
     alpha: float = 0.5
-    unique_examples: int = 65536
-    eval_examples: int = 4096
 
     def validate(self) -> None:
-        at_least(self, 1, "tasks", "bits", "order", "unique_examples")
-        at_least(self, 2, "eval_examples")
+        Drawn.validate(self)
+        at_least(self, 1, "tasks", "bits", "order")
         at_least(self, 0, "alpha")
         if math.comb(self.bits, min(self.order, self.bits)) < self.tasks:
             raise SpecError(
@@ -132,10 +167,6 @@ class SparseParity(DataSpec):
             outputs=2,
             target="class",
         )
-
-    @property
-    def unique(self) -> int:
-        return self.unique_examples
 
 
 @spec
@@ -154,7 +185,7 @@ class ZipfMarkov(DataSpec):
     """
 
     source = "zipf_markov"
-    reader = "harness.data.synthetic.read"
+    reader = Drawn.reader
     vocab: int = 64
     exponent: float = 1.0
     context: int = 64
@@ -172,13 +203,13 @@ class ZipfMarkov(DataSpec):
             )
 
     def probabilities(self) -> list[float]:
-        """Of the ranks, the largest first; the same for every token."""
+        """The probabilities of the ranks, largest first; the same for every token."""
         weights = [rank**-self.exponent for rank in range(1, self.vocab + 1)]
         return [weight / math.fsum(weights) for weight in weights]
 
     @property
     def entropy(self) -> float:
-        """Nats per token: the lowest expected loss of any model."""
+        """The entropy rate in nats per token: the lowest expected loss of any model."""
         return -math.fsum(p * math.log(p) for p in self.probabilities())
 
     @property
@@ -197,7 +228,7 @@ class ZipfMarkov(DataSpec):
 
 
 @spec
-class TwoMoons(DataSpec):
+class TwoMoons(Drawn):
     """Two features, two classes: interleaved half circles with Gaussian `noise`.
 
     The classes are -1 and 1, as a real target. A picture for a first classifier, not a
@@ -205,20 +236,14 @@ class TwoMoons(DataSpec):
     """
 
     source = "two_moons"
-    reader = "harness.data.synthetic.read"
     noise: float = 0.2
     unique_examples: int = 100
     eval_examples: int = 1000
 
     def validate(self) -> None:
-        at_least(self, 1, "unique_examples")
-        at_least(self, 2, "eval_examples")
+        Drawn.validate(self)
         at_least(self, 0, "noise")
 
     @property
     def shape(self) -> TaskShape:
-        return TaskShape(kind="vectors", length=1, inputs=2, outputs=1)
-
-    @property
-    def unique(self) -> int:
-        return self.unique_examples
+        return _vectors(2)

@@ -5,53 +5,65 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from harness.data import choose, npz
-from harness.data.dataset import Dataset, row_dataset, rows
-from harness.data.files import Stamps, content_hash, remedy, stamps
+from harness.data.dataset import Dataset, Pair, row_dataset, rows
+from harness.data.files import (
+    Array,
+    Stamps,
+    check_labels,
+    check_unchanged,
+    class_labels,
+    content_hash,
+    read_npz,
+    remedy,
+    stamps,
+)
+from harness.data.order import Index, Labels, enough, evenly, split, subset
 from harness.data.tables.spec import Table
 from harness.errors import DataError
-
-Pair = tuple[NDArray[Any], NDArray[Any]]
-"""Inputs and targets, row by row."""
 
 
 def resolve(spec: Table) -> Table:
     """`spec` with sizes and content hash. Raises `DataError` for anything wrong."""
     (_, y), (_, y_test) = read(spec)
     pool, validation = _split(spec, y)
-    available = len(validation if spec.evaluate == "validation" else y_test)
-    evaluated = available if spec.eval_examples is None else spec.eval_examples
-    choose.evenly(available, evaluated, f"{spec.data} ({spec.evaluate})")
     digest = _digest(_stamps(spec), spec.label)
-    if spec.digest not in (None, digest):
-        raise DataError(
-            f"{spec.data} has changed since its hash was {spec.digest}; "
-            f"it is now {digest}"
-        )
+    check_unchanged(spec.data, spec.digest, digest)
     return dataclasses.replace(
         spec,
-        eval_examples=evaluated,
-        unique_examples=choose.enough(spec.unique_examples, len(pool), spec.data),
+        eval_examples=enough(
+            "eval_examples",
+            spec.eval_examples,
+            len(validation if spec.evaluate == "validation" else y_test),
+            f"{spec.data} ({spec.evaluate})",
+            "examples to evaluate",
+        ),
+        unique_examples=enough(
+            "unique_examples",
+            spec.unique_examples,
+            len(pool),
+            spec.data,
+            "training examples",
+        ),
         digest=digest,
     )
 
 
 def load(spec: Table, seed_data: int) -> Dataset:
     """The data set of a resolved spec; `seed_data` draws the subset."""
-    resolve(spec)
-    (x, y), test = read(spec)
+    spec = resolve(spec)
+    assert spec.eval_examples is not None
+    (x, y), (held_x, held_y) = read(spec)
     pool, validation = _split(spec, y)
-    held_x, held_y = test
     if spec.evaluate == "validation":
         held_x, held_y = x[validation], y[validation]
-    assert spec.eval_examples is not None
-    evaluated = choose.evenly(len(held_y), spec.eval_examples, spec.data)
-    chosen = choose.subset(seed_data, _classes(spec, y), pool, spec.unique)
+    evaluated = evenly(len(held_y), spec.eval_examples)
+    chosen = subset(seed_data, _labels(spec, y), pool, spec.unique)
     if spec.standardize:
         # By the pool, not the subset: runs on subsets then see the same inputs.
         mean, scale = _moments(x[pool])
@@ -64,7 +76,8 @@ def load(spec: Table, seed_data: int) -> Dataset:
     )
 
 
-def _moments(x: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
+def _moments(x: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The mean and the scale of each feature."""
     axes = tuple(range(x.ndim - 1))
     mean = x.mean(axis=axes, dtype=np.float64)
     scale = x.std(axis=axes, dtype=np.float64)
@@ -73,12 +86,12 @@ def _moments(x: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
     return mean.astype(np.float32), scale.astype(np.float32)
 
 
-def _classes(spec: Table, y: NDArray[Any]) -> NDArray[np.int32] | None:
+def _labels(spec: Table, y: Array) -> Labels | None:
     return y if spec.target == "class" else None
 
 
-def _split(spec: Table, y: NDArray[Any]) -> tuple[choose.Index, choose.Index]:
-    return choose.split(_classes(spec, y), len(y), spec.validation_examples)
+def _split(spec: Table, y: Array) -> tuple[Index, Index]:
+    return split(_labels(spec, y), len(y), spec.validation_examples)
 
 
 def read(spec: Table) -> tuple[Pair, Pair]:
@@ -107,7 +120,7 @@ def _checked(spec: Table, pair: Pair, file: Path) -> Pair:
     return _inputs(spec, x, file), _targets(spec, y, file)
 
 
-def _inputs(spec: Table, x: NDArray[Any], file: Path) -> NDArray[Any]:
+def _inputs(spec: Table, x: Array, file: Path) -> Array:
     if spec.tokens:
         if not np.issubdtype(x.dtype, np.integer):
             raise DataError(f"{file} has x of {x.dtype}; tokens are whole numbers")
@@ -122,16 +135,12 @@ def _inputs(spec: Table, x: NDArray[Any], file: Path) -> NDArray[Any]:
     return x.astype(np.float32)
 
 
-def _targets(spec: Table, y: NDArray[Any], file: Path) -> NDArray[Any]:
+def _targets(spec: Table, y: Array, file: Path) -> Array:
     if spec.target == "class":
-        found = npz.labels(y, file, "y")
-        if len(found) and not 0 <= found.min() <= found.max() < spec.outputs:
-            bad = found.max() if found.max() >= spec.outputs else found.min()
-            raise DataError(
-                f"{file} holds label {bad}, but labels lie in [0, {spec.outputs}); set "
-                "outputs to the number of classes, or mend the file"
-            )
-        return found
+        labels = class_labels(y, file, "y")
+        hint = "set outputs to the number of classes"
+        check_labels(labels, spec.outputs, file, hint)
+        return labels
     real = y[:, None] if y.ndim == 1 else y
     if real.shape[1:] != (spec.outputs,) or real.dtype.kind not in "fiub":
         raise DataError(
@@ -152,24 +161,21 @@ def _stamps(spec: Table) -> Stamps:
 
 
 @functools.lru_cache(maxsize=4)
-def _read(found: Stamps, label: str | None) -> tuple[Pair, Pair | None]:
-    first, *others = [Path(name) for name, _, _ in found]
+def _read(stamps: Stamps, label: str | None) -> tuple[Pair, Pair | None]:
+    first, *others = [Path(name) for name, _, _ in stamps]
     if first.suffix == ".parquet":
         train = _parquet(first, label)
         return train, _parquet(others[0], label) if others else None
-    arrays = npz.read(first, ("x", "y"), ("x_test", "y_test"))
+    arrays = read_npz(first, ("x", "y"), ("x_test", "y_test"))
     test = (arrays["x_test"], arrays["y_test"]) if "x_test" in arrays else None
     if others:
-        other = npz.read(others[0], ("x", "y"))
+        other = read_npz(others[0], ("x", "y"))
         test = other["x"], other["y"]
     return (arrays["x"], arrays["y"]), test
 
 
 def _parquet(file: Path, label: str | None) -> Pair:
-    """Columns `label` as targets, all others in their order as features."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    """The columns `label` as targets, all others in their order as features."""
     if label is None:
         raise DataError(f"{file}: say which columns are the targets with label='…'")
     try:
@@ -193,6 +199,6 @@ def _parquet(file: Path, label: str | None) -> Pair:
 
 
 @functools.lru_cache(maxsize=8)
-def _digest(found: Stamps, label: str | None) -> str:
-    train, test = _read(found, label)
+def _digest(stamps: Stamps, label: str | None) -> str:
+    train, test = _read(stamps, label)
     return content_hash(*train, *(test or ()))

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.text.read import LENGTHS
+from harness.data.text.token_files import LENGTHS
 from harness.errors import DataError
 
 SEPARATOR = b"\n\0\n"

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from harness import Text
-from harness.data import reader
+from harness.data.dataset import load
 from harness.data.text import bpe
 from harness.errors import DataError
+from harness.specs.reading import resolve
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -64,7 +65,7 @@ def test_named_works_are_held_out_and_the_corpus_can_be_trained_on(texts, tmp_pa
     files = [str(texts / "part0.txt"), str(texts / "part1.txt")]
     said = bpe.import_text(files, out, vocab=280, held_out=[str(texts / "part2.txt")])
     assert decoded(out, "held_out") == documents()[20:]
-    spec = reader.resolve(
+    spec = resolve(
         Text(
             corpus=str(out / "train.bin"),
             held_out=str(out / "held_out.bin"),
@@ -76,7 +77,7 @@ def test_named_works_are_held_out_and_the_corpus_can_be_trained_on(texts, tmp_pa
     assert spec.bytes_per_token == pytest.approx(
         said["held_out"]["bytes_per_token"], rel=0.2
     )
-    dataset = reader.load(spec, 0)
+    dataset = load(spec, 0)
     assert np.array_equal(dataset.train["tokens"], ids(out / "train.bin"))
     assert "bytes_per_token" not in spec.identity()
 
@@ -97,7 +98,7 @@ def test_bits_per_byte_are_those_of_the_bytes_that_are_predicted(texts, tmp_path
     made = tokenizers.Tokenizer.from_file(str(out / "tokenizer.json"))
     end = made.token_to_id(bpe.END_OF_TEXT)
     for held in ("held_out", None):
-        spec = reader.resolve(
+        spec = resolve(
             Text(
                 corpus=str(out / "train.bin"),
                 held_out=held and str(out / f"{held}.bin"),
@@ -106,7 +107,7 @@ def test_bits_per_byte_are_those_of_the_bytes_that_are_predicted(texts, tmp_path
                 eval_sequences=8,
             )
         )
-        dataset = reader.load(spec, 0)
+        dataset = load(spec, 0)
         _, targets = dataset.gather(dataset.held_out, dataset.eval_offsets)
         # In its byte-level alphabet a token has one character for each byte.
         written = [made.id_to_token(t) for t in targets.ravel().tolist() if t != end]
@@ -123,7 +124,7 @@ def test_the_lengths_of_all_tokens_add_up_to_the_text(texts, tmp_path):
     train = str(out / "train.bin")
     spec = Text(corpus=train, context=16, vocab=300, eval_sequences=4)
     with pytest.raises(DataError, match=r"lengths of 299 tokens .* import"):
-        reader.resolve(spec)
+        resolve(spec)
 
 
 def test_one_document_is_parted_at_a_line_end(tmp_path):
@@ -178,7 +179,7 @@ def test_token_files_that_disagree_with_their_side_files(
     damage(out)
     spec = Text(corpus=str(out / "train.bin"), context=16, vocab=vocab)
     with pytest.raises(DataError, match=message) as caught:
-        reader.resolve(spec)
+        resolve(spec)
     assert "\n" not in str(caught.value)
 
 
@@ -219,11 +220,11 @@ def test_a_missing_package_says_what_to_install(texts, tmp_path, monkeypatch):
 def test_a_text_known_by_name_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(DataError, match="`harness data fetch enwik8`"):
-        reader.resolve(Text(corpus="enwik8"))
+        resolve(Text(corpus="enwik8"))
     from harness.data.files import cache_folder
 
     folder = cache_folder() / "enwik8"
     folder.mkdir(parents=True)
     (folder / "enwik8.txt").write_bytes(bytes(range(65, 91)) * 2000)
-    spec = reader.resolve(Text(corpus="enwik8", context=16, eval_sequences=4))
+    spec = resolve(Text(corpus="enwik8", context=16, eval_sequences=4))
     assert spec.unique == 49_392

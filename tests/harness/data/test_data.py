@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import TeacherStudent, Text
-from harness.data import reader
+from harness.data.dataset import load
 from harness.data.order import epoch_order
 from harness.errors import DataError
+from harness.specs.reading import resolve
 
 
 @settings(max_examples=60, deadline=None)
@@ -41,7 +42,7 @@ def test_epochs_and_seeds_differ_and_look_uniform():
 
 
 def test_a_batch_depends_on_seed_and_step_alone():
-    dataset = reader.load(reader.resolve(Text(context=64)), 0)
+    dataset = load(resolve(Text(context=64)), 0)
     whole = dataset.order(7, 16, 0, 40)
     assert np.array_equal(dataset.order(7, 16, 13, 20), whole[13:20])
     assert not np.array_equal(dataset.order(8, 16, 0, 40), whole)
@@ -52,8 +53,8 @@ def test_austen_is_the_novels_with_persuasion_held_out():
     texts = {f.name: f for f in folder.iterdir() if f.name.endswith(".xz")}
     assert len(texts) == 6
     held = lzma.decompress(texts.pop("persuasion.txt.xz").read_bytes())
-    spec = reader.resolve(Text(context=128, eval_sequences=16))
-    dataset = reader.load(spec, 0)
+    spec = resolve(Text(context=128, eval_sequences=16))
+    dataset = load(spec, 0)
     windows, _ = dataset.gather(dataset.held_out, dataset.eval_offsets)
     assert len(windows) == 16 and windows[0].tobytes() == held[:128]
     assert all(window.tobytes() in held for window in windows)
@@ -63,7 +64,7 @@ def test_austen_is_the_novels_with_persuasion_held_out():
 
 
 def test_targets_are_the_next_bytes_and_windows_do_not_overlap():
-    dataset = reader.load(reader.resolve(Text(context=32, eval_sequences=4)), 0)
+    dataset = load(resolve(Text(context=32, eval_sequences=4)), 0)
     x, y = dataset.gather(dataset.train, dataset.locate(np.arange(3)))
     text = dataset.train["tokens"]
     assert np.array_equal(x.reshape(-1), text[:96])
@@ -71,8 +72,8 @@ def test_targets_are_the_next_bytes_and_windows_do_not_overlap():
 
 
 def test_examples_copied_for_the_device_are_the_examples():
-    for spec in (reader.resolve(Text(context=32, eval_sequences=4)), TeacherStudent()):
-        dataset = reader.load(spec, 0)
+    for spec in (resolve(Text(context=32, eval_sequences=4)), TeacherStudent()):
+        dataset = load(spec, 0)
         index = dataset.order(3, 4, 0, 5)
         copied, offsets = dataset.subset(dataset.train, index)
         for a, b in zip(
@@ -86,8 +87,8 @@ def test_examples_copied_for_the_device_are_the_examples():
 def test_subsets_are_nested_and_exact():
     kept = []
     for unique in (3200, 6400, 64000):
-        spec = reader.resolve(Text(context=32, eval_sequences=4, unique_tokens=unique))
-        order = reader.load(spec, 5).order(0, 10, 0, unique // 320)
+        spec = resolve(Text(context=32, eval_sequences=4, unique_tokens=unique))
+        order = load(spec, 5).order(0, 10, 0, unique // 320)
         kept.append(set(order.reshape(-1).tolist()))
         assert len(kept[-1]) * 32 == unique
     assert kept[0] < kept[1] < kept[2]
@@ -99,7 +100,7 @@ def test_more_unique_data_than_exists_names_both_numbers(tmp_path):
         corpus=str(tmp_path / "a.txt"), context=10, unique_tokens=2000, eval_sequences=2
     )
     with pytest.raises(DataError, match=r"2,000 .* 940"):
-        reader.resolve(spec)
+        resolve(spec)
 
 
 def test_token_files_of_both_widths(tmp_path):
@@ -110,9 +111,9 @@ def test_token_files_of_both_widths(tmp_path):
     read = {}
     for suffix in ("npy", "bin"):
         path = str(tmp_path / f"tokens.{suffix}")
-        read[suffix] = reader.resolve(dataclasses.replace(spec, corpus=path))
+        read[suffix] = resolve(dataclasses.replace(spec, corpus=path))
     assert read["npy"].digest == read["bin"].digest
-    dataset = reader.load(read["npy"], 0)
+    dataset = load(read["npy"], 0)
     assert np.array_equal(dataset.train["tokens"], values[:4750])
     x, y = dataset.gather(dataset.held_out, dataset.eval_offsets)
     assert np.array_equal(x[0], values[4750:4758])
@@ -149,12 +150,12 @@ def test_bad_corpora_say_what_is_wrong(tmp_path, make, message):
     np.save(tmp_path / "big.npy", np.full(5000, 300, np.uint16))
     (tmp_path / "torn.npy").write_bytes((tmp_path / "big.npy").read_bytes()[:40])
     with pytest.raises(DataError, match=message):
-        reader.resolve(make(tmp_path))
+        resolve(make(tmp_path))
 
 
 def test_teacher_targets_have_unit_variance_and_the_stated_noise():
     quiet, noisy = (
-        reader.load(TeacherStudent(unique_examples=20000, noise=noise), 3).train
+        load(TeacherStudent(unique_examples=20000, noise=noise), 3).train
         for noise in (0.0, 0.5)
     )
     assert np.array_equal(quiet["x"], noisy["x"])
@@ -164,7 +165,7 @@ def test_teacher_targets_have_unit_variance_and_the_stated_noise():
 
 def test_smaller_teacher_sets_lie_inside_larger_ones():
     small, large = (
-        reader.load(TeacherStudent(unique_examples=n), 0).train for n in (100, 1000)
+        load(TeacherStudent(unique_examples=n), 0).train for n in (100, 1000)
     )
     assert np.array_equal(small["x"], large["x"][:100])
     assert np.array_equal(small["y"], large["y"][:100])

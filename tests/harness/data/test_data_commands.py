@@ -1,5 +1,6 @@
 """`harness data`, and sweeps on data that are bad or absent: one line, exit code 2."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -12,9 +13,11 @@ import pytest
 
 from harness import Images, Table
 from harness.cli import main
-from harness.data import files, reader
+from harness.data import files
+from harness.data.catalog import CATALOG, NamedImages
+from harness.data.dataset import load
 from harness.data.download import fetch, hub
-from harness.data.images.spec import KNOWN, Known
+from harness.specs.reading import resolve
 from tests.harness.data.test_fetch import CONTENT, in_cache, offer, server
 from tests.harness.data.test_hub import PIXELS
 from tests.harness.data.test_images import (
@@ -193,12 +196,14 @@ def test_a_checksum_that_fails_is_one_line_and_leaves_nothing(
 
 def test_only_the_right_images_can_be_imported(folder, harness, monkeypatch):
     write_mnist(folder / "set")
-    known = Known((6, 5, 1, 4), 12, 4, "another")
-    monkeypatch.setitem(KNOWN, "mnist", known)
+    known = NamedImages(
+        summary="", files=(), shape=(6, 5, 1, 4), train=12, test=4, digest="another"
+    )
+    monkeypatch.setitem(CATALOG, "mnist", known)
     wrong = one_line(*harness("data", "import", "images", "mnist", folder / "set"))
     assert "are not those of mnist" in wrong and not fetch.present()
     digest = wrong.split("their hash is ")[1].split(",")[0]
-    monkeypatch.setitem(KNOWN, "mnist", known._replace(digest=digest))
+    monkeypatch.setitem(CATALOG, "mnist", dataclasses.replace(known, digest=digest))
     code, out, _ = harness("data", "import", "images", "mnist", folder / "set")
     assert code == 0 and str(fetch.present()["mnist"]) in out
     assert not (files.cache_folder() / "partial").exists()
@@ -210,9 +215,16 @@ def test_what_is_trained_on_known_data_can_be_planned_and_read_without_them(
     folder, harness, monkeypatch
 ):
     write_mnist(folder / "set")
-    here = reader.resolve(spec_of(folder / "set"))
-    known = Known((6, 5, 1, 4), here.unique, here.eval_examples, here.digest)
-    monkeypatch.setitem(KNOWN, "mnist", known)
+    here = resolve(spec_of(folder / "set"))
+    known = NamedImages(
+        summary="",
+        files=(),
+        shape=(6, 5, 1, 4),
+        train=here.unique,
+        test=here.eval_examples,
+        digest=here.digest,
+    )
+    monkeypatch.setitem(CATALOG, "mnist", known)
     harness("data", "import", "images", "mnist", folder / "set")
     write_sweep(folder, "mnist", "height=6, width=5, classes=4")
     assert harness("run", "tiny.py", "--no-report")[0] == 0
@@ -262,9 +274,7 @@ def test_experiments_in_folders_are_found_by_name(folder, harness):
 def used(out):
     """The data source that an import names, as a sweep file would have it."""
     assert out.startswith("use: ")
-    return reader.resolve(
-        eval(out.removeprefix("use: "), {"Images": Images, "Table": Table})
-    )
+    return resolve(eval(out.removeprefix("use: "), {"Images": Images, "Table": Table}))
 
 
 def test_an_import_from_the_hub_says_what_to_install(folder, harness, monkeypatch):
@@ -304,5 +314,5 @@ def test_folders_of_images_are_imported(folder, harness):
     code, out, _ = harness("data", "import", "hf", "set", "--out", "o")
     spec = used(out)
     assert code == 0 and (spec.height, spec.width, spec.channels) == (5, 4, 1)
-    sums = reader.load(spec, 0).train["x"].sum(axis=(1, 2, 3))
+    sums = load(spec, 0).train["x"].sum(axis=(1, 2, 3))
     assert sorted(sums) == sorted([*PIXELS[:3].sum(axis=(1, 2))] * 2)

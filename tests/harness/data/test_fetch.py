@@ -10,9 +10,9 @@ import zipfile
 
 import pytest
 
-from harness.data import files
-from harness.data.download import catalog, fetch
-from harness.data.download.catalog import Remote, Source
+from harness.data import catalog, files
+from harness.data.catalog import NamedData, NamedImages, RemoteFile
+from harness.data.download import fetch
 from harness.errors import DataError
 
 CONTENT = bytes(range(256)) * 2000
@@ -66,9 +66,9 @@ def offer(server, monkeypatch, content=CONTENT, *, name="file.bin", **changes):
         "sha256": hashlib.sha256(content).hexdigest(),
         "urls": (f"http://127.0.0.1:{server.server_port}/{name}",),
     } | changes
-    remote = Remote(name=name, **options)
+    remote = RemoteFile(name=name, **options)
     monkeypatch.setitem(
-        catalog.CATALOG, "toy", Source(summary="a toy", files=(remote,))
+        catalog.CATALOG, "toy", NamedData(summary="a toy", files=(remote,))
     )
 
 
@@ -191,7 +191,7 @@ def test_an_unknown_name_lists_the_known_ones(cache):
 
 def test_fetched_images_can_be_trained_on(server, cache, monkeypatch, tmp_path):
     from harness import Images
-    from harness.data import reader
+    from harness.specs.reading import check_files, resolve
     from tests.harness.data.test_images import write_mnist
 
     folder = tmp_path / "source"
@@ -202,15 +202,21 @@ def test_fetched_images_can_be_trained_on(server, cache, monkeypatch, tmp_path):
         server.files[f"/{file.name}.gz"] = content
         url = f"http://127.0.0.1:{server.server_port}/{file.name}.gz"
         sha256 = hashlib.sha256(content).hexdigest()
-        remotes.append(Remote(name=f"{file.name}.gz", sha256=sha256, urls=(url,)))
-    found = Source(summary="small digits", files=tuple(remotes))
-    monkeypatch.setitem(catalog.CATALOG, "mnist", found)
-    spec = Images(data="mnist", height=6, width=5, classes=4)
+        remotes.append(RemoteFile(name=f"{file.name}.gz", sha256=sha256, urls=(url,)))
+    digits = NamedImages(
+        summary="small digits",
+        files=tuple(remotes),
+        shape=(6, 5, 1, 4),
+        train=40,
+        test=20,
+    )
+    monkeypatch.setitem(catalog.CATALOG, "mnist", digits)
+    spec = Images(data="mnist")
     with pytest.raises(DataError, match="harness data fetch mnist"):
-        reader.check_files(spec)
+        check_files(spec)
     fetch.fetch("mnist")
-    assert reader.resolve(spec).unique == 40
+    assert resolve(spec).unique == 40
     damaged = cache / "mnist" / "train-labels-idx1-ubyte.gz"
     damaged.write_bytes(damaged.read_bytes()[:-9])
     with pytest.raises(DataError, match="harness data fetch mnist --force"):
-        reader.resolve(spec)
+        resolve(spec)

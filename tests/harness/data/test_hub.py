@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from harness import Images, Table, Text
-from harness.data import reader
+from harness.data.dataset import load
 from harness.data.download import hub
 from harness.errors import DataError
+from harness.specs.reading import resolve
 
 
 class Split(dict):
@@ -63,14 +64,14 @@ def brought(tmp_path, **options):
     """The data source that the importer names, evaluated as a sweep file would."""
     said = hub.import_hf(hub.Wanted(name="toy", **options), tmp_path / "out")
     source = eval(said, {"Images": Images, "Table": Table, "Text": Text})
-    return reader.resolve(source)
+    return resolve(source)
 
 
 def test_images_keep_every_pixel_and_label(offered, tmp_path):
     offered(train=pictures(), test=pictures(label=[3] * 6))
     spec = brought(tmp_path)
     assert spec.classes == 4 and spec.unique == 6
-    dataset = reader.load(spec, 0)
+    dataset = load(spec, 0)
     assert np.array_equal(dataset.train["x"][..., 0], PIXELS)
     assert dataset.train["y"].tolist() == [0, 1, 2] * 2
     assert dataset.held_out["y"].tolist() == [3] * 6
@@ -81,7 +82,7 @@ def test_numbers_become_a_table(offered, tmp_path):
     offered(train=Split(NUMBERS, **rows), validation=Split(NUMBERS, **rows))
     spec = brought(tmp_path, target="y")
     assert (spec.inputs, spec.outputs, spec.target) == (2, 1, "real")
-    assert reader.load(spec, 0).held_out["y"].tolist() == [[0.5], [1.5], [2.5]]
+    assert load(spec, 0).held_out["y"].tolist() == [[0.5], [1.5], [2.5]]
 
 
 def test_lists_of_numbers_become_sequences(offered, tmp_path):

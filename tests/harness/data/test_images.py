@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from harness import Images
-from harness.data import reader
+from harness.data.dataset import load
 from harness.data.images import read as images
 from harness.errors import DataError, SpecError
+from harness.specs.reading import resolve
 
 
 def idx(array):
@@ -45,8 +46,8 @@ def spec_of(folder, **changes):
 @pytest.mark.parametrize("zipped", [False, True])
 def test_idx_files_hold_what_was_written(tmp_path, zipped):
     parts = write_mnist(tmp_path / "set", zipped=zipped)
-    spec = reader.resolve(spec_of(tmp_path / "set"))
-    dataset = reader.load(spec, 0)
+    spec = resolve(spec_of(tmp_path / "set"))
+    dataset = load(spec, 0)
     assert dataset.train["x"].dtype == np.uint8
     x, y = dataset.gather(dataset.train, np.array([3, 0]))
     np.testing.assert_allclose(x[..., 0] * 255, parts["train"][0][[3, 0]], rtol=1e-6)
@@ -59,12 +60,12 @@ def test_idx_files_hold_what_was_written(tmp_path, zipped):
 def test_the_same_images_have_the_same_identity_wherever_they_lie(tmp_path):
     write_mnist(tmp_path / "a")
     write_mnist(tmp_path / "b", zipped=True)
-    a, b = (reader.resolve(spec_of(tmp_path / name)) for name in "ab")
+    a, b = (resolve(spec_of(tmp_path / name)) for name in "ab")
     assert a.identity() == b.identity()
     (tmp_path / "b" / "t10k-labels-idx1-ubyte.gz").write_bytes(
         gzip.compress(idx(np.zeros(20)))
     )
-    assert reader.resolve(spec_of(tmp_path / "b")).digest != a.digest
+    assert resolve(spec_of(tmp_path / "b")).digest != a.digest
 
 
 def write_cifar(folder, form, n=4):
@@ -194,7 +195,7 @@ def test_bad_idx_folders_say_what_is_wrong(tmp_path, name):
     write_mnist(tmp_path / "set")
     damage(tmp_path / "set")
     with pytest.raises(DataError, match=message) as caught:
-        reader.resolve(spec_of(tmp_path / "set"))
+        resolve(spec_of(tmp_path / "set"))
     assert "\n" not in str(caught.value)
 
 
@@ -202,7 +203,7 @@ def test_a_truncated_gz_file_is_named(tmp_path):
     write_mnist(tmp_path / "set", zipped=True)
     cut(tmp_path / "set" / "train-images-idx3-ubyte.gz", 20)
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz cannot be read"):
-        reader.resolve(spec_of(tmp_path / "set"))
+        resolve(spec_of(tmp_path / "set"))
 
 
 @pytest.mark.parametrize(
@@ -223,13 +224,13 @@ def test_a_truncated_gz_file_is_named(tmp_path):
 def test_bad_npz_files_say_what_is_wrong(tmp_path, write, message):
     write(tmp_path / "bad.npz")
     with pytest.raises(DataError, match=message) as caught:
-        reader.resolve(spec_of(tmp_path / "bad.npz"))
+        resolve(spec_of(tmp_path / "bad.npz"))
     assert "bad.npz" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_named_set_that_is_absent_says_how_to_get_it():
     with pytest.raises(DataError, match="`harness data fetch cifar10`"):
-        reader.resolve(Images(data="cifar10"))
+        resolve(Images(data="cifar10"))
 
 
 def test_a_cut_binary_batch_is_named(tmp_path):
@@ -251,7 +252,7 @@ def test_a_cut_binary_batch_is_named(tmp_path):
 def test_more_than_there_is_names_both_numbers(tmp_path, changes, message):
     write_mnist(tmp_path / "set")
     with pytest.raises(DataError, match=message):
-        reader.resolve(spec_of(tmp_path / "set", **changes))
+        resolve(spec_of(tmp_path / "set", **changes))
 
 
 @pytest.mark.parametrize(
@@ -270,7 +271,7 @@ def test_image_specs_that_make_no_sense(changes, message):
 
 
 def chosen(folder, seed=0, **changes):
-    dataset = reader.load(reader.resolve(spec_of(folder, **changes)), seed)
+    dataset = load(resolve(spec_of(folder, **changes)), seed)
     examples = dataset.examples
     whole = range(examples) if isinstance(examples, int) else examples.tolist()
     return set(whole), dataset

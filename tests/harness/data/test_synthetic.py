@@ -14,7 +14,7 @@ from harness import (
     TwoMoons,
     ZipfMarkov,
 )
-from harness.data import reader
+from harness.data.dataset import load
 from harness.data.synthetic import read
 from harness.errors import SpecError
 
@@ -35,7 +35,7 @@ def test_smaller_sets_lie_inside_larger_ones_and_seeds_differ(spec):
         | {size: getattr(spec, size) // 5}
     )
     large, small, other = (
-        reader.load(s, seed) for s, seed in ((spec, 7), (fewer, 7), (spec, 8))
+        load(s, seed) for s, seed in ((spec, 7), (fewer, 7), (spec, 8))
     )
     for name, array in small.train.items():
         assert np.array_equal(array, large.train[name][:100])
@@ -47,13 +47,13 @@ def test_smaller_sets_lie_inside_larger_ones_and_seeds_differ(spec):
 
 def test_power_law_features_have_the_spectrum_and_unit_targets():
     spec = PowerLawFeatures(inputs=64, spectrum=1.5, unique_examples=40000)
-    train = reader.load(spec, 0).train
+    train = load(spec, 0).train
     found = train["x"].var(axis=0)
     slope = np.polyfit(np.log(np.arange(1, 65)), np.log(found), 1)[0]
     assert slope == pytest.approx(-2.5, abs=0.02)
     assert train["y"].var() == pytest.approx(1, abs=0.03)
     np.testing.assert_allclose(train["x"].sum(axis=1), train["y"][:, 0], atol=1e-4)
-    noisy = reader.load(PowerLawFeatures(inputs=64, noise=0.5), 0).train
+    noisy = load(PowerLawFeatures(inputs=64, noise=0.5), 0).train
     assert (noisy["y"][:, 0] - noisy["x"].sum(axis=1)).std() == pytest.approx(
         0.5, abs=0.01
     )
@@ -62,7 +62,7 @@ def test_power_law_features_have_the_spectrum_and_unit_targets():
 def test_a_manifold_of_dimension_k_has_k_directions_at_each_point():
     """Neighbours of a point of a curve in 16 dimensions lie along one line."""
     spec = ManifoldTeacher(dimension=1, inputs=16, unique_examples=20000)
-    train = reader.load(spec, 0).train
+    train = load(spec, 0).train
     x = train["x"]
     near = x[np.argsort(np.square(x - x[0]).sum(axis=1))[:20]]
     scales = np.linalg.svd(near - near.mean(axis=0), compute_uv=False)
@@ -73,7 +73,7 @@ def test_a_manifold_of_dimension_k_has_k_directions_at_each_point():
 
 def test_parities_are_those_of_fixed_sets_met_as_often_as_said():
     spec = SparseParity(tasks=20, bits=8, order=2, alpha=0.5, unique_examples=60000)
-    train = reader.load(spec, 3).train
+    train = load(spec, 3).train
     task, bits = train["x"][:, :20].argmax(axis=1), train["x"][:, 20:] > 0
     assert (train["x"][:, :20].sum(axis=1) == 1).all()
     expected = read.task_probabilities(spec)
@@ -94,7 +94,7 @@ def test_parities_are_those_of_fixed_sets_met_as_often_as_said():
 
 def test_the_best_loss_on_the_markov_source_is_its_entropy():
     spec = ZipfMarkov(vocab=12, exponent=1.2, unique_tokens=2**21, eval_sequences=4096)
-    dataset = reader.load(spec, 5)
+    dataset = load(spec, 5)
     matrix = read.transitions(spec, 5)
     np.testing.assert_allclose(matrix.sum(axis=1), 1)
     rows = -np.sum(matrix * np.log(matrix), axis=1)
@@ -112,7 +112,7 @@ def test_the_best_loss_on_the_markov_source_is_its_entropy():
 
 
 def test_two_moons_interleave_and_have_equal_shares():
-    train = reader.load(TwoMoons(noise=0.0, unique_examples=4000), 0).train
+    train = load(TwoMoons(noise=0.0, unique_examples=4000), 0).train
     x, side = train["x"], train["y"][:, 0]
     assert set(side) == {-1.0, 1.0} and abs(side.mean()) < 0.05
     # Each half circle of radius 1 lies around a centre of its own.

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from harness import Table
-from harness.data import reader
+from harness.data.dataset import load
 from harness.errors import DataError, SpecError
+from harness.specs.reading import resolve
 
 
 def rows(n=30, seed=0):
@@ -31,7 +32,7 @@ def spec_of(file, **changes):
 
 
 def test_features_are_standardised_by_the_training_examples(tmp_path):
-    dataset = reader.load(reader.resolve(spec_of(saved(tmp_path, **both()))), 0)
+    dataset = load(resolve(spec_of(saved(tmp_path, **both()))), 0)
     x, y = dataset.gather(dataset.train, np.arange(30))
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(x.std(axis=0), 1, rtol=1e-5)
@@ -44,7 +45,7 @@ def test_features_are_standardised_by_the_training_examples(tmp_path):
 def test_a_constant_feature_does_not_become_nan(tmp_path):
     arrays = both()
     arrays["x"][:, 1] = arrays["x_test"][:, 1] = 7.0
-    dataset = reader.load(reader.resolve(spec_of(saved(tmp_path, **arrays))), 0)
+    dataset = load(resolve(spec_of(saved(tmp_path, **arrays))), 0)
     assert not dataset.train["x"][:, 1].any()
 
 
@@ -60,7 +61,7 @@ def test_parquet_columns_are_features_and_label(tmp_path):
         inputs=2,
         standardize=False,
     )
-    dataset = reader.load(reader.resolve(spec), 0)
+    dataset = load(resolve(spec), 0)
     np.testing.assert_allclose(dataset.train["x"], rows()["x"][:, :2], rtol=1e-6)
     assert dataset.train["y"].tolist() == [0, 1] * 15
     assert len(dataset.held_out["y"]) == 10
@@ -79,8 +80,8 @@ def test_real_targets_and_sequences(tmp_path):
         standardize=False,
     )
     assert spec.shape.kind == "sequences" and spec.shape.target == "real"
-    spec = reader.resolve(spec)
-    dataset = reader.load(spec, 0)
+    spec = resolve(spec)
+    dataset = load(spec, 0)
     x_out, y_out = dataset.gather(dataset.train, dataset.order(0, 8, 0, 1)[0])
     assert x_out.shape == (8, 5, 3) and spec.unique == 8
     np.testing.assert_allclose(x_out.sum(axis=(1, 2)), y_out[:, 0], rtol=1e-4)
@@ -91,7 +92,7 @@ def test_sequences_of_tokens_keep_their_ids(tmp_path):
     file = saved(tmp_path, x=x, y=np.arange(20) % 3, x_test=x, y_test=np.arange(20) % 3)
     spec = spec_of(file, inputs=9, outputs=3, length=6, tokens=True, standardize=False)
     assert spec.shape.kind == "tokens" and spec.shape.target == "class"
-    dataset = reader.load(reader.resolve(spec), 0)
+    dataset = load(resolve(spec), 0)
     assert np.array_equal(dataset.train["x"], x)
 
 
@@ -114,7 +115,7 @@ def test_sequences_of_tokens_keep_their_ids(tmp_path):
 def test_bad_tables_say_what_is_wrong(tmp_path, changes, options, message):
     file = saved(tmp_path, **both(**changes))
     with pytest.raises(DataError, match=message) as caught:
-        reader.resolve(spec_of(file, **options))
+        resolve(spec_of(file, **options))
     assert "t.npz" in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -129,13 +130,13 @@ def test_bad_tables_say_what_is_wrong(tmp_path, changes, options, message):
 def test_bad_parquet_files_say_what_is_wrong(tmp_path, frame, options, message):
     pd.DataFrame(frame).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match=message):
-        reader.resolve(spec_of(str(tmp_path / "t.parquet"), **options))
+        resolve(spec_of(str(tmp_path / "t.parquet"), **options))
 
 
 def test_a_cut_parquet_file_is_named(tmp_path):
     (tmp_path / "t.parquet").write_bytes(b"PAR1 torn")
     with pytest.raises(DataError, match=r"t.parquet is not a readable parquet"):
-        reader.resolve(spec_of(str(tmp_path / "t.parquet"), label="y"))
+        resolve(spec_of(str(tmp_path / "t.parquet"), label="y"))
 
 
 @pytest.mark.parametrize(

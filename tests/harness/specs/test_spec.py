@@ -20,9 +20,9 @@ from harness import (
     Transformer,
     ViT,
 )
-from harness.data import reader
 from harness.errors import SpecError
 from harness.specs.base import canonical_json, spec
+from harness.specs.reading import resolve
 from harness.specs.run import ModelSpec, TaskShape
 from tests.harness.strategies import mlp_run, mlps, text_run, transformers
 
@@ -33,7 +33,7 @@ GOLDEN = Path(__file__).with_name("golden_run_ids.json")
 
 
 def resolved(run):
-    return dataclasses.replace(run, data=reader.resolve(run.data))
+    return dataclasses.replace(run, data=resolve(run.data))
 
 
 def golden_runs():

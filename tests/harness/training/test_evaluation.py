@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from harness import MLP, OptimSpec, RunSpec, TwoMoons
-from harness.data import reader
+from harness.data.dataset import load
 from harness.families.build import build
+from harness.specs.reading import resolve
 from harness.sweeps.plan import cohort_key
 from harness.workers.record import metric_rows, run_record
 from tests.harness.strategies import planned, text_run
@@ -55,7 +56,7 @@ def test_training_accuracy_is_the_share_of_training_points_on_their_side():
 def test_before_training_teaches_anything_it_is_that_of_the_initial_network():
     still = dataclasses.replace(MOONS, optim=OptimSpec(optimizer="sgd", lr=0.0))
     (result,) = train_all(still).values()
-    source = reader.load(MOONS.data, 0)
+    source = load(MOONS.data, 0)
     model = build(MOONS.model, MOONS.data.shape)
     outputs = model.apply(model.init(jax.random.key(0)), source.train["x"])
     right = (np.asarray(outputs) > 0) == (source.train["y"] > 0)
@@ -69,9 +70,9 @@ def test_a_sample_is_of_the_unique_examples_and_never_more_than_there_are():
     few = dataclasses.replace(
         few, data=dataclasses.replace(few.data, unique_tokens=20 * 16)
     )
-    resolved = dataclasses.replace(few, data=reader.resolve(few.data))
+    resolved = dataclasses.replace(few, data=resolve(few.data))
     assert resolved.train_evaluated == 20
-    source = reader.load(resolved.data, 0)
+    source = load(resolved.data, 0)
     arrays, offsets = source.sample(20)
     sampled, _ = source.gather(arrays, offsets)
     chosen, _ = source.gather(source.train, source.locate(source.examples))

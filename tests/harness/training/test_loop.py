@@ -14,8 +14,9 @@ import pytest
 
 from harness import CNN, MLP, OptimSpec, RunSpec, TeacherStudent, Text, Transformer
 from harness.data import dataset as dataset_module
-from harness.data import reader
+from harness.data.dataset import load
 from harness.families.build import build
+from harness.specs.reading import resolve
 from harness.store.schema import RUN_TYPES
 from harness.sweeps.plan import cohort_key
 from harness.training import loop, program
@@ -35,7 +36,7 @@ PROGRAMS = {}
 def program_for(*runs):
     run, members = runs[0], program.ProgramShape.of(runs)
     key = (cohort_key(run), members, program.SHORTEST, dataset_module.DEVICE_BYTES)
-    dataset = reader.load(run.data, run.seed_data)
+    dataset = load(run.data, run.seed_data)
     if key not in PROGRAMS:
         PROGRAMS[key] = program.compile_cohort(runs, dataset)
     return PROGRAMS[key].with_data(dataset, run)
@@ -106,8 +107,8 @@ def test_training_equals_a_plain_loop():
         text_run(steps=12), optim=OptimSpec(lr=0.02, warmup=4, weight_decay=0.1)
     )
     (result,) = train_all(run).values()
-    resolved = dataclasses.replace(run, data=reader.resolve(run.data))
-    source = reader.load(resolved.data, 0)
+    resolved = dataclasses.replace(run, data=resolve(run.data))
+    source = load(resolved.data, 0)
     model = build(run.model, run.data.shape)
     params = model.init(jax.random.key(0))
 
@@ -303,7 +304,7 @@ def test_members_that_see_the_same_batches_are_given_them_once():
     other = dataclasses.replace(run, optim=OptimSpec(lr=0.5), seed_init=1)
     apart = dataclasses.replace(run, seed_order=1)
     for runs, shape in (((run, other), ()), ((run, apart), (2,)), ((run,), ())):
-        _, batches = program.batches_of(reader.load(run.data, 0), runs, 3, 7, chunk=8)
+        _, batches = program.batches_of(load(run.data, 0), runs, 3, 7, chunk=8)
         assert batches.offsets_SB.shape == (*shape, 8, run.batch)
         assert batches.seed.shape == shape
         assert batches.lr_S.shape == ((len(runs),) if len(runs) > 1 else ()) + (8,)
@@ -395,8 +396,8 @@ def test_mixed_images_are_trained_on_mixed_classes(tmp_path):
         steps=4,
     )
     (result,) = train_all(run).values()
-    resolved = dataclasses.replace(run, data=reader.resolve(run.data))
-    source = reader.load(resolved.data, 0)
+    resolved = dataclasses.replace(run, data=resolve(run.data))
+    source = load(resolved.data, 0)
     model = build(run.model, run.data.shape)
     params = model.init(jax.random.key(0))
     for step, loss in enumerate(result.history.losses):

@@ -214,11 +214,11 @@ def test_what_a_penalty_weighs_is_data_and_that_it_acts_is_the_program():
 def test_a_mixture_of_experts_trains_with_a_balance():
     model = Transformer(width=16, depth=1, heads=2, experts=4, top_k=1)
     run = text_run(model=model, data=TINY_TEXT, steps=60)
-    from harness.data import reader
+    from harness.data.dataset import load
 
     trunk = planned(run).cohorts[0].trunks[0]
     run = trunk.runs[0].run
-    compiled = program.compile_cohort([run], reader.load(run.data, 0))
+    compiled = program.compile_cohort([run], load(run.data, 0))
     (result,) = loop.train_trunks([trunk], compiled, Forgetful())
     assert result.history.losses[-1] < result.history.losses[0]
     assert all(0 <= e.metrics["dropped"] < 1 for e in result.history.evaluations)

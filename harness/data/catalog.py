@@ -1,7 +1,8 @@
-"""Data sets that `harness data fetch` knows: where they come from, and their hashes.
+"""The data sets that are known by name: what they are, where they come from.
 
-The hashes are those that Keras, MXNet, TensorFlow Datasets and others publish for the
-same files.
+An entry is all that a named data set needs: `harness data fetch` brings its files, and
+the source that reads data of its kind knows its name. The hashes of files are those
+that Keras, MXNet, TensorFlow Datasets and others publish for the same files.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Remote:
+class RemoteFile:
     """One file: its name here, its sha256, and addresses in order of preference."""
 
     name: str
@@ -21,11 +22,30 @@ class Remote:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class NamedData:
     """A data set of one or more files."""
 
     summary: str
-    files: tuple[Remote, ...]
+    files: tuple[RemoteFile, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class NamedImages(NamedData):
+    """Labelled images, which the source "images" reads under their name."""
+
+    shape: tuple[int, int, int, int]
+    """Height, width, channels, classes."""
+    train: int
+    """Training examples."""
+    test: int
+    """Test examples."""
+    digest: str | None = None
+    """The content hash of all examples, where it is known."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class NamedText(NamedData):
+    """A corpus, which the source "text" reads under its name."""
 
 
 IDX = (
@@ -36,16 +56,20 @@ IDX = (
 )
 
 
-def _idx(hashes: tuple[str, ...], *folders: str) -> tuple[Remote, ...]:
+def _idx(hashes: tuple[str, ...], *folders: str) -> tuple[RemoteFile, ...]:
     return tuple(
-        Remote(name=name, sha256=sha256, urls=tuple(f"{f}/{name}" for f in folders))
+        RemoteFile(name=name, sha256=sha256, urls=tuple(f"{f}/{name}" for f in folders))
         for name, sha256 in zip(IDX, hashes, strict=True)
     )
 
 
-CATALOG: dict[str, Source] = {
-    "mnist": Source(
+CATALOG: dict[str, NamedData] = {
+    "mnist": NamedImages(
         summary="70,000 handwritten digits, 28×28 grey, 10 classes (LeCun et al. 1998)",
+        shape=(28, 28, 1, 10),
+        train=60_000,
+        test=10_000,
+        digest="ceda791d3e53beaf",
         files=_idx(
             (
                 "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
@@ -57,8 +81,12 @@ CATALOG: dict[str, Source] = {
             "https://storage.googleapis.com/cvdf-datasets/mnist",
         ),
     ),
-    "fashion_mnist": Source(
+    "fashion_mnist": NamedImages(
         summary="70,000 pieces of clothing, 28×28 grey, 10 classes (Xiao et al. 2017)",
+        shape=(28, 28, 1, 10),
+        train=60_000,
+        test=10_000,
+        digest="5f06bd0df99ad3dc",
         files=_idx(
             (
                 "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
@@ -70,10 +98,13 @@ CATALOG: dict[str, Source] = {
             "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
         ),
     ),
-    "cifar10": Source(
+    "cifar10": NamedImages(
         summary="60,000 photographs, 32×32 colour, 10 classes (Krizhevsky 2009)",
+        shape=(32, 32, 3, 10),
+        train=50_000,
+        test=10_000,
         files=(
-            Remote(
+            RemoteFile(
                 name="cifar-10-binary.tar.gz",
                 sha256=(
                     "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
@@ -83,10 +114,13 @@ CATALOG: dict[str, Source] = {
             ),
         ),
     ),
-    "cifar100": Source(
+    "cifar100": NamedImages(
         summary="60,000 photographs, 32×32 colour, 100 classes (Krizhevsky 2009)",
+        shape=(32, 32, 3, 100),
+        train=50_000,
+        test=10_000,
         files=(
-            Remote(
+            RemoteFile(
                 name="cifar-100-python.tar.gz",
                 sha256=(
                     "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
@@ -96,10 +130,10 @@ CATALOG: dict[str, Source] = {
             ),
         ),
     ),
-    "tiny_shakespeare": Source(
+    "tiny_shakespeare": NamedText(
         summary="1.1 MB of Shakespeare's plays (Karpathy 2015)",
         files=(
-            Remote(
+            RemoteFile(
                 name="input.txt",
                 sha256=(
                     "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
@@ -111,10 +145,10 @@ CATALOG: dict[str, Source] = {
             ),
         ),
     ),
-    "enwik8": Source(
+    "enwik8": NamedText(
         summary="the first 100 MB of an English Wikipedia dump (Mahoney 2006)",
         files=(
-            Remote(
+            RemoteFile(
                 name="enwik8.zip",
                 sha256=(
                     "547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc"
@@ -125,3 +159,13 @@ CATALOG: dict[str, Source] = {
         ),
     ),
 }
+
+
+def named_images() -> dict[str, NamedImages]:
+    """The image data sets of the catalogue."""
+    return {k: v for k, v in CATALOG.items() if isinstance(v, NamedImages)}
+
+
+def named_texts() -> dict[str, NamedText]:
+    """The corpora of the catalogue."""
+    return {k: v for k, v in CATALOG.items() if isinstance(v, NamedText)}

@@ -1,0 +1,162 @@
+"""Files of tokens: the shipped novels, text read as bytes, ready-made token files."""
+
+from __future__ import annotations
+
+import glob
+import json
+import lzma
+from importlib import resources
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.catalog import named_texts
+from harness.data.files import cache_folder
+from harness.errors import DataError
+
+Tokens = NDArray[np.uint8 | np.uint16]
+"""Flat uint8 or uint16, in memory or mapped from a file."""
+
+SHIPPED = "austen"
+AUSTEN_HELD_OUT = "persuasion"
+LENGTHS = "token_bytes.npy"
+"""File beside token files: bytes of text that each token stands for."""
+
+
+class TokenFacts(TypedDict):
+    """The content of the JSON file beside a token file."""
+
+    tokenizer: str
+    vocab: int
+    documents: int
+    tokens: int
+    bytes: int
+    bytes_per_token: float
+    sha256: str
+
+
+def austen(*, held_out: bool = False) -> Tokens:
+    """The bytes of the shipped novels that are trained on, or of the one held out."""
+    folder = resources.files("harness.data.text") / "corpora" / "austen"
+    texts = [
+        lzma.decompress(file.read_bytes())
+        for file in sorted(folder.iterdir(), key=lambda f: f.name)
+        if file.name.endswith(".txt.xz")
+        and file.name.startswith(AUSTEN_HELD_OUT) == held_out
+    ]
+    return np.frombuffer(b"".join(texts), np.uint8)
+
+
+def files_of(corpus: str | None) -> list[Path]:
+    """The files that `corpus` names; none for what is shipped. Raises `DataError`."""
+    if corpus in (None, SHIPPED):
+        return []
+    if corpus in named_texts():
+        folder = cache_folder() / corpus
+        if not folder.is_dir():
+            raise DataError(
+                f"{corpus} is not on this machine: get it with "
+                f"`harness data fetch {corpus}`"
+            )
+        return sorted(folder.glob("*.txt"))
+    names = sorted(Path(name) for name in glob.glob(corpus, recursive=True))
+    files = [file for file in names if file.is_file()]
+    if not files:
+        raise DataError(
+            f"no file matches corpus {corpus!r}; give {SHIPPED!r} or a path or glob of "
+            ".txt, .npy or .bin files"
+        )
+    return files
+
+
+def read_corpus(corpus: str) -> Tokens:
+    """The tokens of all files that `corpus` names, one after another."""
+    contents = [read_file(file) for file in files_of(corpus)]
+    if len(contents) == 1:
+        return contents[0]
+    if len({tokens.dtype for tokens in contents}) > 1:
+        raise DataError(f"{corpus} mixes token files of different widths")
+    return np.concatenate(contents)
+
+
+def read_file(file: Path) -> Tokens:
+    """The tokens of one file, mapped. Raises `DataError` for other kinds of files."""
+    if file.stat().st_size == 0:
+        raise DataError(f"{file} is empty; leave it out or write it again")
+    match file.suffix:
+        case ".txt":
+            return np.memmap(file, np.uint8, mode="r")
+        case ".bin":
+            if file.stat().st_size % 2:
+                raise DataError(f"{file} has an odd size: .bin files hold uint16")
+            return np.memmap(file, np.uint16, mode="r")
+        case ".npy":
+            return _read_npy(file)
+        case suffix:
+            raise DataError(f"{file}: no reader for {suffix!r}; use .txt, .npy or .bin")
+
+
+def _read_npy(file: Path) -> Tokens:
+    try:
+        tokens: Tokens = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{file} is not a readable .npy file: {error}") from None
+    if tokens.ndim != 1 or tokens.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"{file} holds {tokens.dtype} of shape {tokens.shape}; tokens are a flat "
+            "uint8 or uint16 array"
+        )
+    return tokens
+
+
+def facts_beside(corpus: str | None) -> list[tuple[Path, TokenFacts]]:
+    """Each token file of a corpus that has a JSON file beside it, and its facts."""
+    pairs = []
+    for file in files_of(corpus):
+        side = file.with_suffix(".json")
+        if file.suffix not in (".bin", ".npy") or not side.is_file():
+            continue
+        try:
+            facts: TokenFacts = json.loads(side.read_text())
+            _ = facts["vocab"], facts["tokens"], facts["bytes_per_token"]
+        except (ValueError, KeyError, TypeError):
+            raise DataError(
+                f"{side} does not say vocab, tokens and bytes_per_token of "
+                f"{file.name}; import the text again, or remove it"
+            ) from None
+        pairs.append((file, facts))
+    return pairs
+
+
+def check_facts(corpus: str | None, vocab: int) -> None:
+    """Raises `DataError` if a token file is not what the JSON file beside it says."""
+    for file, facts in facts_beside(corpus):
+        tokens = read_file(file)
+        largest = int(tokens.max())
+        side = file.with_suffix(".json").name
+        if facts["vocab"] != vocab:
+            raise DataError(
+                f"{file} was written with a vocabulary of {facts['vocab']} (says "
+                f"{side}) but Text.vocab is {vocab}; set vocab={facts['vocab']}"
+            )
+        if facts["tokens"] != len(tokens) or largest >= facts["vocab"]:
+            raise DataError(
+                f"{file} holds {len(tokens):,} tokens up to {largest}, but {side} says "
+                f"{facts['tokens']:,} below {facts['vocab']}; import the text again"
+            )
+
+
+def token_lengths(token_file: Path, vocab: int) -> Tokens | None:
+    """The bytes of each token of a vocabulary (V,); None if no file says them."""
+    file = token_file.with_name(LENGTHS)
+    if not file.is_file():
+        return None
+    lengths = _read_npy(file)
+    if len(lengths) != vocab:
+        raise DataError(
+            f"{file} has the lengths of {len(lengths):,} tokens but Text.vocab is "
+            f"{vocab:,}; import the text again"
+        )
+    return lengths
