@@ -119,7 +119,7 @@ def import_text(
     """Turn text into token files; a line with one NUL byte parts documents."""
     from harness.data.text import bpe
 
-    said = bpe.import_text(
+    facts = bpe.import_text(
         files,
         out,
         vocab=vocab,
@@ -128,16 +128,16 @@ def import_text(
         held_out_share=held_out_share,
     )
     if as_json:
-        typer.echo(json.dumps(said, indent=1))
+        typer.echo(json.dumps(facts, indent=1))
         return
-    for name, side in said.items():
+    for name, side in facts.items():
         typer.echo(
             f"{out / name}.bin: {side['tokens']:,} tokens, {side['documents']:,} "
             f"documents, {side['bytes_per_token']:.2f} bytes a token"
         )
     typer.echo(
         f"use: Text(corpus='{out}/train.bin', held_out='{out}/held_out.bin', "
-        f"vocab={said['train']['vocab']})"
+        f"vocab={facts['train']['vocab']})"
     )
 
 
@@ -158,7 +158,7 @@ def import_hf(
     """Bring a Hugging Face data set: images, rows of numbers, or text."""
     from harness.data.download import hub
 
-    wanted = hub.Wanted(
+    selection = hub.Selection(
         name=name, config=config, train=train, test=test, inputs=inputs, target=target
     )
-    typer.echo(f"use: {hub.import_hf(wanted, out)}")
+    typer.echo(f"use: {hub.import_hf(selection, out)}")

@@ -1,6 +1,6 @@
 """Varied training images, on the device: pure functions of a random key.
 
-The only file of this folder that imports jax; `images.load` imports it when training.
+The only file of this folder that imports jax; `read.load` imports it for training.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Batch = tuple[jax.Array, jax.Array]
 
 
 def augmentation(spec: Images) -> Callable[[jax.Array, jax.Array, jax.Array], Batch]:
-    """`(key, inputs, targets) -> (inputs, targets)` for the options of `spec`.
+    """The function `(key, inputs, targets) -> (inputs, targets)` that `spec` asks for.
 
     Inputs are images (B, H, W, C), targets labels (B,); with mixup the targets come
     back as probabilities (B, classes).
@@ -79,5 +79,7 @@ def mixed(key: jax.Array, x: jax.Array, targets: jax.Array, alpha: float) -> Bat
     share_key, partner_key = jax.random.split(key)
     share = jax.random.beta(share_key, alpha, alpha)
     partner = jax.random.permutation(partner_key, len(x))
-    blend = lambda a: share * a + (1 - share) * a[partner]  # noqa: E731
-    return blend(x), blend(targets)
+    return (
+        share * x + (1 - share) * x[partner],
+        share * targets + (1 - share) * targets[partner],
+    )

@@ -62,7 +62,7 @@ def offered(monkeypatch):
 
 def brought(tmp_path, **options):
     """The data source that the importer names, evaluated as a sweep file would."""
-    said = hub.import_hf(hub.Wanted(name="toy", **options), tmp_path / "out")
+    said = hub.import_hf(hub.Selection(name="toy", **options), tmp_path / "out")
     source = eval(said, {"Images": Images, "Table": Table, "Text": Text})
     return resolve(source)
 
@@ -98,7 +98,7 @@ def test_texts_become_documents(offered, tmp_path):
     features = {"text": Value("string"), "id": Value("int64")}
     texts = ["it is a truth\n" * 40, "universally\n" * 40]
     offered(train=Split(features, text=texts, id=[0, 1]))
-    spec = hub.import_hf(hub.Wanted(name="toy"), tmp_path)
+    spec = hub.import_hf(hub.Selection(name="toy"), tmp_path)
     assert spec == f"Text(corpus='{tmp_path}/train.txt')"
     assert (tmp_path / "train.txt").read_text() == "\n\0\n".join(texts)
 
