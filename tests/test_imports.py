@@ -47,7 +47,10 @@ def test_analysis_never_imports_harness(path):
         ("harness.cli", HEAVY),
         (
             "harness.sweeps.plan",
-            ("jax", "flax", "optax", "pandas", "matplotlib", "scipy"),
+            (
+                *("jax", "flax", "optax", "pandas", "matplotlib", "scipy"),
+                "harness.data.dataset",
+            ),
         ),
         ("harness.store", ("jax", "flax", "pandas", "matplotlib", "scipy")),
         ("analysis", HEAVY),

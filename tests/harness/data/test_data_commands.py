@@ -43,6 +43,47 @@ BASE = RunSpec(
 )
 SWEEP = Sweep(product(BASE, {{"steps": [4]}}))
 """
+OWN_SOURCE = """
+'''Can a data source be defined here?'''
+import numpy as np
+
+from harness import MLP, OptimSpec, RunSpec, Sweep, product
+from harness.data.dataset import row_dataset, rows
+from harness.specs.base import spec
+from harness.specs.run import DataSpec, TaskShape
+
+
+@spec
+class Products(DataSpec):
+    source = "products_of_two"
+    reader = __name__
+    examples: int = 64
+
+    @property
+    def shape(self):
+        return TaskShape(kind="vectors", length=1, inputs=2, outputs=1)
+
+    @property
+    def unique(self):
+        return self.examples
+
+
+def load(spec, seed_data):
+    x = np.random.default_rng(seed_data).normal(size=(spec.examples + 32, 2))
+    arrays = {"x": x.astype("float32"), "y": x.prod(1, keepdims=True).astype("float32")}
+    return row_dataset(
+        train={name: array[:-32] for name, array in arrays.items()},
+        held_out={name: array[-32:] for name, array in arrays.items()},
+        examples=spec.examples,
+        gather=rows,
+    )
+
+
+BASE = RunSpec(
+    model=MLP(width=8, depth=1), data=Products(), optim=OptimSpec(), batch=4
+)
+SWEEP = Sweep(product(BASE, {"steps": [4]}))
+"""
 SHAPE = "height=6, width=5, channels=1, classes=4"
 
 
@@ -244,6 +285,14 @@ def test_what_is_trained_on_known_data_can_be_planned_and_read_without_them(
     ):
         found = one_line(*harness(*command))
         assert "mnist is not on this machine: get it with `harness data" in found
+
+
+def test_a_source_of_ones_own_stands_in_the_experiment_file(folder, harness):
+    (folder / "own.py").write_text(OWN_SOURCE)
+    code, out, err = harness("run", "own.py", "--no-report")
+    assert code == 0, err
+    code, out, _ = harness("run", "own.py", "--no-report")
+    assert code == 0 and "all 1 runs are finished: nothing to train" in out
 
 
 def test_text_is_imported_and_can_be_planned(folder, harness):
