@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from harness.data.files import Array
-from harness.data.order import Index, epoch_order, evenly
+from harness.data.files import Array, check_unchanged
+from harness.data.order import Index, Labels, enough, epoch_order, evenly, split
+from harness.data.stored import Stored
 from harness.specs.reading import reader_of
 from harness.specs.run import DataSpec
+
+S = TypeVar("S", bound=Stored)
 
 Arrays = Mapping[str, Array]
 """Named arrays."""
@@ -77,6 +80,41 @@ def load(spec: DataSpec, seed_data: int) -> Dataset:
     """The data set of a resolved spec; `seed_data` draws its random parts."""
     dataset: Dataset = reader_of(spec).load(spec, seed_data)
     return dataset
+
+
+def resolve_stored(
+    spec: S, labels: Labels | None, n_train: int, n_test: int, digest: str
+) -> S:
+    """`spec` with its content hash and numbers of examples.
+
+    Raises `DataError` if the hash is another, or more examples are asked for than the
+    `n_train` and `n_test` that there are.
+    """
+    check_unchanged(spec.data, spec.digest, digest)
+    pool, validation = split(labels, n_train, spec.validation_examples)
+    available = len(validation) if spec.evaluate == "validation" else n_test
+    owner = f"{spec.data} ({spec.evaluate})"
+    evaluated, unique = spec.eval_examples, spec.unique_examples
+    return dataclasses.replace(
+        spec,
+        eval_examples=enough(
+            "eval_examples", evaluated, available, owner, "examples to evaluate"
+        ),
+        unique_examples=enough(
+            "unique_examples", unique, len(pool), spec.data, "training examples"
+        ),
+        digest=digest,
+    )
+
+
+def held_out_rows(spec: Stored, train: Pair, test: Pair, validation: Index) -> Pair:
+    """The inputs and targets that a resolved spec evaluates, evenly spaced."""
+    assert spec.eval_examples is not None
+    x, y = test
+    if spec.evaluate == "validation":
+        x, y = train[0][validation], train[1][validation]
+    evaluated = evenly(len(y), spec.eval_examples)
+    return x[evaluated], y[evaluated]
 
 
 def row_dataset(

@@ -10,13 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.catalog import named_images
-from harness.data.dataset import Arrays, Augment, Dataset, Pair, row_dataset
+from harness.data.dataset import (
+    Arrays,
+    Augment,
+    Dataset,
+    Pair,
+    held_out_rows,
+    resolve_stored,
+    row_dataset,
+)
 from harness.data.files import (
     Array,
     Stamps,
     cache_folder,
     check_labels,
-    check_unchanged,
     class_labels,
     content_hash,
     read_npz,
@@ -29,7 +36,7 @@ from harness.data.images.formats import (
     read_idx,
 )
 from harness.data.images.spec import Images
-from harness.data.order import enough, evenly, split, subset
+from harness.data.order import split, subset
 from harness.errors import DataError
 
 
@@ -49,32 +56,11 @@ class Split:
 
 def resolve(spec: Images) -> Images:
     """`spec` with sizes and content hash. Raises `DataError` for anything wrong."""
-    n_train, n_test, digest = _facts(spec)
-    check_unchanged(spec.data, spec.digest, digest)
-    pool, validation = split(None, n_train, spec.validation_examples)
     height, width, channels, classes = spec.dimensions
-    return dataclasses.replace(
-        spec,
-        height=height,
-        width=width,
-        channels=channels,
-        classes=classes,
-        eval_examples=enough(
-            "eval_examples",
-            spec.eval_examples,
-            len(validation) if spec.evaluate == "validation" else n_test,
-            f"{spec.data} ({spec.evaluate})",
-            "examples to evaluate",
-        ),
-        unique_examples=enough(
-            "unique_examples",
-            spec.unique_examples,
-            len(pool),
-            spec.data,
-            "training examples",
-        ),
-        digest=digest,
+    spec = dataclasses.replace(
+        spec, height=height, width=width, channels=channels, classes=classes
     )
+    return resolve_stored(spec, None, *_facts(spec))
 
 
 def _facts(spec: Images) -> tuple[int, int, str]:
@@ -97,17 +83,13 @@ def check_files(spec: Images) -> None:
 def load(spec: Images, seed_data: int) -> Dataset:
     """The data set of a resolved spec; `seed_data` draws the subset."""
     spec = resolve(spec)
-    assert spec.eval_examples is not None
     train, test = read(spec)
     pool, validation = split(train.y, len(train.y), spec.validation_examples)
     chosen = subset(seed_data, train.y, pool, spec.unique)
-    held_x, held_y = test.x, test.y
-    if spec.evaluate == "validation":
-        held_x, held_y = train.x[validation], train.y[validation]
-    evaluated = evenly(len(held_y), spec.eval_examples)
+    x, y = held_out_rows(spec, (train.x, train.y), (test.x, test.y), validation)
     return row_dataset(
         train={"x": train.x, "y": train.y},
-        held_out={"x": held_x[evaluated], "y": held_y[evaluated]},
+        held_out={"x": x, "y": y},
         examples=len(chosen) if len(chosen) == len(train.y) else chosen,
         gather=_gather,
         augment=_augment(spec) if spec.augmented else None,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import field
-from typing import Literal
-
 from harness.data.catalog import named_images
+from harness.data.stored import Stored
 from harness.errors import SpecError
 from harness.specs.base import at_least, spec
-from harness.specs.run import DataSpec, TaskShape
+from harness.specs.run import TaskShape
 
 
 @spec
-class Images(DataSpec):
+class Images(Stored):
     """Classification of images.
 
     `data` is a name that `harness data list` shows (its files lie in the cache), a
@@ -20,46 +18,31 @@ class Images(DataSpec):
     `.npz` file with x, y, x_test, y_test. The shape of a named data set is known;
     for others give `height`, `width`, `channels` and `classes`.
 
-    `validation_examples` are taken out of the training examples, the same for every
-    seed; `evaluate` says whether they or the test examples are evaluated, and
-    `eval_examples` how many of them. `unique_examples` keeps that many training
-    examples, as evenly spread over the classes as possible; a smaller subset lies
-    inside a larger one.
-
-    The rest varies training images, never evaluated ones: `crop` moves an image by up
-    to that many pixels and fills up with black (a random crop of the padded image),
-    `shift` does so and repeats the border, `flip` mirrors half of the images, `cutout`
-    blacks out a square of that side (DeVries & Taylor 2017, arXiv:1708.04552), and
-    `mixup` mixes pairs by a Beta(mixup, mixup) share (Zhang et al. 2018,
-    arXiv:1710.09412).
+    The fields from `crop` on vary training images, never evaluated ones: `crop` moves
+    an image by up to that many pixels and fills up with black (a random crop of the
+    padded image), `shift` does so and repeats the border, `flip` mirrors half of the
+    images, `cutout` blacks out a square of that side (DeVries & Taylor 2017,
+    arXiv:1708.04552), and `mixup` mixes pairs by a Beta(mixup, mixup) share (Zhang et
+    al. 2018, arXiv:1710.09412).
     """
 
     source = "images"
     reader = "harness.data.images.read"
-    data: str = field(metadata={"identity": False})
     height: int | None = None
     width: int | None = None
     channels: int | None = None
     classes: int | None = None
-    evaluate: Literal["test", "validation"] = "test"
-    validation_examples: int = 0
-    eval_examples: int | None = None
-    unique_examples: int | None = None
     crop: int = 0
     shift: int = 0
     flip: bool = False
     cutout: int = 0
     mixup: float = 0.0
-    digest: str | None = None
 
     def validate(self) -> None:
-        at_least(self, 1, "height", "width", "channels", "unique_examples")
-        at_least(self, 2, "classes", "eval_examples")
-        at_least(self, 0, "validation_examples", "crop", "shift", "cutout", "mixup")
-        if self.evaluate == "validation" and self.validation_examples < 2:
-            raise SpecError(
-                "evaluate 'validation' needs validation_examples of at least 2"
-            )
+        Stored.validate(self)
+        at_least(self, 1, "height", "width", "channels")
+        at_least(self, 2, "classes")
+        at_least(self, 0, "crop", "shift", "cutout", "mixup")
         if self.crop and self.shift:
             raise SpecError("crop and shift both move the image; set one of them to 0")
         height, width, _, _ = self.dimensions
@@ -97,26 +80,10 @@ class Images(DataSpec):
         )
 
     @property
-    def resolved(self) -> bool:
-        return None not in (self.digest, self.unique_examples, self.eval_examples)
-
-    @property
-    def unique(self) -> int:
-        if self.unique_examples is None:
-            raise SpecError("unique_examples is not known before the images are read")
-        return self.unique_examples
-
-    @property
     def augmented(self) -> bool:
         """Whether training images are varied."""
         return bool(self.crop or self.shift or self.flip or self.cutout or self.mixup)
 
     def program_key(self) -> tuple[object, ...]:
-        # A subset is a choice among the same arrays.
-        return (
-            self.digest,
-            self.evaluate,
-            self.validation_examples,
-            self.eval_examples,
-            (self.crop, self.shift, self.flip, self.cutout, self.mixup),
-        )
+        variation = (self.crop, self.shift, self.flip, self.cutout, self.mixup)
+        return (*Stored.program_key(self), variation)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from pathlib import Path
 
@@ -11,19 +10,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from harness.data.dataset import Dataset, Pair, row_dataset, rows
+from harness.data.dataset import (
+    Dataset,
+    Pair,
+    held_out_rows,
+    resolve_stored,
+    row_dataset,
+    rows,
+)
 from harness.data.files import (
     Array,
     Stamps,
     check_labels,
-    check_unchanged,
     class_labels,
     content_hash,
     read_npz,
     remedy,
     stamps,
 )
-from harness.data.order import Index, Labels, enough, evenly, split, subset
+from harness.data.order import Labels, split, subset
 from harness.data.tables.spec import Table
 from harness.errors import DataError
 
@@ -31,46 +36,25 @@ from harness.errors import DataError
 def resolve(spec: Table) -> Table:
     """`spec` with sizes and content hash. Raises `DataError` for anything wrong."""
     (_, y), (_, y_test) = read(spec)
-    pool, validation = _split(spec, y)
     digest = _digest(_stamps(spec), spec.label)
-    check_unchanged(spec.data, spec.digest, digest)
-    return dataclasses.replace(
-        spec,
-        eval_examples=enough(
-            "eval_examples",
-            spec.eval_examples,
-            len(validation if spec.evaluate == "validation" else y_test),
-            f"{spec.data} ({spec.evaluate})",
-            "examples to evaluate",
-        ),
-        unique_examples=enough(
-            "unique_examples",
-            spec.unique_examples,
-            len(pool),
-            spec.data,
-            "training examples",
-        ),
-        digest=digest,
-    )
+    return resolve_stored(spec, _labels(spec, y), len(y), len(y_test), digest)
 
 
 def load(spec: Table, seed_data: int) -> Dataset:
     """The data set of a resolved spec; `seed_data` draws the subset."""
     spec = resolve(spec)
-    assert spec.eval_examples is not None
-    (x, y), (held_x, held_y) = read(spec)
-    pool, validation = _split(spec, y)
-    if spec.evaluate == "validation":
-        held_x, held_y = x[validation], y[validation]
-    evaluated = evenly(len(held_y), spec.eval_examples)
-    chosen = subset(seed_data, _labels(spec, y), pool, spec.unique)
+    (x, y), test = read(spec)
+    labels = _labels(spec, y)
+    pool, validation = split(labels, len(y), spec.validation_examples)
+    held_x, held_y = held_out_rows(spec, (x, y), test, validation)
+    chosen = subset(seed_data, labels, pool, spec.unique)
     if spec.standardize:
         # By the pool, not the subset: runs on subsets then see the same inputs.
         mean, scale = _moments(x[pool])
         x, held_x = (x - mean) / scale, (held_x - mean) / scale
     return row_dataset(
         train={"x": x, "y": y},
-        held_out={"x": held_x[evaluated], "y": held_y[evaluated]},
+        held_out={"x": held_x, "y": held_y},
         examples=len(chosen) if len(chosen) == len(y) else chosen,
         gather=rows,
     )
@@ -88,10 +72,6 @@ def _moments(x: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def _labels(spec: Table, y: Array) -> Labels | None:
     return y if spec.target == "class" else None
-
-
-def _split(spec: Table, y: Array) -> tuple[Index, Index]:
-    return split(_labels(spec, y), len(y), spec.validation_examples)
 
 
 def read(spec: Table) -> tuple[Pair, Pair]:

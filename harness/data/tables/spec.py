@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Literal
 
+from harness.data.stored import Stored
 from harness.errors import SpecError
 from harness.specs.base import at_least, spec
-from harness.specs.run import DataSpec, TaskShape
+from harness.specs.run import TaskShape
 
 
 @spec
-class Table(DataSpec):
+class Table(Stored):
     """Classification or regression on rows of numbers, or on sequences of them.
 
     `data` is an `.npz` file with x and y (and, if there is a test set, x_test and
@@ -23,13 +24,10 @@ class Table(DataSpec):
     (n, `length`) ids below `inputs`. y is (n,) whole numbers in [0, `outputs`) for
     `target` "class", (n,) or (n, `outputs`) for "real". `standardize` shifts and
     scales each feature to mean 0 and variance 1 over the training examples.
-    `validation_examples` are split off the training examples for every seed alike;
-    subsets of `unique_examples` are nested, and spread over the classes.
     """
 
     source = "table"
     reader = "harness.data.tables.read"
-    data: str = field(metadata={"identity": False})
     test: str | None = field(default=None, metadata={"identity": False})
     label: str | None = None
     inputs: int
@@ -38,22 +36,12 @@ class Table(DataSpec):
     tokens: bool = False
     target: Literal["class", "real"] = "class"
     standardize: bool = True
-    evaluate: Literal["test", "validation"] = "test"
-    validation_examples: int = 0
-    eval_examples: int | None = None
-    unique_examples: int | None = None
-    digest: str | None = None
 
     def validate(self) -> None:
-        at_least(self, 1, "inputs", "outputs", "length", "unique_examples")
-        at_least(self, 0, "validation_examples")
-        at_least(self, 2, "eval_examples")
+        Stored.validate(self)
+        at_least(self, 1, "inputs", "outputs", "length")
         if self.target == "class" and self.outputs < 2:
             raise SpecError("Table.outputs is the number of classes; it is at least 2")
-        if self.evaluate == "validation" and self.validation_examples < 2:
-            raise SpecError(
-                "evaluate 'validation' needs validation_examples of at least 2"
-            )
         if self.tokens and self.standardize:
             raise SpecError("tokens are not scaled; set standardize=False")
 
@@ -72,21 +60,5 @@ class Table(DataSpec):
             target=self.target,
         )
 
-    @property
-    def resolved(self) -> bool:
-        return None not in (self.digest, self.unique_examples, self.eval_examples)
-
-    @property
-    def unique(self) -> int:
-        if self.unique_examples is None:
-            raise SpecError("unique_examples is not known before the file is read")
-        return self.unique_examples
-
     def program_key(self) -> tuple[object, ...]:
-        return (
-            self.digest,
-            self.evaluate,
-            self.validation_examples,
-            self.eval_examples,
-            self.standardize,
-        )
+        return (*Stored.program_key(self), self.standardize)
