@@ -23,8 +23,8 @@ from harness.sweeps.options import TrainOptions, WorkerOptions
 from harness.sweeps.plan import Plan, plan
 from harness.sweeps.sweep import Point
 from harness.training.history import History
-from harness.training.loop import Snapshot
 from harness.training.program import compile_cohort
+from harness.training.snapshot import Snapshot
 from harness.workers.checkpoint import Checkpoints
 from harness.workers.worker import Listener, work
 from tests.benchmarks.machine import machine
@@ -103,7 +103,7 @@ def cost_of_saving(made: Plan) -> list[float]:
             kept.save([planned], "trunk", position)
             kept.wait()
             found.append(time.process_time() - began)
-            position.step += 1
+            position = dataclasses.replace(position, step=position.step + 1)
         kept.close()
     return found
 

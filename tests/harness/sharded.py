@@ -19,6 +19,7 @@ from harness.sweeps.options import TrainOptions
 from harness.training import device, loop
 from harness.training.program import ProgramShape, compile_cohort
 from harness.training.sharding import choose
+from harness.training.snapshot import Snapshot
 from tests.harness.keepers import Forgetful
 from tests.harness.strategies import mlp_run, planned, text_run
 
@@ -46,7 +47,7 @@ class Memory(Forgetful):
     def __init__(self, kept=None):
         self.kept = kept
 
-    def newest(self, part, until, like):
+    def newest(self, segment, until, like):
         """A copy of what was kept."""
         if self.kept is None:
             return None
@@ -57,14 +58,12 @@ class Memory(Forgetful):
         """Always."""
         return True
 
-    def keep(self, moment, position, trunk):
-        """Copies the position, like a checkpoint."""
-        state = jax.tree.map(lambda leaf: np.array(leaf, copy=True), position.state)
-        histories = [history.branch() for history in position.histories]
+    def keep(self, progress, snapshot, trunk):
+        """Copies the snapshot, like a checkpoint."""
+        state = jax.tree.map(lambda leaf: np.array(leaf, copy=True), snapshot.state)
+        histories = [history.branch() for history in snapshot.histories]
         if self.kept is None:
-            self.kept = loop.Snapshot(
-                state=state, step=position.step, histories=histories
-            )
+            self.kept = Snapshot(state=state, step=snapshot.step, histories=histories)
 
 
 def trained(runs, options, keeper=None):
@@ -76,8 +75,9 @@ def trained(runs, options, keeper=None):
         dataset = reader.load(firsts[0].data, 0)
         PROGRAMS[key] = compile_cohort(firsts, dataset, options)
     program = PROGRAMS[key]
-    found = list(loop.train_trunks(trunks, program, keeper or Forgetful()))
-    return [[*r.history.losses, r.history.evaluations[-1].loss] for r in found], program
+    (finished,) = loop.train_trunks(trunks, program, keeper or Forgetful())
+    histories = [result.history for result in finished.results]
+    return [[*h.losses, h.evaluations[-1].loss] for h in histories], program
 
 
 def parts_of(program, run):

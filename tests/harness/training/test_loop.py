@@ -54,8 +54,8 @@ def train_all(*runs):
 def train_together(*trunks):
     """Results by run id of trunks that are trained side by side."""
     compiled = program_for(*(trunk.runs[0].run for trunk in trunks))
-    found = loop.train_trunks(trunks, compiled, Forgetful())
-    return {result.planned.run_id: result for result in found}
+    groups = loop.train_trunks(trunks, compiled, Forgetful())
+    return {r.planned.run_id: r for group in groups for r in group.results}
 
 
 def rows_of(result):

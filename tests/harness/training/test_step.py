@@ -88,8 +88,8 @@ def trained(run, dataset):
     if key not in PROGRAMS:
         PROGRAMS[key] = program.compile_cohort([run], dataset, TrainOptions())
     compiled = PROGRAMS[key].with_data(dataset, run)
-    (result,) = loop.train_trunks([trunk], compiled, Forgetful())
-    return result
+    (finished,) = loop.train_trunks([trunk], compiled, Forgetful())
+    return finished.results[0]
 
 
 def losses(run, dataset):
@@ -226,9 +226,10 @@ def test_a_mixture_of_experts_trains_with_a_balance():
     trunk = planned(run).cohorts[0].trunks[0]
     run = trunk.runs[0].run
     compiled = program.compile_cohort([run], reader.load(run.data, 0), TrainOptions())
-    (result,) = loop.train_trunks([trunk], compiled, Forgetful())
-    assert result.history.losses[-1] < result.history.losses[0]
-    assert all(0 <= e.metrics["dropped"] < 1 for e in result.history.evaluations)
+    (finished,) = loop.train_trunks([trunk], compiled, Forgetful())
+    history = finished.results[0].history
+    assert history.losses[-1] < history.losses[0]
+    assert all(0 <= e.metrics["dropped"] < 1 for e in history.evaluations)
 
 
 def test_smoothing_needs_a_distribution_and_mup_needs_adam():

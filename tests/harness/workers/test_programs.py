@@ -1,4 +1,4 @@
-"""Programs that are compiled while another cohort trains."""
+"""Programs of a worker, one of them compiled while another cohort trains."""
 
 import threading
 
@@ -8,8 +8,8 @@ from harness import MLP
 from harness.store import create_store
 from harness.sweeps.options import WorkerOptions
 from harness.training.program import ProgramShape, compile_cohort
-from harness.workers import worker
-from harness.workers.compile_ahead import BackgroundCompiler
+from harness.workers import programs, worker
+from harness.workers.programs import BackgroundCompiler
 from tests.harness.strategies import mlp_run, planned
 
 PLAN = planned(*(mlp_run(model=MLP(width=w)) for w in (3, 4, 5)))
@@ -26,7 +26,7 @@ def compiled_by(monkeypatch):
         names.append(threading.current_thread().name)
         return compile_cohort(*args)
 
-    monkeypatch.setattr(worker, "compile_cohort", noted)
+    monkeypatch.setattr(programs, "compile_cohort", noted)
     monkeypatch.setattr(worker, "should_compile_ahead", lambda: True)
     return names
 
