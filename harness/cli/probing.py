@@ -17,13 +17,12 @@ import typer
 
 from harness.cli.workers import Accumulate, Devices, How, Population, Remat, bind
 from harness.errors import HarnessError, SpecError, one_line
+from harness.sweeps.options import TrainOptions
 
 if TYPE_CHECKING:
     from harness.cli.experiment import Experiment
     from harness.engines.local import Slot
     from harness.sweeps.plan import Cohort, Plan
-    from harness.training.sharding import Wanted
-    from harness.workers.population import Wish
 
 
 COMMAND_S = 1.7
@@ -153,13 +152,13 @@ def probe(
 
     # What a worker imports belongs to its start, not to its first program.
     importlib.import_module("harness.workers.worker")
-    wish, wanted = how.wish(peers=of), how.wanted()
+    options = how.train_options()
     device.enable_compile_cache()
     device.describe()
     _say(ready=time.time() - since)
     for index in range(part, len(cohorts), of):
         try:
-            timed = _timed(cohorts[index], wish, wanted)
+            timed = _timed(cohorts[index], options, peers=of)
         except HarnessError:
             raise
         # A model of the user's own that raises is the user's to mend.
@@ -168,7 +167,7 @@ def probe(
         _say(cohort=index, **timed)
 
 
-def _timed(cohort: Cohort, wish: Wish, wanted: Wanted) -> dict[str, Any]:
+def _timed(cohort: Cohort, options: TrainOptions, peers: int) -> dict[str, Any]:
     from harness.cli.labels import model_label
     from harness.data.dataset import load
     from harness.specs.count import train_flops_per_step
@@ -178,16 +177,16 @@ def _timed(cohort: Cohort, wish: Wish, wanted: Wanted) -> dict[str, Any]:
     from harness.workers.probe import probe as time_widths
     from harness.workers.probe import time_program
 
-    widest = largest(max(compatible_trunks(cohort), key=len), wish)
+    widest = largest(max(compatible_trunks(cohort), key=len), options, peers)
     runs = [trunk.runs[0].run for trunk in widest]
     run = runs[0]
     dataset = load(run.data, run.seed_data)
-    if wish.width is None:
-        best = fastest(time_widths(runs, dataset, wanted))
+    if options.population is None:
+        best = fastest(time_widths(runs, dataset, options))
     else:
-        best = time_program(compile_cohort(runs, dataset, wanted), runs)
+        best = time_program(compile_cohort(runs, dataset, options), runs)
     # Once more: now it is in the cache, as a worker will find it.
-    loaded = compile_cohort(runs[: best.population], dataset, wanted)
+    loaded = compile_cohort(runs[: best.population], dataset, options)
     timing = dataclasses.replace(best, seconds_load=loaded.compile_s)
     flops = train_flops_per_step(run)
     return {

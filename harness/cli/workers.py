@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.errors import Interrupted, SpecError, UnknownTagError, one_line
-from harness.sweeps.options import CHECKPOINT_S, Terms
+from harness.sweeps.options import CHECKPOINT_S, Terms, TrainOptions, WorkerOptions
 
 if TYPE_CHECKING:
     from harness.store import Store
     from harness.store.status import SweepStatus, WorkerStatus
     from harness.sweeps.plan import Plan, Trunk
-    from harness.training.sharding import Wanted
-    from harness.workers.population import Wish
     from harness.workers.worker import Listener
 
 WATCH_S = 2.0
@@ -84,22 +82,17 @@ class How:
         flags = ["--remat"] if given.pop("remat") else []
         return [*flags, *(x for k, v in given.items() for x in (f"--{k}", str(v)))]
 
-    def wish(self, peers: int) -> Wish:
-        """Of each of so many workers."""
-        from harness.workers.population import Wish
-
-        width = population_width(self.population)
-        return Wish(width=width, peers=peers, devices=self.devices)
-
-    def wanted(self) -> Wanted:
-        """The sharding; to be asked for before jax looks for devices."""
+    def train_options(self) -> TrainOptions:
+        """The same for the trainer; to be asked for before jax looks for devices."""
         from harness.training.device import simulate
-        from harness.training.sharding import Wanted
 
         if self.devices > 1:
             simulate(self.devices)
-        return Wanted(
-            devices=self.devices, accumulate=self.accumulate, remat=self.remat
+        return TrainOptions(
+            population=population_width(self.population),
+            devices=self.devices,
+            accumulate=self.accumulate,
+            remat=self.remat,
         )
 
 
@@ -166,13 +159,13 @@ def work(
     made.without(store.finished()).check_files()
     # Only now: starting jax takes longer than everything above.
     from harness.cli.stopping import STOPPER
-    from harness.workers.worker import Options, work
+    from harness.workers.worker import work
 
-    options = Options(
+    options = WorkerOptions(
         terms=terms,
         checkpoint_s=checkpoint,
-        population=how.wish(peers),
-        sharding=how.wanted(),
+        train=how.train_options(),
+        peers=peers,
         slot=slot,
     )
     if hosts:

@@ -13,17 +13,15 @@ import functools
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Protocol
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from harness.specs.run import RunSpec
 from harness.sweeps.plan import PlannedRun, Trunk
 from harness.training.history import History, common_grid
 from harness.training.program import Measured, Program
-from harness.training.step import State
+from harness.training.snapshot import TRUNK, Checkpointer, Progress, Snapshot
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +30,10 @@ class Result:
 
     planned: PlannedRun
     history: History
-    compile_s: float
     population: int = 1
     """Runs that were trained side by side with it, itself included."""
     devices: int = 1
-    """Those it was spread over, alone or as one of a population."""
+    """Devices it was spread over, alone or as one of a population."""
 
     @property
     def status(self) -> str:
@@ -69,213 +66,168 @@ class Result:
         return finished and self.planned.run.optim.anneals
 
 
-@dataclasses.dataclass(kw_only=True, slots=True)
-class Snapshot:
-    """Where training stands: the state after `step` updates, and how it came there."""
-
-    state: State
-    step: int = 0
-    histories: list[History]
-    """One for each member of the population."""
-
-
-Measure = Callable[[], Sequence[Measured]]
-"""Waits for an evaluation of each member that was started."""
-TRUNK = "trunk"
-"""Name of the shared part of a trunk; a branch has its run's id as its name."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """A chunk was trained: of which runs, on which part, up to which step."""
+class FinishedRuns:
+    """The runs of one length, one of each trunk, that were finished together."""
 
-    runs: tuple[PlannedRun, ...]
-    """The members of the population; one run, if it is trained by itself."""
-    part: str
-    step: int
-    new_steps: int
-    losses: tuple[float, ...]
-    """Each member's last training loss."""
-
-
-class Checkpointer(Protocol):
-    """Keeps positions, so that training can go on where another process left it."""
-
-    def newest(self, part: str, until: int, like: State) -> Snapshot | None:
-        """The newest sound snapshot of a part at a step of at most `until`."""
-        ...
-
-    def reached(self, progress: Progress) -> None:
-        """Hears of each chunk's end; may raise to stop here."""
-        ...
-
-    def due(self) -> bool:
-        """Whether to keep the snapshot at the end of the chunk that was just begun."""
-        ...
-
-    def keep(
-        self, progress: Progress, snapshot: Snapshot, trunk: Snapshot | None
-    ) -> None:
-        """Keeps a snapshot; may raise to stop here.
-
-        `trunk` is, while a branch is trained, the snapshot that later runs go on from.
-        """
-        ...
-
-    def complete(self, progress: Progress, snapshot: Snapshot) -> None:
-        """Hears that runs are at their ends, before they are yielded."""
-        ...
+    segment: str
+    """Name that their snapshots were kept under."""
+    results: tuple[Result, ...]
 
 
 def train_trunks(
-    trunks: Sequence[Trunk], program: Program, keeper: Checkpointer
-) -> Generator[Result]:
-    """Trains the trunks side by side, yielding each run as soon as it is finished.
+    trunks: Sequence[Trunk], program: Program, checkpointer: Checkpointer
+) -> Generator[FinishedRuns]:
+    """Trains the trunks side by side, yielding the runs of each length in turn.
 
     Their runs have the same lengths and the same data; `program` is of their number.
-    What `keeper` has of them is gone on from.
+    Training starts at the newest snapshots that `checkpointer` has of them.
     """
     by_length = list(zip(*[trunk.runs for trunk in trunks], strict=True))
-    firsts = [planned.run for planned in by_length[0]]
-    start = program.start(firsts)
-    segment = Segment(
-        program=program, keeper=keeper, like=jax.eval_shape(lambda: start)
+    start = program.start([planned.run for planned in by_length[0]])
+    like = jax.eval_shape(lambda: start)
+
+    def newest(segment: str, until: int) -> Snapshot | None:
+        snapshot = checkpointer.newest(segment, until, like)
+        if snapshot is None:
+            return None
+        return dataclasses.replace(snapshot, state=program.place(snapshot.state))
+
+    trunk = newest(TRUNK, by_length[0][0].branch_step) or Snapshot(
+        state=start, step=0, histories=[History() for _ in trunks]
     )
-    here = segment.kept(TRUNK, by_length[0][0].branch_step)
-    here = here or Snapshot(state=start, histories=[History() for _ in trunks])
-    for index, runs in enumerate(by_length):
-        last, first = index == len(by_length) - 1, runs[0]
-        branch = segment.kept(first.run_id, first.run.steps)
+    for runs in by_length:
+        first, last = runs[0], runs is by_length[-1]
+        segment = functools.partial(
+            Segment, runs=runs, program=program, checkpointer=checkpointer
+        )
+        branch = newest(first.run_id, first.run.steps)
         # Later runs need the shared snapshot even where a branch goes on by itself.
         if not (last and branch):
-            segment.advance(here, runs, TRUNK, first.branch_step)
+            trunk = segment(name=TRUNK, snapshot=trunk).advance(first.branch_step)
         if branch is None:
-            # The next chunk uses up its state: a branch needs a copy of its own.
-            branch = here if last else _copy(here)
-        segment.advance(
-            branch, runs, first.run_id, first.run.steps, None if last else here
-        )
-        keeper.complete(segment.finish(branch, runs, first.run_id), branch)
-        compile_s = program.compile_s / len(trunks) if index == 0 else 0.0
-        for planned, history in zip(runs, branch.histories, strict=True):
-            yield Result(
-                planned=planned,
-                history=history,
-                compile_s=compile_s,
-                population=len(trunks),
-                devices=program.sharding.devices,
-            )
+            branch = trunk if last else trunk.copy()
+        ending = segment(name=first.run_id, snapshot=branch)
+        ending.advance(first.run.steps, trunk=None if last else trunk)
+        yield ending.finish()
 
 
-def _copy(snapshot: Snapshot) -> Snapshot:
-    return Snapshot(
-        state=jax.tree.map(jnp.copy, snapshot.state),
-        step=snapshot.step,
-        histories=[history.branch() for history in snapshot.histories],
-    )
+class Chunk(NamedTuple):
+    """A chunk in flight: its results may still be on their way from the device."""
+
+    first: int
+    last: int
+    """One more than its last step."""
+    losses: jax.Array
+    measure: Callable[[], Sequence[Measured]] | None
+    """Waits for the evaluation at its end, if there is one."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(kw_only=True, slots=True)
 class Segment:
-    """Moves positions forward along runs' schedules."""
+    """A stretch of the schedules of runs that are trained side by side."""
 
+    name: str
+    runs: tuple[PlannedRun, ...]
     program: Program
-    keeper: Checkpointer
-    like: State
-    """Shapes and types of a state."""
+    checkpointer: Checkpointer
+    snapshot: Snapshot
+    """Where training stands; only `_begin` replaces it."""
 
-    def kept(self, part: str, until: int) -> Snapshot | None:
-        """The newest snapshot of a part that an earlier attempt has left."""
-        snapshot = self.keeper.newest(part, until, self.like)
-        if snapshot:
-            snapshot.state = self.program.place(snapshot.state)
-        return snapshot
-
-    def advance(
-        self,
-        at: Snapshot,
-        runs: tuple[PlannedRun, ...],
-        part: str,
-        to: int,
-        trunk: Snapshot | None = None,
-    ) -> None:
-        """Trains up to step `to`, evaluating on the common grid on the way.
+    def advance(self, to: int, trunk: Snapshot | None = None) -> Snapshot:
+        """Trains up to step `to`, evaluating on the common grid; returns the snapshot.
 
         Each chunk is begun before the results of the one before are looked at, so that
         the device does not wait for the host. Stops early once every run has diverged,
         as the histories then say, or is at the end of its patience.
         """
-        specs = [planned.run for planned in runs]
-        watch = _Stopwatch(at.histories)
-        grid = common_grid(to, specs[0].evals_per_octave)
-        begun: Callable[[], Progress] | None = None
-        while at.step < to and not _all_over(at.histories, specs):
-            first = at.step
-            ends = [to, first + self.program.chunk, *(g for g in grid if g > first)]
-            at.step = min(ends)
-            at.state, losses = self.program.train(at.state, specs, first, at.step)
-            measure = self.program.evaluate(at.state) if at.step in grid else None
-            settle = functools.partial(
-                self._settle, (first, at.step), losses, measure, at, runs, part, watch
-            )
-            if begun:
-                self.keeper.reached(begun())
-            begun = settle
-            if self.keeper.due():
-                self.keeper.reached(progress := begun())
-                begun = None
-                if not _all_over(at.histories, specs):
-                    self.keeper.keep(progress, at, trunk)
-        if begun:
-            self.keeper.reached(begun())
+        stopwatch = _Stopwatch(self.snapshot.histories)
+        grid = common_grid(to, self.runs[0].run.evals_per_octave)
+        pending: Chunk | None = None
+        while self.snapshot.step < to and not self._is_over():
+            begun = self._begin(to, grid)
+            if pending:
+                self._settle(pending, stopwatch)
+            pending = begun
+            if self.checkpointer.due():
+                progress = self._settle(pending, stopwatch)
+                pending = None
+                if not self._is_over():
+                    self.checkpointer.keep(progress, self.snapshot, trunk)
+        if pending:
+            self._settle(pending, stopwatch)
+        return self.snapshot
 
-    def _settle(
-        self,
-        steps: tuple[int, int],
-        losses: jax.Array,
-        measure: Measure | None,
-        at: Snapshot,
-        runs: tuple[PlannedRun, ...],
-        part: str,
-        watch: _Stopwatch,
-    ) -> Progress:
-        """Waits for a chunk's results and adds them to the histories."""
-        first, last = steps
-        losses_PS = np.atleast_2d(jax.device_get(losses))[:, : last - first]
-        seconds = watch.seconds()
+    def finish(self) -> FinishedRuns:
+        """Evaluates the end of the runs, unless that lies on the grid."""
+        histories, steps = self.snapshot.histories, self.runs[0].run.steps
+        evaluated = {e.step for h in histories for e in h.evaluations[-1:]}
+        if not self._is_over() and steps not in evaluated:
+            self._add_evaluations(steps, self.program.evaluate(self.snapshot.state)())
+        progress = self._progress(self.snapshot.step, new_steps=0)
+        self.checkpointer.complete(progress, self.snapshot)
+        results = [
+            Result(
+                planned=planned,
+                history=history,
+                population=len(self.runs),
+                devices=self.program.sharding.devices,
+            )
+            for planned, history in zip(self.runs, histories, strict=True)
+        ]
+        return FinishedRuns(segment=self.name, results=tuple(results))
+
+    def _begin(self, to: int, grid: Sequence[int]) -> Chunk:
+        """Starts the next chunk, which ends at an evaluation, or when it is full."""
+        first = self.snapshot.step
+        last = min(to, first + self.program.chunk, *(g for g in grid if g > first))
+        runs = [planned.run for planned in self.runs]
+        state, losses = self.program.train(self.snapshot.state, runs, first, last)
+        self.snapshot = dataclasses.replace(self.snapshot, state=state, step=last)
+        measure = self.program.evaluate(state) if last in grid else None
+        return Chunk(first, last, losses, measure)
+
+    def _settle(self, chunk: Chunk, stopwatch: _Stopwatch) -> Progress:
+        """Waits for a chunk's results, adds them to the histories and tells of them."""
+        losses_PS = np.atleast_2d(jax.device_get(chunk.losses))
+        losses_PS = losses_PS[:, : chunk.last - chunk.first]
+        seconds = stopwatch.seconds()
         for planned, history, losses_S in zip(
-            runs, at.histories, losses_PS, strict=True
+            self.runs, self.snapshot.histories, losses_PS, strict=True
         ):
             if not history.is_over(planned.run.patience):
                 history.add_losses(losses_S)
                 history.seconds = seconds
-        if measure is not None:
-            _add_evaluations(last, measure(), at.histories, runs)
-        return _moment(runs, part, at, last, last - first)
+        if chunk.measure is not None:
+            self._add_evaluations(chunk.last, chunk.measure())
+        progress = self._progress(chunk.last, new_steps=chunk.last - chunk.first)
+        self.checkpointer.reached(progress)
+        return progress
 
-    def finish(self, at: Snapshot, runs: tuple[PlannedRun, ...], part: str) -> Progress:
-        """Evaluates the end of the runs, unless that lies on the grid."""
-        evaluated = {e.step for h in at.histories for e in h.evaluations[-1:]}
-        specs = [planned.run for planned in runs]
-        if not _all_over(at.histories, specs) and specs[0].steps not in evaluated:
-            measured = self.program.evaluate(at.state)()
-            _add_evaluations(specs[0].steps, measured, at.histories, runs)
-        return _moment(runs, part, at, at.step, 0)
+    def _add_evaluations(self, step: int, measured: Sequence[Measured]) -> None:
+        for planned, history, evaluation in zip(
+            self.runs, self.snapshot.histories, measured, strict=True
+        ):
+            if not history.is_over(planned.run.patience):
+                history.add_evaluation(step, *evaluation)
 
+    def _progress(self, step: int, new_steps: int) -> Progress:
+        losses = tuple(history.losses[-1] for history in self.snapshot.histories)
+        return Progress(
+            runs=self.runs,
+            segment=self.name,
+            step=step,
+            new_steps=new_steps,
+            losses=losses,
+        )
 
-def _add_evaluations(
-    step: int,
-    measured: Sequence[Measured],
-    histories: Sequence[History],
-    runs: Sequence[PlannedRun],
-) -> None:
-    for planned, history, found in zip(runs, histories, measured, strict=True):
-        if not history.is_over(planned.run.patience):
-            history.add_evaluation(step, *found)
+    def _is_over(self) -> bool:
+        members = zip(self.runs, self.snapshot.histories, strict=True)
+        return all(history.is_over(p.run.patience) for p, history in members)
 
 
 class _Stopwatch:
-    """Seconds that each member of a population has been trained for."""
+    """The seconds that each member of a population has been trained for."""
 
     def __init__(self, histories: Sequence[History]) -> None:
         self._members = len(histories)
@@ -284,14 +236,3 @@ class _Stopwatch:
 
     def seconds(self) -> float:
         return self._before + (time.perf_counter() - self._since) / self._members
-
-
-def _moment(
-    runs: tuple[PlannedRun, ...], part: str, at: Snapshot, step: int, new_steps: int
-) -> Progress:
-    losses = tuple(history.losses[-1] for history in at.histories)
-    return Progress(runs=runs, part=part, step=step, new_steps=new_steps, losses=losses)
-
-
-def _all_over(histories: Sequence[History], runs: Sequence[RunSpec]) -> bool:
-    return all(h.is_over(r.patience) for h, r in zip(histories, runs, strict=True))

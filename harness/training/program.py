@@ -21,9 +21,10 @@ from harness.data.dataset import Arrays, Dataset
 from harness.families.build import build
 from harness.optimizers.update import hyper, learning_rates
 from harness.specs.run import RunSpec
+from harness.sweeps.options import TrainOptions
 from harness.training import device
 from harness.training.evaluation import Examples, held_out, training_sample
-from harness.training.sharding import PLAIN, Sharding, Wanted, choose
+from harness.training.sharding import Sharding, choose
 from harness.training.step import Batches, State, functions
 
 Measured = tuple[np.ndarray, dict[str, float], dict[str, float]]
@@ -58,7 +59,7 @@ class Program:
     """
 
     dataset: Dataset
-    members: ProgramShape
+    shape: ProgramShape
     sharding: Sharding
     chunk: int
     """Most steps in one call."""
@@ -133,7 +134,7 @@ class Program:
 def compile_cohort(
     runs: Sequence[RunSpec],
     dataset: Dataset,
-    wanted: Wanted = PLAIN,
+    options: TrainOptions,
     like: Program | None = None,
 ) -> Program:
     """Compiles the three functions for runs of equal shapes, for all of them at once.
@@ -141,12 +142,12 @@ def compile_cohort(
     What the program `like` has of the same data on the device is used by both.
     """
     start = time.perf_counter()
-    run, task, members = runs[0], runs[0].data.shape, ProgramShape.of(runs)
+    run, task, shape = runs[0], runs[0].data.shape, ProgramShape.of(runs)
     # Where each call brings its own examples, a long one would bring too many.
     chunk = chunk_steps(run) if dataset.fits_device else SHORTEST
-    model = build(run.model, task, device.DTYPES[run.precision], remat=wanted.remat)
+    model = build(run.model, task, device.DTYPES[run.precision], remat=options.remat)
     params = jax.eval_shape(model.init, jax.random.key(0))
-    sharding = choose(wanted, run, members.size, params)
+    sharding = choose(options, run, shape.size, params)
     fns = functions(model, dataset.gather, task, run.optim, dataset.augment, sharding)
 
     def init(seed: jax.Array) -> State:
@@ -156,12 +157,12 @@ def compile_cohort(
         like = None
     train_data = like.train_data if like else _resident(dataset, sharding)
     brought, batches = batches_of(dataset, runs, 0, 0, chunk)
-    seeds, hypers = _stack([(np.uint32(0), hyper(run.optim))] * members.size)
+    seeds, hypers = _stack([(np.uint32(0), hyper(run.optim))] * shape.size)
     own, common = sharding.own, sharding.common
     train_chunk, evaluate = fns.train_chunk, fns.evaluate
-    if members.size > 1:
+    if shape.size > 1:
         init = jax.vmap(init)
-        axes = _of_batches(members, own=0, common=None)
+        axes = _of_batches(shape, own=0, common=None)
         train_chunk = jax.vmap(train_chunk, in_axes=(0, 0, None, axes, None))
         evaluate = jax.vmap(evaluate, in_axes=(0, None, None))
     state = jax.eval_shape(init, seeds)
@@ -169,7 +170,7 @@ def compile_cohort(
     trained = (
         sharding.jit(
             train_chunk,
-            takes=(parts, own, common, _of_batches(members, own, common), common),
+            takes=(parts, own, common, _of_batches(shape, own, common), common),
             gives=(parts, own),
             donate=True,
         )
@@ -185,12 +186,12 @@ def compile_cohort(
         dataset,
         sharding,
         task,
-        members.size,
+        shape.size,
     )
     sample = training_sample(dataset, run) if run.train_eval_examples else None
     return Program(
         dataset=dataset,
-        members=members,
+        shape=shape,
         sharding=sharding,
         chunk=chunk,
         train_data=train_data,
@@ -249,9 +250,9 @@ def batches_of(
     )
 
 
-def _of_batches(members: ProgramShape, own: Any, common: Any) -> Batches:
+def _of_batches(shape: ProgramShape, own: Any, common: Any) -> Batches:
     """`own` for what each of the members has by itself, `common` for the rest."""
-    order = common if members.same_batches else own
+    order = common if shape.same_batches else own
     return Batches(offsets_SB=order, lr_S=own, first=common, seed=order)
 
 

@@ -2,10 +2,9 @@
 
 A checkpoint is a snapshot (parameters, optimiser, every loss and evaluation so far) at
 a chunk's end; these ends depend on the spec alone, the clock decides which are kept.
-Before each one, the metric rows since the one before are published as a part. A
-checkpoint counts once its manifest is there, which is published last and holds the
-checksum of every file; one that does not agree with its manifest is passed over for the
-one before it.
+Before each one, the metric rows since the one before are published. A checkpoint
+counts once its manifest is there, which is published last and holds the checksum of
+every file; one that does not agree with its manifest is passed over for the one before.
 """
 
 from __future__ import annotations
@@ -23,26 +22,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.errors import StoreError
 from harness.store import Store, schema
-from harness.sweeps.options import CHECKPOINT_S
 from harness.sweeps.plan import PlannedRun
 from harness.training.history import History
-from harness.training.loop import TRUNK, Snapshot
+from harness.training.snapshot import TRUNK, Snapshot
 from harness.training.step import State
-from harness.workers.record import metric_rows
+from harness.workers.publish import SegmentRows
 
 MANIFEST = re.compile(r"(trunk|[0-9a-f]{16})-(\d{9})\.json")
 KEPT = 2
-"""Checkpoints of a part that stay; older ones are removed after each new one."""
+"""Checkpoints of a segment that stay; older ones are removed after each new one."""
 
 
 class Checkpoints:
     """The checkpoints of one trunk, or of several that are trained side by side.
 
-    They lie with the first of these, and are written by the holder of the leases. What
-    was kept of other trunks than these is passed over.
+    They lie with the first of these, and are written by the holder of the leases. A
+    checkpoint of other trunks than these is passed over.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Checkpoints:
         *,
         check: Callable[[], None],
         warn: Callable[[str], None],
-        every_s: float = CHECKPOINT_S,
+        every_s: float,
     ) -> None:
         self.store = store
         self._trunk_ids = list(trunk_ids)
@@ -63,14 +62,15 @@ class Checkpoints:
         self._last_save = time.monotonic()
         self._background = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: concurrent.futures.Future[None] | None = None
-        self._found = self._manifests()
-        self._published: dict[str, int] = {}
-        """Step up to which the parts of each part's rows are published."""
+        self._kept = self._manifests()
+        self._rows = SegmentRows(store, f"{self._folder}/parts")
 
     @property
     def progress(self) -> str:
-        """The newest step kept of each part; new with each new checkpoint."""
-        steps = [f"{part} {max(steps)}" for part, steps in sorted(self._found.items())]
+        """The newest step kept of each segment; new with each new checkpoint."""
+        steps = [
+            f"{segment} {max(steps)}" for segment, steps in sorted(self._kept.items())
+        ]
         return ", ".join(steps) or "none"
 
     def due(self) -> bool:
@@ -86,7 +86,7 @@ class Checkpoints:
     def save(
         self,
         runs: Sequence[PlannedRun],
-        part: str,
+        segment: str,
         snapshot: Snapshot,
         trunk: Snapshot | None = None,
     ) -> None:
@@ -97,12 +97,12 @@ class Checkpoints:
         self.wait()
         self._last_save = time.monotonic()
         # It must not be lost with ours.
-        if trunk and trunk.step not in self._found.get(TRUNK, ()):
+        if trunk and trunk.step not in self._kept.get(TRUNK, ()):
             self._submit(TRUNK, trunk, runs)
-        self._submit(part, snapshot, runs)
+        self._submit(segment, snapshot, runs)
 
     def wait(self) -> None:
-        """Until the last one is written; raises what went wrong with it."""
+        """Waits until the last one is written; raises what went wrong with it."""
         pending, self._pending = self._pending, None
         if pending:
             pending.result()
@@ -116,95 +116,65 @@ class Checkpoints:
         """Ends the background thread; what it is writing is finished first."""
         self._background.shutdown(wait=True)
 
-    def newest(self, part: str, until: int, like: State) -> Snapshot | None:
-        """The newest sound snapshot of a part at a step of at most `until`."""
-        steps = [step for step in self._found.get(part, ()) if step <= until]
+    def newest(self, segment: str, until: int, like: State) -> Snapshot | None:
+        """The newest sound snapshot of a segment at a step of at most `until`."""
+        steps = [step for step in self._kept.get(segment, ()) if step <= until]
         for step in sorted(steps, reverse=True):
             try:
-                snapshot = self._restore(f"{self._folder}/ckpt/{part}-{step:09d}", like)
+                snapshot = self._restore(
+                    f"{self._folder}/ckpt/{segment}-{step:09d}", like
+                )
             # Whatever is wrong with it, the one before may be sound.
             except Exception as error:
-                self._warn(f"checkpoint {part} {step} is passed over: {error}")
+                self._warn(f"checkpoint {segment} {step} is passed over: {error}")
                 continue
-            self._forget_parts(part, step)
+            self._rows.remove_after(segment, step)
             return snapshot
         return None
 
-    def drop(self, part: str) -> None:
+    def drop(self, segment: str) -> None:
         """Removes the checkpoints of a finished branch."""
-        if part in self._found:
+        if segment in self._kept:
             self.wait()
-            for step in self._found.pop(part):
-                self._remove(part, step)
+            for step in self._kept.pop(segment):
+                self._remove(segment, step)
 
     def _submit(
-        self, part: str, snapshot: Snapshot, runs: Sequence[PlannedRun]
+        self, segment: str, snapshot: Snapshot, runs: Sequence[PlannedRun]
     ) -> None:
         # Copies: the next chunk overwrites the state, and goes on with the histories.
         leaves = [np.array(leaf, copy=True) for leaf in jax.tree.leaves(snapshot.state)]
         histories = [history.branch() for history in snapshot.histories]
         self.wait()
         self._pending = self._background.submit(
-            self._write, part, snapshot.step, leaves, histories, runs
+            self._write, segment, snapshot.step, leaves, histories, runs
         )
 
     def _write(
         self,
-        part: str,
+        segment: str,
         step: int,
-        leaves: list[np.ndarray],
+        leaves: list[NDArray[Any]],
         histories: list[History],
         runs: Sequence[PlannedRun],
     ) -> None:
         self._check()
-        self._publish_rows(part, step, histories, runs)
-        name = f"{self._folder}/ckpt/{part}-{step:09d}"
+        self._rows.publish(segment, step, histories, runs)
+        name = f"{self._folder}/ckpt/{segment}-{step:09d}"
         scratch = self.store.files.scratch(name)
         _checkpointer().save(scratch / "state", args=_save_args(leaves))
-        told = [history.to_json() for history in histories]
-        (scratch / "histories.json").write_text(json.dumps(told))
+        histories_json = [history.to_json() for history in histories]
+        (scratch / "histories.json").write_text(json.dumps(histories_json))
         ids = [planned.trunk_id for planned in runs]
         manifest = {"step": step, "trunks": ids, "files": _checksums(scratch)}
         self._check()
         self.store.files.put_folder(scratch, name)
         self.store.files.publish(f"{name}.json", schema.json_bytes(manifest))
-        steps = self._found.setdefault(part, set())
+        steps = self._kept.setdefault(segment, set())
         steps.add(step)
         for old in sorted(steps)[:-KEPT]:
             steps.discard(old)
-            self._remove(part, old)
-
-    def _publish_rows(
-        self,
-        part: str,
-        step: int,
-        histories: Sequence[History],
-        runs: Sequence[PlannedRun],
-    ) -> None:
-        after = self._published.get(part, 0)
-        rows = [
-            row
-            for planned, history in zip(runs, histories, strict=True)
-            for row in metric_rows(planned, history, annealed=False, after=after)
-        ]
-        if rows:
-            table = schema.metrics_table(rows)
-            name = f"{self._folder}/parts/{part}-{after:09d}-{step:09d}.parquet"
-            self.store.files.publish(name, schema.parquet_bytes(table))
-            self._published[part] = step
-
-    def _forget_parts(self, part: str, step: int) -> None:
-        """Removes rows beyond the step that training goes on from: they come again."""
-        folder = f"{self._folder}/parts"
-        self._published[part] = 0
-        for name in self.store.files.names(folder):
-            of, _, rest = name.removesuffix(".parquet").partition("-")
-            if of == part:
-                last = int(rest.rpartition("-")[2])
-                if last > step:
-                    self.store.files.remove(f"{folder}/{name}")
-                else:
-                    self._published[part] = max(self._published[part], last)
+            self._remove(segment, old)
 
     def _restore(self, name: str, like: State) -> Snapshot:
         manifest = self.store.json(f"{name}.json")
@@ -214,7 +184,7 @@ class Checkpoints:
             if _checksums(folder) != manifest.get("files"):
                 raise StoreError("its files do not agree with its manifest")
             saved = _checkpointer().restore((folder / "state").absolute())
-            told = json.loads((folder / "histories.json").read_text())
+            histories_json = json.loads((folder / "histories.json").read_text())
         leaves = [jnp.array(saved[key]) for key in sorted(saved)]
         state = jax.tree.unflatten(jax.tree.structure(like), leaves)
         same = jax.tree.map(
@@ -222,19 +192,19 @@ class Checkpoints:
         )
         if not all(jax.tree.leaves(same)):
             raise StoreError("its arrays are not of this model's shapes")
-        histories = [History.from_json(values) for values in told]
+        histories = [History.from_json(values) for values in histories_json]
         step = int(name.rpartition("-")[2])
         return Snapshot(state=state, step=step, histories=histories)
 
     def _manifests(self) -> dict[str, set[int]]:
-        found: dict[str, set[int]] = {}
+        steps: dict[str, set[int]] = {}
         for name in self.store.files.names(f"{self._folder}/ckpt"):
             if match := MANIFEST.fullmatch(name):
-                found.setdefault(match[1], set()).add(int(match[2]))
-        return found
+                steps.setdefault(match[1], set()).add(int(match[2]))
+        return steps
 
-    def _remove(self, part: str, step: int) -> None:
-        name = f"{self._folder}/ckpt/{part}-{step:09d}"
+    def _remove(self, segment: str, step: int) -> None:
+        name = f"{self._folder}/ckpt/{segment}-{step:09d}"
         # The manifest first: what is left of a half removed one does not count.
         self.store.files.remove(f"{name}.json")
         self.store.files.remove(name)
@@ -249,7 +219,7 @@ def _checkpointer() -> Any:
 
     if jax.process_count() == 1:
         return ocp.Checkpointer(ocp.StandardCheckpointHandler())
-    # What it is given is whole: other processes have no part in it.
+    # The arrays are whole: other processes have no share in saving them.
     here = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix="alone"
@@ -260,7 +230,7 @@ def _checkpointer() -> Any:
     )
 
 
-def _save_args(leaves: list[np.ndarray]) -> Any:
+def _save_args(leaves: list[NDArray[Any]]) -> Any:
     import orbax.checkpoint as ocp
 
     named = {f"leaf_{index:05d}": leaf for index, leaf in enumerate(leaves)}
@@ -269,11 +239,11 @@ def _save_args(leaves: list[np.ndarray]) -> Any:
 
 def _checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file in a folder."""
-    found = {}
+    checksums = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             with path.open("rb") as file:
-                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(
+                checksums[path.relative_to(folder).as_posix()] = hashlib.file_digest(
                     file, "sha256"
                 ).hexdigest()
-    return found
+    return checksums

@@ -19,16 +19,17 @@ from jax.experimental import multihost_utils
 
 from harness.errors import Interrupted, SpecError
 from harness.store import Store
-from harness.sweeps.plan import Cohort, Plan, Trunk
+from harness.sweeps.options import WorkerOptions
+from harness.sweeps.plan import Plan, Trunk
 from harness.training import device
 from harness.training.history import History
-from harness.training.loop import Checkpointer, Progress, Result, Snapshot, train_trunks
+from harness.training.loop import FinishedRuns, train_trunks
 from harness.training.program import Program
+from harness.training.snapshot import Checkpointer, Progress, Snapshot
 from harness.training.step import State
-from harness.workers.population import Wish
-from harness.workers.worker import Listener, Options, Worker
-
-ProgramOf = Callable[[Cohort, Sequence[Trunk]], Program]
+from harness.workers.listener import Listener
+from harness.workers.programs import Programs
+from harness.workers.worker import Worker
 
 
 class Dismissed(Exception):  # noqa: N818 - no error of this process
@@ -66,32 +67,26 @@ def join(how: str) -> Hosts:
 
 
 def work_on(
-    how: str, store: Store, plan: Plan, listener: Listener, options: Options
+    how: str, store: Store, plan: Plan, listener: Listener, options: WorkerOptions
 ) -> None:
     """`work`, as one of the hosts that `join` meets; the leader's errors are its own.
 
     Runs are trained one by one, each on all devices, its state divided over them.
     """
     hosts = join(how)
-    sharding = dataclasses.replace(
-        options.sharding, devices=jax.device_count(), shard=True
+    train = dataclasses.replace(
+        options.train, devices=jax.device_count(), shard=True, population=1
     )
-    options = dataclasses.replace(
-        options,
-        sharding=sharding,
-        population=Wish(width=1),
-        train=hosts.train,
-        ahead=False,  # all hosts compile at the same time
-    )
-    worker = Worker(store, plan, listener, options)
+    # All hosts compile at the same time.
+    options = dataclasses.replace(options, train=train, compile_ahead=False)
     try:
         if hosts.leads:
-            worker.run()
+            Worker(store, plan, listener, options, hosts.train).run()
         else:
             device.enable_compile_cache()
-            hosts.follow(plan, worker.program_of)
+            hosts.follow(plan, Programs(train, listener.compiling))
     finally:
-        hosts.part()
+        hosts.separate()
 
 
 class Hosts:
@@ -103,7 +98,7 @@ class Hosts:
         return jax.process_index() == 0
 
     def agree(self, message: Any = None) -> Any:
-        """What the leader says, on every process: plain JSON values."""
+        """The leader's message, on every process: plain JSON values."""
         text = json.dumps(message).encode() if self.leads else b""
         size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
         padded = np.zeros(size, np.uint8)
@@ -114,51 +109,52 @@ class Hosts:
         self,
         trunks: Sequence[Trunk],
         program: Callable[[], Program],
-        keeper: Checkpointer,
-    ) -> Generator[Result]:
+        checkpointer: Checkpointer,
+    ) -> Generator[FinishedRuns]:
         """`train_trunks`, by all hosts; for the leader, who must close what it gets."""
         self.agree([[r.run_id for r in trunk.runs] for trunk in trunks])
         try:
-            for result in train_trunks(trunks, program(), Shared(self, keeper)):
-                yield result
+            shared = SharedCheckpointer(self, checkpointer)
+            for finished in train_trunks(trunks, program(), shared):
+                yield finished
                 self.agree(True)
         except GeneratorExit:
             self.agree(False)
             raise
 
-    def part(self) -> None:
+    def separate(self) -> None:
         """Lets the others go, and waits until all have come to this."""
         if self.leads:
             self.agree()
         # Where the leader left first, the others would end with an error.
         jax.distributed.shutdown()
 
-    def follow(self, plan: Plan, program_of: ProgramOf) -> None:
-        """Does what the leader does, until that parts with them."""
+    def follow(self, plan: Plan, programs: Programs) -> None:
+        """Does what the leader does, until it lets this process go."""
         runs = {planned.run_id: planned for planned in plan.runs}
         cohorts = {r.run_id: cohort for cohort in plan.cohorts for r in cohort.runs}
-        while (told := self.agree()) is not None:
-            trunks = [Trunk(runs=tuple(runs[i] for i in ids)) for ids in told]
+        while (named := self.agree()) is not None:
+            trunks = [Trunk(runs=tuple(runs[i] for i in ids)) for ids in named]
             first = trunks[0].runs[0]
-            program = program_of(cohorts[first.run_id], trunks)
+            program, _ = programs.get(cohorts[first.run_id], trunks)
             try:
-                for _ in train_trunks(trunks, program, Shared(self, None)):
+                for _ in train_trunks(trunks, program, SharedCheckpointer(self, None)):
                     if not self.agree():
                         break
             except Dismissed:
                 continue
 
 
-class Shared:
-    """A keeper whose decisions all hosts follow; only the leader's keeps anything."""
+class SharedCheckpointer:
+    """A checkpointer whose decisions all hosts follow; only the leader's saves."""
 
-    def __init__(self, hosts: Hosts, keeper: Checkpointer | None) -> None:
-        self.hosts, self._keeper = hosts, keeper
+    def __init__(self, hosts: Hosts, leaders: Checkpointer | None) -> None:
+        self.hosts, self._leaders = hosts, leaders
         self._trouble: BaseException | None = None
 
-    def newest(self, part: str, until: int, like: State) -> Snapshot | None:
-        """What the leader has kept, sent to all."""
-        found = self._guarded(lambda keeper: keeper.newest(part, until, like))
+    def newest(self, segment: str, until: int, like: State) -> Snapshot | None:
+        """The snapshot that the leader has kept, sent to all."""
+        found = self._guarded(lambda leaders: leaders.newest(segment, until, like))
         told = self._agree(
             found
             and {
@@ -180,32 +176,32 @@ class Shared:
         )
 
     def reached(self, progress: Progress) -> None:
-        """Tells the leader's keeper."""
-        self._guarded(lambda keeper: keeper.reached(progress))
+        """Tells the leader's checkpointer."""
+        self._guarded(lambda leaders: leaders.reached(progress))
 
     def due(self) -> bool:
         """Whether the leader wants to keep the snapshot."""
-        return self._agree(bool(self._guarded(lambda keeper: keeper.due())))
+        return bool(self._agree(self._guarded(lambda leaders: leaders.due())))
 
     def keep(
         self, progress: Progress, snapshot: Snapshot, trunk: Snapshot | None
     ) -> None:
-        """Collects the parts of the states for the leader's keeper."""
+        """Collects the parts of the states for the leader's checkpointer."""
         whole, also = _whole(snapshot), trunk and _whole(trunk)
-        self._guarded(lambda keeper: keeper.keep(progress, whole, also))
+        self._guarded(lambda leaders: leaders.keep(progress, whole, also))
         self._agree(None)
 
     def complete(self, progress: Progress, snapshot: Snapshot) -> None:
-        """Tells the leader's keeper, which of a single run keeps nothing here."""
-        self._guarded(lambda keeper: keeper.complete(progress, snapshot))
+        """Tells the leader's checkpointer, which keeps nothing here of a single run."""
+        self._guarded(lambda leaders: leaders.complete(progress, snapshot))
         self._agree(None)
 
     def _guarded(self, act: Callable[[Checkpointer], Any]) -> Any:
-        """What the leader's keeper answers; None of others, and after an error."""
-        if self._keeper is None or self._trouble:
+        """The answer of the leader's checkpointer; None elsewhere and after errors."""
+        if self._leaders is None or self._trouble:
             return None
         try:
-            return act(self._keeper)
+            return act(self._leaders)
         except (Exception, Interrupted) as error:
             self._trouble = error
             return None

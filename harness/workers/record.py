@@ -60,7 +60,7 @@ def metric_rows(
 
 
 def run_record(
-    result: Result, *, attempts: int, metrics: dict[str, Any]
+    result: Result, *, attempts: int, metrics: dict[str, Any], compile_s: float = 0.0
 ) -> dict[str, Any]:
     """The whole record of a run: its spec, its row of the runs table, and checksum and
     number of its metric rows."""
@@ -69,7 +69,7 @@ def run_record(
         "status": result.status,
         "metrics": metrics,
         "spec": result.planned.run.to_dict(),
-        "row": _row(result) | {"attempts": attempts},
+        "row": _row(result) | {"attempts": attempts, "seconds_compile": compile_s},
     }
 
 
@@ -105,7 +105,6 @@ def _row(result: Result) -> dict[str, Any]:
         "diverged_step": result.diverged_step,
         "population": result.population,
         "devices": result.devices,
-        "seconds_compile": result.compile_s,
         "seconds_train": history.seconds,
         "tokens_per_second": speed,
         "mfu": device.mfu(speed * flops_per_token, run.precision, result.devices),

@@ -8,109 +8,81 @@ share training. What has a record is never trained again.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import time
-from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Mapping, Sequence
 
-from harness.data.dataset import Dataset, load
 from harness.errors import HarnessError, Interrupted
-from harness.specs.run import RunSpec
 from harness.store import Store, failures, refresh_runs, use_system_memory
 from harness.store.holding import LeaseSet, claim_all
 from harness.store.leases import Leases
-from harness.sweeps.options import CHECKPOINT_S, Terms
+from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import Cohort, Plan, PlannedRun, Trunk
 from harness.training import device
-from harness.training.loop import Checkpointer, Progress, Result, train_trunks
-from harness.training.program import Program, ProgramShape, compile_cohort
-from harness.training.sharding import PLAIN, Wanted
-from harness.workers.compile_ahead import BackgroundCompiler, should_compile_ahead
-from harness.workers.forecast import Timing
-from harness.workers.population import Populations, Wish
-from harness.workers.probe import probe
-from harness.workers.publish import Attempt
+from harness.training.loop import FinishedRuns, train_trunks
+from harness.training.program import Program
+from harness.training.snapshot import Checkpointer
+from harness.workers.attempt import Attempt, Trainer
+from harness.workers.listener import Listener
+from harness.workers.population import Populations
+from harness.workers.programs import Programs, should_compile_ahead
 from harness.workers.queue import Queue
+
+__all__ = ["Listener", "Worker", "work"]
 
 REFRESH_S = 60.0
 """Least seconds between two rebuilds of the runs table, and two looks at all records,
 while training."""
-POLL_S = 5.0
-"""Most seconds between two looks for work while others hold all that is left."""
 POLL_SHARE, SHORTEST_POLL_S = 0.1, 0.2
-"""Those between two looks, as a share of what was waited so far, and the least: so a
-sweep's end, or a trunk that comes free, is seen soon, and a store is not asked much."""
-
-
-Trainer = Callable[
-    [Sequence[Trunk], Callable[[], Program], Checkpointer], Generator[Result]
-]
-"""Trains trunks side by side, by the program that it asks for."""
-
-
-def train_here(
-    trunks: Sequence[Trunk], program: Callable[[], Program], keeper: Checkpointer
-) -> Generator[Result]:
-    """On the devices of this host."""
-    yield from train_trunks(trunks, program(), keeper)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """How a worker works; of numbers, populations and layouts change the rounding."""
-
-    terms: Terms = dataclasses.field(default_factory=Terms)
-    checkpoint_s: float = CHECKPOINT_S
-    poll_s: float = POLL_S
-    population: Wish = dataclasses.field(default_factory=Wish)
-    sharding: Wanted = PLAIN
-    train: Trainer = train_here
-    """On several hosts, `harness.workers.hosts.Hosts.train`."""
-    ahead: bool = True
-    """Compile for the next cohort while one trains, where there is room for both."""
-    slot: int = 0
-    """Workers started together have different slots, and begin at different cohorts."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Listener:
-    """What the caller wants to hear about, and whether the worker shall stop."""
-
-    progress: Callable[[Progress], None] = lambda _: None
-    compiling: Callable[[RunSpec], None] = lambda _: None
-    finished: Callable[[PlannedRun, dict[str, Any]], None] = lambda _run, _row: None
-    failed: Callable[[Trunk, Exception], None] = lambda _trunk, _error: None
-    warning: Callable[[str], None] = lambda _: None
-    stopping: Callable[[], bool] = lambda: False
+"""The pause between two looks for work, as a share of the wait so far, and the shortest
+one in seconds: a sweep's end is seen soon, and a store is not asked much."""
 
 
 def work(
     store: Store,
     plan: Plan,
     listener: Listener | None = None,
-    options: Options | None = None,
+    options: WorkerOptions | None = None,
 ) -> None:
     """Trains what is left of `plan`, until nothing is left for anyone to train.
 
-    Raises `Interrupted` once the listener says so: what was being trained is then
-    checkpointed and free for others. Failures are rows of the store, not exceptions.
+    Failures are rows of the store, not exceptions.
+
+    Raises:
+        Interrupted: the listener said so; what was being trained is checkpointed and
+            free for others.
     """
-    Worker(store, plan, listener or Listener(), options or Options()).run()
+    Worker(store, plan, listener or Listener(), options or WorkerOptions()).run()
+
+
+def train_here(
+    trunks: Sequence[Trunk], program: Callable[[], Program], checkpointer: Checkpointer
+) -> Generator[FinishedRuns]:
+    """Trains on the devices of this host."""
+    yield from train_trunks(trunks, program(), checkpointer)
 
 
 class Worker:
-    """One worker at work on a plan."""
+    """One worker at work on a plan.
+
+    On several hosts `train` is `harness.workers.hosts.Hosts.train`.
+    """
 
     def __init__(
-        self, store: Store, plan: Plan, listener: Listener, options: Options
+        self,
+        store: Store,
+        plan: Plan,
+        listener: Listener,
+        options: WorkerOptions,
+        train: Trainer = train_here,
     ) -> None:
-        self.store, self.listener, self.options = store, listener, options
-        self.queue = Queue(store, plan, slot=options.slot)
-        self.leases = Leases(store, terms=options.terms)
-        self.populations = Populations(store, options.population, self._probe)
-        self._program: tuple[Cohort, Program] | None = None
-        self._ahead = BackgroundCompiler()
+        self._store, self._listener, self._options = store, listener, options
+        self._train = train
+        self._queue = Queue(store, plan, slot=options.slot)
+        self._leases = Leases(store, terms=options.terms)
+        self._programs = Programs(options.train, listener.compiling)
+        self._populations = Populations(
+            store, options.train, options.peers, self._programs.probe
+        )
         self._refreshed = self._worked = time.monotonic()
 
     def run(self) -> None:
@@ -118,7 +90,7 @@ class Worker:
         device.enable_compile_cache()
         use_system_memory()
         try:
-            while self.queue.has_work():
+            while self._queue.has_work():
                 self._check_stop()
                 if self._work_once():
                     self._worked = time.monotonic()
@@ -126,118 +98,92 @@ class Worker:
                     self._pause()
                 self._refresh()
         finally:
-            self._ahead.close()
+            self._programs.close()
             # An error on the way out must not hide the one that led here.
             with contextlib.suppress(HarnessError):
-                refresh_runs(self.store)
+                refresh_runs(self._store)
 
     def _work_once(self) -> bool:
         """Trains the first population that can be had; False if there is none."""
-        for cohort, trunk in self.queue.candidates():
-            if not self._left_of(trunk):
-                self.queue.drop(trunk)
+        for cohort, trunk in self._queue.candidates():
+            if not self._unpublished([trunk]):
+                self._queue.drop(trunk)
                 continue
-            trunks = self.populations.of(cohort, trunk)
-            if holding := claim_all(self.leases, [t.trunk_id for t in trunks]):
+            trunks = self._populations.of(cohort, trunk)
+            if leases := claim_all(self._leases, [t.trunk_id for t in trunks]):
                 for member in trunks:
-                    self.queue.drop(member)
-                self.queue.own = cohort
-                self._hold(holding, cohort, trunks)
+                    self._queue.drop(member)
+                self._queue.own = cohort
+                self._attempt(leases, cohort, trunks)
                 return True
-        self.queue.look()
+        self._queue.look()
         return False
 
-    def _hold(self, holding: LeaseSet, cohort: Cohort, trunks: Sequence[Trunk]) -> None:
+    def _attempt(
+        self, leases: LeaseSet, cohort: Cohort, trunks: Sequence[Trunk]
+    ) -> None:
         # Looked at again under the leases: now nobody else can change any of this.
-        left = {r.run_id: r for trunk in trunks for r in self._left_of(trunk)}
-        if not left:
-            holding.delete()
-        elif any(failures.must_wait(self.store, t.trunk_id) for t in trunks):
-            holding.release("another worker has failed at it since")
-            self.queue.look()
+        unpublished = self._unpublished(trunks)
+        if not unpublished:
+            leases.delete()
+        elif any(failures.must_wait(self._store, t.trunk_id) for t in trunks):
+            leases.release("another worker has failed at it since")
+            self._queue.look()
         else:
-            Attempt(self, holding, trunks, cohort, left).run()
+            Attempt(
+                self._store,
+                leases,
+                _shortened(trunks, unpublished),
+                unpublished,
+                listener=self._listener,
+                checkpoint_s=self._options.checkpoint_s,
+            ).run(self._train, lambda trunks: self._program(cohort, trunks))
 
-    def _left_of(self, trunk: Trunk) -> list[PlannedRun]:
-        """The trunk's runs that are neither finished nor cancelled."""
-        cancelled = failures.cancelled(self.store)
-        left = (r for r in trunk.runs if not self.store.is_finished(r.run_id))
-        return [r for r in left if r.run_id not in cancelled]
+    def _unpublished(self, trunks: Sequence[Trunk]) -> dict[str, PlannedRun]:
+        """The trunks' runs that are neither finished nor cancelled, by id."""
+        cancelled = failures.cancelled(self._store)
+        runs = (r for t in trunks for r in t.runs if r.run_id not in cancelled)
+        return {r.run_id: r for r in runs if not self._store.is_finished(r.run_id)}
 
-    def program_of(self, cohort: Cohort, trunks: Sequence[Trunk]) -> Program:
-        """The cohort's program for these, on their data (subsets and seeds differ)."""
-        runs = _firsts(trunks)
-        run, members = runs[0], ProgramShape.of(runs)
-        dataset = _dataset(run.data, run.seed_data)
-        known = self._program
-        if known and known[0] is cohort and known[1].members == members:
-            program = dataclasses.replace(known[1], compile_s=0.0)
-        else:
-            # The old program and its data go before others come.
-            self._program = known = None
-            self.listener.compiling(run)
-            if ready := self._ahead.take((cohort, members)):
-                program = ready
-            else:
-                self._ahead.forget()
-                program = compile_cohort(runs, dataset, self.options.sharding)
-        if program.dataset is not dataset:
-            program = program.with_data(dataset, run)
-        self._program = cohort, program
-        if self.options.ahead and should_compile_ahead():
-            self._look_ahead(program, run)
+    def _program(
+        self, cohort: Cohort, trunks: Sequence[Trunk]
+    ) -> tuple[Program, float]:
+        """The program for these trunks and its compile seconds; begins the next."""
+        program = self._programs.get(cohort, trunks)
+        if self._options.compile_ahead and should_compile_ahead():
+            upcoming = self._queue.upcoming()
+            if upcoming and not self._populations.needs_probe(*upcoming):
+                self._programs.begin(upcoming[0], self._populations.of(*upcoming))
         return program
 
-    def _look_ahead(self, present: Program, now: RunSpec) -> None:
-        """Begins to compile what is likely to be trained after the present cohort."""
-        upcoming = self.queue.upcoming()
-        if upcoming is None or self.populations.needs_probe(*upcoming):
-            return
-        cohort, trunk = upcoming
-        runs = _firsts(self.populations.of(cohort, trunk))
-        # Other data would take memory that the present run may need.
-        same = (runs[0].data, runs[0].seed_data) == (now.data, now.seed_data)
-        if same and present.dataset.fits_device:
-            self._ahead.start(
-                (cohort, ProgramShape.of(runs)),
-                lambda: compile_cohort(
-                    runs, present.dataset, self.options.sharding, present
-                ),
-            )
-
-    def _probe(self, trunks: Sequence[Trunk]) -> list[Timing]:
-        runs = _firsts(trunks)
-        run = runs[0]
-        self._program = None
-        self._ahead.forget()
-        self.listener.compiling(run)
-        dataset = _dataset(run.data, run.seed_data)
-        return probe(runs, dataset, self.options.sharding)
-
     def _check_stop(self) -> None:
-        if self.listener.stopping():
+        if self._listener.stopping():
             raise Interrupted
 
     def _pause(self) -> None:
         now = time.monotonic()
         wait = max(SHORTEST_POLL_S, POLL_SHARE * (now - self._worked))
-        until = now + min(wait, self.options.poll_s)
-        while (left := until - time.monotonic()) > 0:
+        until = now + min(wait, self._options.poll_s)
+        while (remaining := until - time.monotonic()) > 0:
             self._check_stop()
-            time.sleep(min(0.2, left))
+            time.sleep(min(0.2, remaining))
 
     def _refresh(self) -> None:
         # The view is for readers; several workers may bring it up to date in turn.
         if time.monotonic() > self._refreshed + REFRESH_S:
-            refresh_runs(self.store)
-            self.queue.look()
+            refresh_runs(self._store)
+            self._queue.look()
             self._refreshed = time.monotonic()
 
 
-def _firsts(trunks: Sequence[Trunk]) -> list[RunSpec]:
-    return [trunk.runs[0].run for trunk in trunks]
-
-
-@functools.lru_cache(maxsize=4)
-def _dataset(spec: Any, seed_data: int) -> Dataset:
-    return load(spec, seed_data)
+def _shortened(
+    trunks: Sequence[Trunk], unpublished: Mapping[str, PlannedRun]
+) -> list[Trunk]:
+    """The trunks without the lengths that none of them has left to train."""
+    lengths = {
+        index
+        for trunk in trunks
+        for index, planned in enumerate(trunk.runs)
+        if planned.run_id in unpublished
+    }
+    return [Trunk(runs=tuple(t.runs[i] for i in sorted(lengths))) for t in trunks]

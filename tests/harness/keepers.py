@@ -1,18 +1,18 @@
-"""A keeper for tests that do not resume."""
+"""A checkpointer for tests that do not resume."""
 
 from __future__ import annotations
 
-from harness.training.loop import Progress, Snapshot
+from harness.training.snapshot import Progress, Snapshot
 from harness.training.step import State
 
 
 class Forgetful:
     """Keeps nothing: every training starts at step 0."""
 
-    def newest(self, part: str, until: int, like: State) -> Snapshot | None:
+    def newest(self, segment: str, until: int, like: State) -> Snapshot | None:
         """None."""
 
-    def reached(self, moment: Progress) -> None:
+    def reached(self, progress: Progress) -> None:
         """Goes on."""
 
     def due(self) -> bool:
@@ -20,9 +20,9 @@ class Forgetful:
         return False
 
     def keep(
-        self, moment: Progress, position: Snapshot, trunk: Snapshot | None
+        self, progress: Progress, snapshot: Snapshot, trunk: Snapshot | None
     ) -> None:
         """Keeps nothing."""
 
-    def complete(self, moment: Progress, position: Snapshot) -> None:
+    def complete(self, progress: Progress, snapshot: Snapshot) -> None:
         """Goes on."""

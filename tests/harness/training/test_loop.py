@@ -18,6 +18,7 @@ from harness.data.dataset import load
 from harness.families.build import build
 from harness.specs.reading import resolve
 from harness.store.schema import RUN_TYPES
+from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import cohort_key
 from harness.training import loop, program
 from harness.training.history import common_grid
@@ -38,7 +39,7 @@ def program_for(*runs):
     key = (cohort_key(run), members, program.SHORTEST, dataset_module.DEVICE_BYTES)
     dataset = load(run.data, run.seed_data)
     if key not in PROGRAMS:
-        PROGRAMS[key] = program.compile_cohort(runs, dataset)
+        PROGRAMS[key] = program.compile_cohort(runs, dataset, TrainOptions())
     return PROGRAMS[key].with_data(dataset, run)
 
 
@@ -54,8 +55,8 @@ def train_all(*runs):
 def train_together(*trunks):
     """Results by run id of trunks that are trained side by side."""
     compiled = program_for(*(trunk.runs[0].run for trunk in trunks))
-    found = loop.train_trunks(trunks, compiled, Forgetful())
-    return {result.planned.run_id: result for result in found}
+    groups = loop.train_trunks(trunks, compiled, Forgetful())
+    return {r.planned.run_id: r for group in groups for r in group.results}
 
 
 def rows_of(result):

@@ -12,6 +12,7 @@ from harness.data.dataset import Dataset
 from harness.errors import SpecError
 from harness.specs.base import spec
 from harness.specs.run import DataSpec, TaskShape
+from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import cohort_key
 from harness.training import loop, program
 from harness.training.step import cross_entropy
@@ -79,10 +80,10 @@ def trained(run, dataset):
     trunk = planned(run).cohorts[0].trunks[0]
     key = (run.model, run.optim.program_key(), dataset.augment, program.SHORTEST)
     if key not in PROGRAMS:
-        PROGRAMS[key] = program.compile_cohort([run], dataset)
+        PROGRAMS[key] = program.compile_cohort([run], dataset, TrainOptions())
     compiled = PROGRAMS[key].with_data(dataset, run)
-    (result,) = loop.train_trunks([trunk], compiled, Forgetful())
-    return result
+    (finished,) = loop.train_trunks([trunk], compiled, Forgetful())
+    return finished.results[0]
 
 
 def losses(run, dataset):
@@ -108,7 +109,7 @@ def test_penalties_are_added_to_the_gradient_of_matrices_alone():
     after = {}
     for optim in (plain, penal):
         run = run_of(optim=optim, steps=1)
-        compiled = program.compile_cohort([run], blobs())
+        compiled = program.compile_cohort([run], blobs(), TrainOptions())
         start = compiled.start([run]).params
         after[optim], _ = compiled.train(compiled.start([run]), [run], 0, 1)
     pull = jax.tree.map(lambda p: 0.02 * np.sign(p) + 0.06 * p, start)
@@ -218,10 +219,11 @@ def test_a_mixture_of_experts_trains_with_a_balance():
 
     trunk = planned(run).cohorts[0].trunks[0]
     run = trunk.runs[0].run
-    compiled = program.compile_cohort([run], load(run.data, 0))
-    (result,) = loop.train_trunks([trunk], compiled, Forgetful())
-    assert result.history.losses[-1] < result.history.losses[0]
-    assert all(0 <= e.metrics["dropped"] < 1 for e in result.history.evaluations)
+    compiled = program.compile_cohort([run], load(run.data, 0), TrainOptions())
+    (finished,) = loop.train_trunks([trunk], compiled, Forgetful())
+    history = finished.results[0].history
+    assert history.losses[-1] < history.losses[0]
+    assert all(0 <= e.metrics["dropped"] < 1 for e in history.evaluations)
 
 
 def test_smoothing_needs_a_distribution_and_mup_needs_adam():

@@ -1,4 +1,4 @@
-"""Programs that are compiled while another cohort trains."""
+"""Programs of a worker, one of them compiled while another cohort trains."""
 
 import threading
 
@@ -6,9 +6,10 @@ import pytest
 
 from harness import MLP
 from harness.store import create_store
+from harness.sweeps.options import WorkerOptions
 from harness.training.program import ProgramShape, compile_cohort
-from harness.workers import worker
-from harness.workers.compile_ahead import BackgroundCompiler
+from harness.workers import programs, worker
+from harness.workers.programs import BackgroundCompiler
 from tests.harness.strategies import mlp_run, planned
 
 PLAN = planned(*(mlp_run(model=MLP(width=w)) for w in (3, 4, 5)))
@@ -25,7 +26,7 @@ def compiled_by(monkeypatch):
         names.append(threading.current_thread().name)
         return compile_cohort(*args)
 
-    monkeypatch.setattr(worker, "compile_cohort", noted)
+    monkeypatch.setattr(programs, "compile_cohort", noted)
     monkeypatch.setattr(worker, "should_compile_ahead", lambda: True)
     return names
 
@@ -40,7 +41,7 @@ def test_the_next_program_comes_from_the_other_thread_with_equal_bits(
     found = []
     for ahead in (True, False):
         store = create_store(tmp_path / str(ahead))
-        worker.work(store, PLAN, options=worker.Options(ahead=ahead))
+        worker.work(store, PLAN, options=WorkerOptions(compile_ahead=ahead))
         found.append(losses(store))
     assert compiled_by == ["MainThread", "compile_0", "compile_0", *["MainThread"] * 3]
     assert len(found[0]) == 3 and found[0] == found[1]
