@@ -22,8 +22,10 @@ from harness import (
     with_seeds,
 )
 from harness.store import add_sweep, create_store, refresh_runs
+from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import plan, sweep_record
 from harness.workers.worker import work
+from tests.harness.strategies import ALONE
 
 SEEDS = ("seed_init", "seed_order", "seed_data")
 PLAIN_SGD = {"optimizer": "sgd", "clip": 0.0}
@@ -36,7 +38,7 @@ def fitted(folder, points, law, x, *, group=None):
     """
     made, store = plan(points), create_store(folder)
     add_sweep(store, sweep_record(made, name="small", doc="Does it hold?"))
-    work(store, made)
+    work(store, made, options=WorkerOptions(train=ALONE))
     refresh_runs(store)
     table = read_table(folder, x=x, group=group, duplicates="keep")
     assert len(table) == len(points)

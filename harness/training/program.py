@@ -21,9 +21,10 @@ from harness.data.dataset import Arrays, Dataset
 from harness.families.build import build
 from harness.optimizers.update import hyper, learning_rates
 from harness.specs.run import RunSpec
+from harness.sweeps.options import TrainOptions
 from harness.training import device
 from harness.training.evaluation import Examples, held_out, training_sample
-from harness.training.sharding import PLAIN, Sharding, Wanted, choose
+from harness.training.sharding import Sharding, choose
 from harness.training.step import Batches, State, functions
 
 Measured = tuple[np.ndarray, dict[str, float], dict[str, float]]
@@ -133,7 +134,7 @@ class Program:
 def compile_cohort(
     runs: Sequence[RunSpec],
     dataset: Dataset,
-    wanted: Wanted = PLAIN,
+    options: TrainOptions,
     like: Program | None = None,
 ) -> Program:
     """Compiles the three functions for runs of equal shapes, for all of them at once.
@@ -144,9 +145,9 @@ def compile_cohort(
     run, task, members = runs[0], runs[0].data.shape, ProgramShape.of(runs)
     # Where each call brings its own examples, a long one would bring too many.
     chunk = chunk_steps(run) if dataset.fits_device else SHORTEST
-    model = build(run.model, task, device.DTYPES[run.precision], remat=wanted.remat)
+    model = build(run.model, task, device.DTYPES[run.precision], remat=options.remat)
     params = jax.eval_shape(model.init, jax.random.key(0))
-    sharding = choose(wanted, run, members.size, params)
+    sharding = choose(options, run, members.size, params)
     fns = functions(model, dataset.gather, task, run.optim, dataset.augment, sharding)
 
     def init(seed: jax.Array) -> State:

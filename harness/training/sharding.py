@@ -4,7 +4,8 @@ A mesh is one row of devices. A single run's batch is spread over it, and its st
 once that is large: each device then holds a part of every large array, gathers whole
 parameters for a pass, and keeps its part of the gradients (fully sharded data parallel,
 Zhao et al. 2023). Of a population each device trains its own members. What a sharding
-changes of a run's numbers is rounding (see `Wanted.accumulate` for the exceptions).
+changes of a run's numbers is rounding (see `TrainOptions.accumulate`
+for the exceptions).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from harness.errors import SpecError
 from harness.specs.run import RunSpec
+from harness.sweeps.options import TrainOptions
 from harness.training import device
 
 PyTree = Any
@@ -30,28 +32,6 @@ COPIES = 4
 """Of the parameters, in training with AdamW: weights, two moments, gradients."""
 SMALL = 4096
 """Arrays of fewer elements stay whole on every device."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
-    """What the user asked for."""
-
-    devices: int = 1
-    """Devices that a run, or a population of them, is spread over at most."""
-    shard: bool | None = None
-    """Whether the state is spread too; None for what its size asks for."""
-    accumulate: int = 1
-    """Equal parts of a batch whose gradients are computed one after another. Dropout
-    and augmentation are drawn for each part, and the balance of a mixture of experts
-    is that of each part: with these, numbers change by more than rounding."""
-    remat: bool = False
-    """Whether a backward pass computes the inside of each block again instead of
-    keeping it."""
-
-    def __post_init__(self) -> None:
-        for name in ("devices", "accumulate"):
-            if (value := getattr(self, name)) < 1:
-                raise SpecError(f"--{name} is {value}; it must be at least 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,41 +129,42 @@ class Sharding:
         return NamedSharding(self.mesh, spec) if self.mesh else None
 
 
-PLAIN = Wanted()
 ONE_DEVICE = Sharding()
 
 
-def choose(wanted: Wanted, run: RunSpec, population: int, params: PyTree) -> Sharding:
+def choose(
+    options: TrainOptions, run: RunSpec, population: int, params: PyTree
+) -> Sharding:
     """The sharding for so many runs at once, each with parameters of these shapes.
 
     A mesh has as many devices as divide the members, or the examples of a part of the
     batch. Raises `SpecError` if there are fewer devices than are wanted, or if the
     batch has no equal parts.
     """
-    if run.batch % wanted.accumulate:
+    if run.batch % options.accumulate:
         raise SpecError(
-            f"a batch of {run.batch} cannot be accumulated over {wanted.accumulate} "
+            f"a batch of {run.batch} cannot be accumulated over {options.accumulate} "
             "equal parts"
         )
     there = jax.devices()
-    if wanted.devices > len(there):
-        raise SpecError(f"{wanted.devices} devices are wanted; jax sees {len(there)}")
+    if options.devices > len(there):
+        raise SpecError(f"{options.devices} devices are wanted; jax sees {len(there)}")
     members = population > 1
-    whole = population if members else run.batch // wanted.accumulate
-    count = next(k for k in range(wanted.devices, 0, -1) if whole % k == 0)
+    whole = population if members else run.batch // options.accumulate
+    count = next(k for k in range(options.devices, 0, -1) if whole % k == 0)
     if jax.process_count() > 1 and count < len(there):
         raise SpecError(
             f"{whole} examples cannot be divided over the {len(there)} devices of all "
             "hosts"
         )
     if count == 1:
-        return Sharding(accumulate=wanted.accumulate)
-    shard = _is_large(params) if wanted.shard is None else wanted.shard
+        return Sharding(accumulate=options.accumulate)
+    shard = _is_large(params) if options.shard is None else options.shard
     return Sharding(
         mesh=Mesh(np.array(there[:count]), (AXIS,)),
         members=members,
         shard=shard and not members,
-        accumulate=wanted.accumulate,
+        accumulate=options.accumulate,
     )
 
 

@@ -26,7 +26,6 @@ import numpy as np
 
 from harness.errors import StoreError
 from harness.store import Store, schema
-from harness.sweeps.options import CHECKPOINT_S
 from harness.sweeps.plan import PlannedRun
 from harness.training.history import History
 from harness.training.loop import TRUNK, Snapshot
@@ -52,7 +51,7 @@ class Checkpoints:
         *,
         check: Callable[[], None],
         warn: Callable[[str], None],
-        every_s: float = CHECKPOINT_S,
+        every_s: float,
     ) -> None:
         self.store = store
         self._trunk_ids = list(trunk_ids)

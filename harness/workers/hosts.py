@@ -19,14 +19,14 @@ from jax.experimental import multihost_utils
 
 from harness.errors import Interrupted, SpecError
 from harness.store import Store
+from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import Cohort, Plan, Trunk
 from harness.training import device
 from harness.training.history import History
 from harness.training.loop import Checkpointer, Progress, Result, Snapshot, train_trunks
 from harness.training.program import Program
 from harness.training.step import State
-from harness.workers.population import Wish
-from harness.workers.worker import Listener, Options, Worker
+from harness.workers.worker import Listener, Worker
 
 ProgramOf = Callable[[Cohort, Sequence[Trunk]], Program]
 
@@ -66,24 +66,19 @@ def join(how: str) -> Hosts:
 
 
 def work_on(
-    how: str, store: Store, plan: Plan, listener: Listener, options: Options
+    how: str, store: Store, plan: Plan, listener: Listener, options: WorkerOptions
 ) -> None:
     """`work`, as one of the hosts that `join` meets; the leader's errors are its own.
 
     Runs are trained one by one, each on all devices, its state divided over them.
     """
     hosts = join(how)
-    sharding = dataclasses.replace(
-        options.sharding, devices=jax.device_count(), shard=True
+    train = dataclasses.replace(
+        options.train, devices=jax.device_count(), shard=True, population=1
     )
-    options = dataclasses.replace(
-        options,
-        sharding=sharding,
-        population=Wish(width=1),
-        train=hosts.train,
-        ahead=False,  # all hosts compile at the same time
-    )
-    worker = Worker(store, plan, listener, options)
+    # All hosts compile at the same time.
+    options = dataclasses.replace(options, train=train, compile_ahead=False)
+    worker = Worker(store, plan, listener, options, hosts.train)
     try:
         if hosts.leads:
             worker.run()

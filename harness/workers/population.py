@@ -18,6 +18,7 @@ from harness.specs.base import hash_id
 from harness.store import Store, schema
 from harness.store import failures as attempts
 from harness.store.holding import together
+from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import Cohort, Trunk
 from harness.workers.forecast import Timing
 
@@ -31,32 +32,27 @@ Probe = Callable[[Sequence[Trunk]], Sequence[Timing]]
 """Times the first trunk alone, and all of them, or as many as memory holds, at once."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
-    """What the user asked for."""
+def widest(runs: int, options: TrainOptions, peers: int = 1) -> int:
+    """The most of so many runs that are trained side by side.
 
-    width: int | None = 1
-    """Runs side by side; None for what a probe says is fastest."""
-    peers: int = 1
-    """Workers that share the sweep: none of them shall be left without runs."""
-    devices: int = 1
-    """Devices of each worker; a population is divided over them."""
-
-    def widest(self, runs: int) -> int:
-        """Most of so many runs side by side: no more than a worker's share, and the
-        same number on each device if there are enough."""
-        share = math.ceil(runs / self.peers)
-        if self.width is not None:
-            return min(self.width, share)
-        most = min(WIDEST * self.devices, share)
-        return most - most % self.devices if most > self.devices else most
+    That is no more than the share of one of `peers` workers, and the same number on
+    each device if there are enough.
+    """
+    share = math.ceil(runs / peers)
+    if options.population is not None:
+        return min(options.population, share)
+    most = min(WIDEST * options.devices, share)
+    return most - most % options.devices if most > options.devices else most
 
 
 class Populations:
     """Forms populations, the same ones on all workers of a store."""
 
-    def __init__(self, store: Store, wish: Wish, probe: Probe) -> None:
-        self.store, self.wish, self._probe = store, wish, probe
+    def __init__(
+        self, store: Store, options: TrainOptions, peers: int, probe: Probe
+    ) -> None:
+        self.store, self.options, self.peers = store, options, peers
+        self._probe = probe
         self._decided: dict[str, int] = {}
         self._kin: dict[str, list[Trunk]] = {}
         self._blocks: dict[str, list[Trunk]] = {}
@@ -69,7 +65,7 @@ class Populations:
         """
         if begun := self._begun(cohort, trunk):
             return begun
-        if self.wish.width == 1:
+        if self.options.population == 1:
             return (trunk,)
         group = self._kin_of(cohort, trunk)
         width = self._width(group)
@@ -88,12 +84,12 @@ class Populations:
 
     def needs_probe(self, cohort: Cohort, trunk: Trunk) -> bool:
         """Whether `of` must time programs before it can say."""
-        if self.wish.width is not None or self._begun(cohort, trunk):
+        if self.options.population is not None or self._begun(cohort, trunk):
             return False
         group = self._kin_of(cohort, trunk)
         key = _key(group)
         known = key in self._decided or self.store.files.exists(_decision_name(key))
-        return self.wish.widest(len(group)) > 1 and not known
+        return widest(len(group), self.options, self.peers) > 1 and not known
 
     def _kin_of(self, cohort: Cohort, trunk: Trunk) -> list[Trunk]:
         """The trunks that could be trained with `trunk`, itself among them."""
@@ -104,7 +100,7 @@ class Populations:
 
     def _block_of(self, trunk: Trunk, group: list[Trunk], width: int) -> list[Trunk]:
         if trunk.trunk_id not in self._blocks:
-            for block in blocks(group, width, self.wish.devices):
+            for block in blocks(group, width, self.options.devices):
                 self._blocks |= {t.trunk_id: block for t in block}
         return self._blocks[trunk.trunk_id]
 
@@ -124,12 +120,14 @@ class Populations:
         return any(failure.kind == "error" for failure in failed)
 
     def _width(self, group: Sequence[Trunk]) -> int:
-        widest = self.wish.widest(len(group))
-        if self.wish.width is not None or widest == 1:
-            return widest
+        most = widest(len(group), self.options, self.peers)
+        if self.options.population is not None or most == 1:
+            return most
         key = _key(group)
         if key not in self._decided:
-            self._decided[key] = self._decision(key, largest(group, self.wish))
+            self._decided[key] = self._decision(
+                key, largest(group, self.options, self.peers)
+            )
         return self._decided[key]
 
     def _decision(self, key: str, trunks: Sequence[Trunk]) -> int:
@@ -189,10 +187,12 @@ def blocks(group: Sequence[Trunk], width: int, devices: int = 1) -> list[list[Tr
     return found
 
 
-def largest(group: Sequence[Trunk], wish: Wish) -> list[Trunk]:
+def largest(
+    group: Sequence[Trunk], options: TrainOptions, peers: int = 1
+) -> list[Trunk]:
     """The largest of a group's populations, and of these one that needs the most
     memory: one that sees different batches."""
-    found = blocks(group, wish.widest(len(group)), wish.devices)
+    found = blocks(group, widest(len(group), options, peers), options.devices)
     return max(found, key=lambda block: (len(block), len(set(map(_order, block)))))
 
 

@@ -10,9 +10,9 @@ import jax
 
 from harness.data.dataset import Dataset
 from harness.specs.run import RunSpec
+from harness.sweeps.options import TrainOptions
 from harness.training import device
 from harness.training.program import Program, compile_cohort
-from harness.training.sharding import PLAIN, Wanted
 from harness.workers.forecast import Timing
 
 LEAST_S = 0.1
@@ -25,14 +25,14 @@ MEMORY_SHARE = 0.5
 
 
 def probe(
-    runs: Sequence[RunSpec], dataset: Dataset, wanted: Wanted = PLAIN
+    runs: Sequence[RunSpec], dataset: Dataset, options: TrainOptions
 ) -> list[Timing]:
     """Times for the first run alone, and for all of them, or as many of them as memory
     allows, side by side."""
-    found = [time_program(compile_cohort(runs[:1], dataset, wanted), runs[:1])]
+    found = [time_program(compile_cohort(runs[:1], dataset, options), runs[:1])]
     free, width = device.free_memory(), len(runs)
     while width > 1 and dataset.fits_device:
-        program = compile_cohort(runs[:width], dataset, wanted)
+        program = compile_cohort(runs[:width], dataset, options)
         if free is None or program.memory <= MEMORY_SHARE * free:
             found.append(time_program(program, runs[:width]))
             break

@@ -122,7 +122,7 @@ class Attempt:
 
     def _train(self) -> None:
         program = functools.partial(self.worker.program_of, self.cohort, self.trunks)
-        results = self.worker.options.train(self.trunks, program, self)
+        results = self.worker.train(self.trunks, program, self)
         with contextlib.closing(results):
             for result in results:
                 planned = result.planned

@@ -20,15 +20,14 @@ from harness.specs.run import RunSpec
 from harness.store import Store, failures, refresh_runs, use_system_memory
 from harness.store.holding import LeaseSet, claim_all
 from harness.store.leases import Leases
-from harness.sweeps.options import CHECKPOINT_S, Terms
+from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import Cohort, Plan, PlannedRun, Trunk
 from harness.training import device
 from harness.training.loop import Checkpointer, Progress, Result, train_trunks
 from harness.training.program import Program, ProgramShape, compile_cohort
-from harness.training.sharding import PLAIN, Wanted
 from harness.workers.compile_ahead import BackgroundCompiler, should_compile_ahead
 from harness.workers.forecast import Timing
-from harness.workers.population import Populations, Wish
+from harness.workers.population import Populations
 from harness.workers.probe import probe
 from harness.workers.publish import Attempt
 from harness.workers.queue import Queue
@@ -36,11 +35,9 @@ from harness.workers.queue import Queue
 REFRESH_S = 60.0
 """Least seconds between two rebuilds of the runs table, and two looks at all records,
 while training."""
-POLL_S = 5.0
-"""Most seconds between two looks for work while others hold all that is left."""
 POLL_SHARE, SHORTEST_POLL_S = 0.1, 0.2
-"""Those between two looks, as a share of what was waited so far, and the least: so a
-sweep's end, or a trunk that comes free, is seen soon, and a store is not asked much."""
+"""The pause between two looks for work, as a share of the wait so far, and the shortest
+one in seconds: a sweep's end is seen soon, and a store is not asked much."""
 
 
 Trainer = Callable[
@@ -54,23 +51,6 @@ def train_here(
 ) -> Generator[Result]:
     """On the devices of this host."""
     yield from train_trunks(trunks, program(), keeper)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """How a worker works; of numbers, populations and layouts change the rounding."""
-
-    terms: Terms = dataclasses.field(default_factory=Terms)
-    checkpoint_s: float = CHECKPOINT_S
-    poll_s: float = POLL_S
-    population: Wish = dataclasses.field(default_factory=Wish)
-    sharding: Wanted = PLAIN
-    train: Trainer = train_here
-    """On several hosts, `harness.workers.hosts.Hosts.train`."""
-    ahead: bool = True
-    """Compile for the next cohort while one trains, where there is room for both."""
-    slot: int = 0
-    """Workers started together have different slots, and begin at different cohorts."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,26 +69,32 @@ def work(
     store: Store,
     plan: Plan,
     listener: Listener | None = None,
-    options: Options | None = None,
+    options: WorkerOptions | None = None,
 ) -> None:
     """Trains what is left of `plan`, until nothing is left for anyone to train.
 
     Raises `Interrupted` once the listener says so: what was being trained is then
     checkpointed and free for others. Failures are rows of the store, not exceptions.
     """
-    Worker(store, plan, listener or Listener(), options or Options()).run()
+    Worker(store, plan, listener or Listener(), options or WorkerOptions()).run()
 
 
 class Worker:
     """One worker at work on a plan."""
 
     def __init__(
-        self, store: Store, plan: Plan, listener: Listener, options: Options
+        self,
+        store: Store,
+        plan: Plan,
+        listener: Listener,
+        options: WorkerOptions,
+        train: Trainer = train_here,
     ) -> None:
         self.store, self.listener, self.options = store, listener, options
+        self.train = train
         self.queue = Queue(store, plan, slot=options.slot)
         self.leases = Leases(store, terms=options.terms)
-        self.populations = Populations(store, options.population, self._probe)
+        self.populations = Populations(store, options.train, options.peers, self._probe)
         self._program: tuple[Cohort, Program] | None = None
         self._ahead = BackgroundCompiler()
         self._refreshed = self._worked = time.monotonic()
@@ -180,11 +166,11 @@ class Worker:
                 program = ready
             else:
                 self._ahead.forget()
-                program = compile_cohort(runs, dataset, self.options.sharding)
+                program = compile_cohort(runs, dataset, self.options.train)
         if program.dataset is not dataset:
             program = program.with_data(dataset, run)
         self._program = cohort, program
-        if self.options.ahead and should_compile_ahead():
+        if self.options.compile_ahead and should_compile_ahead():
             self._look_ahead(program, run)
         return program
 
@@ -201,7 +187,7 @@ class Worker:
             self._ahead.start(
                 (cohort, ProgramShape.of(runs)),
                 lambda: compile_cohort(
-                    runs, present.dataset, self.options.sharding, present
+                    runs, present.dataset, self.options.train, present
                 ),
             )
 
@@ -212,7 +198,7 @@ class Worker:
         self._ahead.forget()
         self.listener.compiling(run)
         dataset = _dataset(run.data, run.seed_data)
-        return probe(runs, dataset, self.options.sharding)
+        return probe(runs, dataset, self.options.train)
 
     def _check_stop(self) -> None:
         if self.listener.stopping():

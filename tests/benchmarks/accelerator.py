@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from harness import OptimSpec, RunSpec, Text, Transformer
 from harness.data import reader
 from harness.specs.count import train_flops_per_step
+from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import plan
 from harness.sweeps.sweep import Point, product
 from harness.training import device
@@ -63,7 +64,7 @@ def product_rate(side: int) -> float:
 def seconds_per_step(runs: list[RunSpec]) -> float:
     """Of each of these runs, trained side by side."""
     planned = [p.run for p in plan([Point(run=run) for run in runs]).runs]
-    program = compile_cohort(planned, reader.load(planned[0].data, 0))
+    program = compile_cohort(planned, reader.load(planned[0].data, 0), TrainOptions())
     return time_program(program, planned).seconds_per_run_step
 
 

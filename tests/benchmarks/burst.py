@@ -38,6 +38,7 @@ def ours(case: int) -> Advance:
     import jax
 
     from harness.data import reader
+    from harness.sweeps.options import TrainOptions
     from harness.sweeps.plan import plan
     from harness.sweeps.sweep import Point
     from harness.training import device
@@ -45,7 +46,9 @@ def ours(case: int) -> Advance:
 
     device.enable_compile_cache()
     run = plan([Point(run=run_of(case))]).runs[0].run
-    program = compile_cohort([run], reader.load(run.data, run.seed_data))
+    program = compile_cohort(
+        [run], reader.load(run.data, run.seed_data), TrainOptions()
+    )
     state, step = program.start([run]), 0
 
     def advance(steps: int) -> None:

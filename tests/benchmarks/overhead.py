@@ -19,13 +19,14 @@ from statistics import median
 from harness import MLP, OptimSpec, RunSpec, TeacherStudent, Text, Transformer
 from harness.data import reader
 from harness.store import create_store
+from harness.sweeps.options import TrainOptions, WorkerOptions
 from harness.sweeps.plan import Plan, plan
 from harness.sweeps.sweep import Point
 from harness.training.history import History
 from harness.training.loop import Snapshot
 from harness.training.program import compile_cohort
 from harness.workers.checkpoint import Checkpoints
-from harness.workers.worker import Listener, Options, work
+from harness.workers.worker import Listener, work
 from tests.benchmarks.machine import machine
 
 
@@ -61,7 +62,7 @@ def trained(made: Plan, **options: float) -> tuple[float, float, list[float]]:
     with tempfile.TemporaryDirectory() as folder:
         store = create_store(Path(folder) / "store")
         wall, cpu = time.perf_counter(), time.process_time()
-        work(store, made, listener, Options(**options))  # type: ignore[arg-type]
+        work(store, made, listener, WorkerOptions(**options))  # type: ignore[arg-type]
         ends = [end - wall for end in ends]
         return time.perf_counter() - wall, time.process_time() - cpu, ends
 
@@ -83,7 +84,9 @@ def standing_still() -> list[float]:
 def cost_of_saving(made: Plan) -> list[float]:
     """CPU seconds of each of five saves of the run's state, while nothing else runs."""
     (planned,) = made.runs
-    program = compile_cohort([planned.run], reader.load(planned.run.data, 0))
+    program = compile_cohort(
+        [planned.run], reader.load(planned.run.data, 0), TrainOptions()
+    )
     position = Snapshot(
         state=program.start([planned.run]),
         step=1,

@@ -22,12 +22,13 @@ from harness import MLP, RNN, OptimSpec, RunSpec, TeacherStudent, Text, Transfor
 from harness.data import reader
 from harness.specs.run import DataSpec, ModelSpec
 from harness.store import create_store
+from harness.sweeps.options import TrainOptions, WorkerOptions
 from harness.sweeps.plan import plan
 from harness.sweeps.sweep import Point, product
 from harness.training.program import compile_cohort
-from harness.workers.population import WIDEST, Wish, fastest
+from harness.workers.population import WIDEST, fastest
 from harness.workers.probe import probe, time_program
-from harness.workers.worker import Options, work
+from harness.workers.worker import work
 from tests.benchmarks.machine import machine
 
 RATES = [1e-3 * 1.1**k for k in range(32)]
@@ -59,7 +60,7 @@ def rates(batch: int, width: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         store = create_store(Path(folder) / "store")
         began = time.perf_counter()
-        work(store, made, options=Options(population=Wish(width=width)))
+        work(store, made, options=WorkerOptions(train=TrainOptions(population=width)))
         return time.perf_counter() - began
 
 
@@ -69,7 +70,7 @@ def shape(name: str, model: ModelSpec, source: DataSpec, batch: int) -> None:
     run, dataset = planned.run, reader.load(planned.run.data, 0)
     chosen = fastest(probe([run] * WIDEST, dataset)).population
     widths = [[run], [run] * WIDEST]
-    programs = [compile_cohort(runs, dataset) for runs in widths]
+    programs = [compile_cohort(runs, dataset, TrainOptions()) for runs in widths]
     rounds = [
         [time_program(p, r) for p, r in zip(programs, widths, strict=True)]
         for _ in range(ROUNDS)

@@ -10,7 +10,8 @@ import sys
 
 from harness import OptimSpec, Transformer
 from harness.store import create_store
-from tests.harness.strategies import planned, text_run
+from harness.sweeps.options import WorkerOptions
+from tests.harness.strategies import ALONE, planned, text_run
 
 
 class Compilations(logging.Handler):
@@ -43,7 +44,8 @@ def main():
         for lr in (1e-2, 2e-2)
         for steps in (11, 70)
     ]
-    work(create_store(sys.argv[1]), planned(*runs))
+    store = create_store(sys.argv[1])
+    work(store, planned(*runs), options=WorkerOptions(train=ALONE))
     print(json.dumps({"missed": seen.missed}))
 
 

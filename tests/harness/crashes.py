@@ -22,7 +22,7 @@ import pandas as pd
 from harness import OptimSpec
 from harness.store import Store, create_store
 from harness.store.files import LocalFiles
-from harness.sweeps.options import Terms
+from harness.sweeps.options import Terms, TrainOptions, WorkerOptions
 from tests.harness.strategies import mlp_run, planned
 
 KINDS = {
@@ -93,8 +93,7 @@ class DeadlyFiles(LocalFiles):
 
 def be_worker(order):
     """What a child does: works on the sweep of the order, and perhaps dies."""
-    from harness.workers.population import Wish
-    from harness.workers.worker import Listener, Options, work
+    from harness.workers.worker import Listener, work
 
     folder = Path(order["store"])
     create_store(folder)
@@ -112,12 +111,12 @@ def be_worker(order):
         Store(files),
         planned(*runs(**order["runs"])),
         Listener(progress=pace, stopping=stopping, warning=print),
-        Options(
+        WorkerOptions(
             terms=Terms(beat_s=order.get("beat", 0.2), stale_s=order.get("stale", 2.0)),
             checkpoint_s=order.get("checkpoint", 0.0),
             poll_s=0.1,
             slot=order.get("slot", 0),
-            population=Wish(width=order.get("population", 1)),
+            train=TrainOptions(population=order.get("population", 1)),
         ),
     )
     return time.monotonic() - began

@@ -15,9 +15,10 @@ import numpy as np
 
 from harness import OptimSpec, Transformer
 from harness.data import reader
+from harness.sweeps.options import TrainOptions
 from harness.training import device, loop
 from harness.training.program import ProgramShape, compile_cohort
-from harness.training.sharding import Wanted, choose
+from harness.training.sharding import choose
 from tests.harness.keepers import Forgetful
 from tests.harness.strategies import mlp_run, planned, text_run
 
@@ -28,11 +29,11 @@ EXPERTS = dataclasses.replace(
     WIDE, model=Transformer(width=32, depth=1, heads=2, experts=4, top_k=2)
 )
 LAYOUTS = {
-    "one device": Wanted(),
-    "batch": Wanted(devices=8, shard=False),
-    "state": Wanted(devices=8, shard=True),
-    "spread and accumulated": Wanted(devices=4, accumulate=2, shard=True),
-    "rematerialised": Wanted(remat=True),
+    "one device": TrainOptions(),
+    "batch": TrainOptions(devices=8, shard=False),
+    "state": TrainOptions(devices=8, shard=True),
+    "spread and accumulated": TrainOptions(devices=4, accumulate=2, shard=True),
+    "rematerialised": TrainOptions(remat=True),
 }
 
 
@@ -66,14 +67,14 @@ class Memory(Forgetful):
             )
 
 
-def trained(runs, wanted, keeper=None):
+def trained(runs, options, keeper=None):
     """Losses of each run, and the program they were trained by."""
     trunks = [planned(run).cohorts[0].trunks[0] for run in runs]
     firsts = [trunk.runs[0].run for trunk in trunks]
-    key = ProgramShape.of(firsts), firsts[0].model, wanted
+    key = ProgramShape.of(firsts), firsts[0].model, options
     if key not in PROGRAMS:
         dataset = reader.load(firsts[0].data, 0)
-        PROGRAMS[key] = compile_cohort(firsts, dataset, wanted)
+        PROGRAMS[key] = compile_cohort(firsts, dataset, options)
     program = PROGRAMS[key]
     found = list(loop.train_trunks(trunks, program, keeper or Forgetful()))
     return [[*r.history.losses, r.history.evaluations[-1].loss] for r in found], program
@@ -96,15 +97,15 @@ def main():
     """Prints losses by sharding, and facts about the programs."""
     device.simulate(DEVICES)
     told = {"losses": {}, "devices": {}, "share": {}, "exchanges": {}, "memory": {}}
-    for name, wanted in LAYOUTS.items():
-        told["losses"][name], program = trained([WIDE], wanted)
+    for name, options in LAYOUTS.items():
+        told["losses"][name], program = trained([WIDE], options)
         told["devices"][name] = program.sharding.devices
         told["share"][name] = parts_of(program, WIDE)
         told["exchanges"][name] = exchanges(program)
         told["memory"][name] = program.memory
-    for wanted in (Wanted(devices=6), Wanted(devices=3, accumulate=4)):
-        told["devices"][f"{wanted.devices} wanted"] = choose(
-            wanted, WIDE, 1, {}
+    for options in (TrainOptions(devices=6), TrainOptions(devices=3, accumulate=4)):
+        told["devices"][f"{options.devices} wanted"] = choose(
+            options, WIDE, 1, {}
         ).devices
     for name in ("one device", "rematerialised"):
         told["losses"][f"experts, {name}"], _ = trained([EXPERTS], LAYOUTS[name])
@@ -118,8 +119,8 @@ def main():
             )
             for k in range(count)
         ]
-        one, _ = trained(rates, Wanted())
-        spread, program = trained(rates, Wanted(devices=4))
+        one, _ = trained(rates, TrainOptions())
+        spread, program = trained(rates, TrainOptions(devices=4))
         told["losses"][f"population of {count}"] = one
         told["losses"][f"population of {count}, spread"] = spread
         told["devices"][f"population of {count}"] = program.sharding.devices

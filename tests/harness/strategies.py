@@ -18,9 +18,12 @@ from harness import (
     ViT,
 )
 from harness.specs.run import TaskShape
+from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import Plan, plan
 from harness.sweeps.sweep import Point
 
+ALONE = TrainOptions(population=1)
+"""One run after another, whatever a population would gain."""
 TINY_TEXT = Text(context=16, eval_sequences=8)
 TINY_REGRESSION = TeacherStudent(inputs=5, unique_examples=64, eval_examples=32)
 

@@ -16,10 +16,11 @@ from harness.store import add_sweep, create_store, open_store
 from harness.store.doctor import examine
 from harness.store.status import sweep_status
 from harness.store.view import view_of
+from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import plan_of_record, sweep_record
 from harness.workers.worker import work
 from tests.harness.crashes import runs
-from tests.harness.strategies import planned, text_run
+from tests.harness.strategies import ALONE, planned, text_run
 
 VALUES = [
     None, True, -1, 0, 1, 3, 2**63, 2**80, 0.5, -0.0, 1e308, 1e-320, "", "x", "adamw",
@@ -97,7 +98,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz") / "store"
     store, made = create_store(folder), planned(*runs(1, (6, 9)))
     add_sweep(store, sweep_record(made, name="small", doc="why"))
-    work(store, made)
+    work(store, made, options=WorkerOptions(train=ALONE))
     return folder
 
 

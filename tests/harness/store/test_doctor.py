@@ -10,10 +10,11 @@ from harness.store.doctor import examine
 from harness.store.leases import Leases
 from harness.store.status import holders, sweep_status
 from harness.store.view import read_runs
+from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import plan_of_record, sweep_record
 from harness.workers.worker import work
 from tests.harness.crashes import assert_same, runs
-from tests.harness.strategies import planned
+from tests.harness.strategies import ALONE, planned
 
 DAMAGE = {
     "emptied": lambda content: b"",
@@ -43,7 +44,7 @@ def sound(tmp_path_factory):
     trunk_id = made.runs[0].trunk_id
     failures.add_failure(store, trunk_id, [], error=OSError("x"), progress="")
     failures.request_retry(store, trunk_id)
-    work(store, made)
+    work(store, made, options=WorkerOptions(train=ALONE))
     return folder
 
 
@@ -79,7 +80,7 @@ def test_damage_is_named_put_aside_and_mended(sound, tmp_path, file, damage):
     assert all(c in kept for p, c in damaged.items() if p not in views)
     if file in ("sweeps/*.json", "sweep.json"):
         add_sweep(store, sweep_record(planned(*runs(2, (9, 12))), name="small", doc=""))
-    work(store, plan_of_record(store.sweeps()[-1]))
+    work(store, plan_of_record(store.sweeps()[-1]), options=WorkerOptions(train=ALONE))
     refresh_runs(store)
     assert_same(sound, folder)
     assert examine(store, mend=False).ailments == []

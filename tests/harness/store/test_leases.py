@@ -17,9 +17,7 @@ from harness.store import add_record, create_store, leases
 from harness.store import failures as attempts
 from harness.store.leases import LeaseLost, Leases, WorkerId
 from harness.store.status import holders
-from harness.sweeps.options import Terms
-from harness.workers.checkpoint import Checkpoints
-from harness.workers.worker import POLL_S, Options
+from harness.sweeps.options import Terms, WorkerOptions
 
 TRUNK = "0123456789abcdef"
 
@@ -82,7 +80,7 @@ def test_a_silent_holder_is_replaced_and_steps_aside(store):
 
 def test_a_dead_worker_is_replaced_within_two_minutes():
     """The wait that the terms name, and the time between two looks of a watcher."""
-    assert Terms().stale_s + Terms().beat_s + 2 * POLL_S < 120
+    assert Terms().stale_s + Terms().beat_s + 2 * WorkerOptions().poll_s < 120
 
 
 def test_a_dead_process_of_this_machine_is_seen_at_once(store):
@@ -139,12 +137,10 @@ def test_a_damaged_claim_still_holds_for_the_usual_time(store):
 
 def test_the_command_line_has_the_defaults_of_the_workers():
     given = inspect.signature(workers.work).parameters
-    options = Options()
+    options = WorkerOptions()
     assert given["beat"].default == options.terms.beat_s
     assert given["stale"].default == options.terms.stale_s
     assert given["checkpoint"].default == options.checkpoint_s
-    every = inspect.signature(Checkpoints).parameters["every_s"]
-    assert every.default == options.checkpoint_s
 
 
 def test_terms_that_would_lose_leases_are_refused():

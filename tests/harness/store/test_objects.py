@@ -11,10 +11,11 @@ from harness.store import add_sweep, create_store, mirror, open_store
 from harness.store.doctor import examine
 from harness.store.leases import Leases
 from harness.store.status import sweep_status
-from harness.workers.worker import Listener, Options, work
+from harness.sweeps.options import WorkerOptions
+from harness.workers.worker import Listener, work
 from tests.harness.crashes import assert_same, runs
 from tests.harness.store.test_leases import TRUNK, elsewhere, race
-from tests.harness.strategies import planned
+from tests.harness.strategies import ALONE, planned
 
 pytest.importorskip("moto")
 SETTINGS = {
@@ -60,12 +61,14 @@ def test_a_store_on_s3_is_the_store_on_a_disk(bucket, tmp_path):
     seen = []
     stopping = Listener(progress=seen.append, stopping=lambda: len(seen) >= 5)
     with pytest.raises(Interrupted):
-        work(remote, made, stopping, Options(checkpoint_s=0.0))
+        work(remote, made, stopping, WorkerOptions(train=ALONE, checkpoint_s=0.0))
     # Another machine goes on: at a checkpoint inside a cooldown, read from S3.
     resumed = []
-    work(remote, made, Listener(progress=resumed.append), Options(checkpoint_s=1e9))
+    work(
+        remote, made, Listener(progress=resumed.append), WorkerOptions(checkpoint_s=1e9)
+    )
     assert resumed[0].step - resumed[0].new_steps > 0 or len(resumed) < 22
-    work(local, made)
+    work(local, made, options=WorkerOptions(train=ALONE))
     assert examine(remote, mend=False).ailments == []
     mirror.fetch(remote, tmp_path / "copy")
     assert_same(tmp_path / "local", tmp_path / "copy")

@@ -8,7 +8,9 @@ import pytest
 
 from harness.cli import main
 from harness.store import create_store
+from harness.sweeps.options import WorkerOptions
 from tests.harness.cli.test_cli import TINY
+from tests.harness.strategies import ALONE
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ def test_file_names_differ_by_more_than_case(tmp_path):
     from tests.harness.strategies import planned
 
     store = create_store(tmp_path)
-    work(store, planned(*runs(1, (6,))))
+    work(store, planned(*runs(1, (6,))), options=WorkerOptions(train=ALONE))
     names = store.files.walk()
     assert len({name.lower() for name in names}) == len(names)
     assert all(name == name.lower() for name in names)

@@ -17,6 +17,7 @@ from harness.data import dataset as dataset_module
 from harness.data import reader
 from harness.families.build import build
 from harness.store.schema import RUN_TYPES
+from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import cohort_key
 from harness.training import loop, program
 from harness.training.history import common_grid
@@ -37,7 +38,7 @@ def program_for(*runs):
     key = (cohort_key(run), members, program.SHORTEST, dataset_module.DEVICE_BYTES)
     dataset = reader.load(run.data, run.seed_data)
     if key not in PROGRAMS:
-        PROGRAMS[key] = program.compile_cohort(runs, dataset)
+        PROGRAMS[key] = program.compile_cohort(runs, dataset, TrainOptions())
     return PROGRAMS[key].with_data(dataset, run)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from harness.errors import SpecError
-from harness.training.sharding import Wanted, choose
+from harness.sweeps.options import TrainOptions
+from harness.training.sharding import choose
 from tests.harness.strategies import text_run
 
 UNOPTIMISED = (
@@ -89,8 +90,8 @@ def test_a_spread_run_is_resumed_to_the_bit(told):
 def test_what_cannot_be_laid_out_is_refused():
     run = text_run(batch=4)
     with pytest.raises(SpecError, match=r"batch of 4 .* over 3 equal parts"):
-        choose(Wanted(accumulate=3), run, 1, {})
+        choose(TrainOptions(accumulate=3), run, 1, {})
     with pytest.raises(SpecError, match="64 devices are wanted; jax sees"):
-        choose(Wanted(devices=64), run, 1, {})
-    with pytest.raises(SpecError, match="--devices is 0"):
-        Wanted(devices=0)
+        choose(TrainOptions(devices=64), run, 1, {})
+    with pytest.raises(SpecError, match="devices is 0"):
+        TrainOptions(devices=0)

@@ -13,6 +13,7 @@ from harness.data.dataset import Dataset
 from harness.errors import SpecError
 from harness.specs.base import spec
 from harness.specs.run import DataSpec, TaskShape
+from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import cohort_key
 from harness.training import loop, program
 from harness.training.step import cross_entropy
@@ -85,7 +86,7 @@ def trained(run, dataset):
     trunk = planned(run).cohorts[0].trunks[0]
     key = (run.model, run.optim.program_key(), dataset.augment, program.SHORTEST)
     if key not in PROGRAMS:
-        PROGRAMS[key] = program.compile_cohort([run], dataset)
+        PROGRAMS[key] = program.compile_cohort([run], dataset, TrainOptions())
     compiled = PROGRAMS[key].with_data(dataset, run)
     (result,) = loop.train_trunks([trunk], compiled, Forgetful())
     return result
@@ -114,7 +115,7 @@ def test_penalties_are_added_to_the_gradient_of_matrices_alone():
     after = {}
     for optim in (plain, penal):
         run = run_of(optim=optim, steps=1)
-        compiled = program.compile_cohort([run], blobs())
+        compiled = program.compile_cohort([run], blobs(), TrainOptions())
         start = compiled.start([run]).params
         after[optim], _ = compiled.train(compiled.start([run]), [run], 0, 1)
     pull = jax.tree.map(lambda p: 0.02 * np.sign(p) + 0.06 * p, start)
@@ -224,7 +225,7 @@ def test_a_mixture_of_experts_trains_with_a_balance():
 
     trunk = planned(run).cohorts[0].trunks[0]
     run = trunk.runs[0].run
-    compiled = program.compile_cohort([run], reader.load(run.data, 0))
+    compiled = program.compile_cohort([run], reader.load(run.data, 0), TrainOptions())
     (result,) = loop.train_trunks([trunk], compiled, Forgetful())
     assert result.history.losses[-1] < result.history.losses[0]
     assert all(0 <= e.metrics["dropped"] < 1 for e in result.history.evaluations)

@@ -6,10 +6,11 @@ import pytest
 
 from harness.errors import Interrupted
 from harness.store import create_store
-from harness.workers.worker import Listener, Options, work
+from harness.sweeps.options import WorkerOptions
+from harness.workers.worker import Listener, work
 from tests.harness.crashes import assert_same, runs
 from tests.harness.store.test_doctor import DAMAGE
-from tests.harness.strategies import planned
+from tests.harness.strategies import ALONE, planned
 
 MADE = {"trunks": 1, "lengths": (40,)}
 
@@ -17,7 +18,11 @@ MADE = {"trunks": 1, "lengths": (40,)}
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory):
     folder = tmp_path_factory.mktemp("calm")
-    work(create_store(folder), planned(*runs(**MADE)))
+    work(
+        create_store(folder),
+        planned(*runs(**MADE)),
+        options=WorkerOptions(train=ALONE),
+    )
     return folder
 
 
@@ -26,7 +31,12 @@ def stopped(folder, chunks):
     store, seen = create_store(folder), []
     listener = Listener(progress=seen.append, stopping=lambda: len(seen) >= chunks)
     with pytest.raises(Interrupted):
-        work(store, planned(*runs(**MADE)), listener, Options(checkpoint_s=0.0))
+        work(
+            store,
+            planned(*runs(**MADE)),
+            listener,
+            WorkerOptions(train=ALONE, checkpoint_s=0.0),
+        )
     return store
 
 
@@ -37,7 +47,12 @@ def resume(store):
         progress=lambda m: steps.append(m.step - m.new_steps),
         warning=warnings.append,
     )
-    work(store, planned(*runs(**MADE)), listener, Options(checkpoint_s=1e9))
+    work(
+        store,
+        planned(*runs(**MADE)),
+        listener,
+        WorkerOptions(train=ALONE, checkpoint_s=1e9),
+    )
     return steps[0], warnings
 
 

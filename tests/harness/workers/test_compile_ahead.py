@@ -6,6 +6,7 @@ import pytest
 
 from harness import MLP
 from harness.store import create_store
+from harness.sweeps.options import WorkerOptions
 from harness.training.program import ProgramShape, compile_cohort
 from harness.workers import worker
 from harness.workers.compile_ahead import BackgroundCompiler
@@ -40,7 +41,7 @@ def test_the_next_program_comes_from_the_other_thread_with_equal_bits(
     found = []
     for ahead in (True, False):
         store = create_store(tmp_path / str(ahead))
-        worker.work(store, PLAN, options=worker.Options(ahead=ahead))
+        worker.work(store, PLAN, options=WorkerOptions(compile_ahead=ahead))
         found.append(losses(store))
     assert compiled_by == ["MainThread", "compile_0", "compile_0", *["MainThread"] * 3]
     assert len(found[0]) == 3 and found[0] == found[1]

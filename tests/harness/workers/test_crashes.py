@@ -13,9 +13,10 @@ from harness.store import files as files_module
 from harness.store import open_store
 from harness.store.doctor import examine
 from harness.store.status import holders
-from harness.workers.worker import Options, work
+from harness.sweeps.options import WorkerOptions
+from harness.workers.worker import work
 from tests.harness.crashes import Server, assert_same, runs
-from tests.harness.strategies import planned
+from tests.harness.strategies import ALONE, planned
 
 SMALL = {"trunks": 2, "lengths": (12, 40)}
 
@@ -217,7 +218,7 @@ def test_a_full_disk_stops_with_one_line_and_loses_nothing(calm, tmp_path, monke
 
     monkeypatch.setattr(files_module, "_write", full)
     with pytest.raises(StoreError, match=r"cannot write .*: No space left on device"):
-        work(store, made, options=Options(checkpoint_s=0.0))
+        work(store, made, options=WorkerOptions(train=ALONE, checkpoint_s=0.0))
     done = published(tmp_path / "store")
     monkeypatch.undo()
     # The worker that could not let go was this process, which is alive: wait for it.
@@ -225,7 +226,7 @@ def test_a_full_disk_stops_with_one_line_and_loses_nothing(calm, tmp_path, monke
     for claim in (tmp_path / "store" / "work").glob("*/claim-*.json"):
         claim.write_text("{}")
     monkeypatch.setattr("harness.store.leases.stale_after", lambda _: 0.0)
-    work(store, made, options=Options(poll_s=0.01))
+    work(store, made, options=WorkerOptions(train=ALONE, poll_s=0.01))
     assert done.items() <= published(tmp_path / "store").items()
     assert len(published(tmp_path / "store")) == 4
 

@@ -8,10 +8,10 @@ from harness import OptimSpec
 from harness.store import create_store, failures
 from harness.store.holding import claim_all
 from harness.store.leases import Leases
+from harness.sweeps.options import TrainOptions
 from harness.workers.forecast import Timing
 from harness.workers.population import (
     Populations,
-    Wish,
     blocks,
     compatible_trunks,
     fastest,
@@ -39,8 +39,8 @@ def rates(count, **changes):
     return cohort
 
 
-def populations(store, probe=None, **wish):
-    return Populations(store, Wish(**wish), probe or refuse)
+def populations(store, width, probe=None, peers=1):
+    return Populations(store, TrainOptions(population=width), peers, probe or refuse)
 
 
 def refuse(*_):
@@ -121,7 +121,7 @@ def test_what_is_tried_first_needs_the_most_memory():
         for k in range(6)
     ]
     (group,) = compatible_trunks(planned(*runs).cohorts[0])
-    tried = largest(group, Wish(width=3))
+    tried = largest(group, TrainOptions(population=3))
     assert {t.runs[0].run.seed_order for t in tried} == {0, 1}
 
 
@@ -163,7 +163,7 @@ def test_what_was_tried_once_holds_for_all_workers(store):
         return [timing(1, 1.0), timing(len(trunks), 1.5)]
 
     cohort = rates(6)
-    assert sizes(populations(store, probe, width=None), cohort) == [6] * 6
+    assert sizes(populations(store, None, probe), cohort) == [6] * 6
     assert asked == [6]
     assert sizes(populations(store, width=None), cohort) == [6] * 6
     # One run alone has nothing to be timed against.
