@@ -1,4 +1,4 @@
-"""The command line. Heavy imports happen inside the commands; `--help` stays fast.
+"""The command line. A command's module is imported when the command is called.
 
 Exit codes: 0 all done; 1 some runs failed or a reproduction missed; 2 a mistake the
 user can mend (one line, no traceback); 75 interrupted, run again to go on.
@@ -6,34 +6,144 @@ user can mend (one line, no traceback); 75 interrupted, run again to go on.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from analysis.errors import AnalysisError
-from harness.cli import data, fits, probing, studies, sweeps, workers
 from harness.cli.stopping import INTERRUPTED, STOPPER
 from harness.errors import HarnessError, Interrupted
 
+COMMANDS = {
+    "plan": (
+        "sweeps",
+        "Show what would run: models, tokens, FLOPs, what is finished, the time left.",
+    ),
+    "run": (
+        "sweeps",
+        "Train what is not finished yet, then fit and write the report.",
+    ),
+    "families": ("sweeps", "List the model families and their fields."),
+    "work": (
+        "workers",
+        "Be one worker: train runs of a sweep, with as many others as there are.",
+    ),
+    "probe": ("workers", ""),
+    "status": (
+        "folders",
+        "Show how far a sweep is: runs by state, workers, failures, the time left.",
+    ),
+    "retry": (
+        "folders",
+        "Try failed and cancelled runs again: all of them, or those named.",
+    ),
+    "cancel": (
+        "folders",
+        "Train no more of the runs that are not finished: of all, or of those named.",
+    ),
+    "doctor": (
+        "folders",
+        "Verify every file; put damaged ones aside, so that their runs train again.",
+    ),
+    "fit": ("fits", "Fit a law to a table of runs, with bootstrap intervals."),
+    "predict": (
+        "fits",
+        "Predict the loss of a model, or the best model for a compute budget.",
+    ),
+    "laws": ("fits", "List the laws that can be fitted."),
+    "report": ("tables", "Fit a results folder and write its report and fits.json."),
+    "compare": (
+        "tables",
+        "Rank laws by how well they predict budgets beyond those they are fitted to.",
+    ),
+    "approaches": (
+        "tables",
+        "Exponent of N* against C by each estimator under each counting convention.",
+    ),
+    "tune": (
+        "tables",
+        "The best learning rate of each point, and the rule of each family.",
+    ),
+    "suggest": (
+        "tables",
+        "Which runs to add, to know the target best for the compute spent.",
+    ),
+    "reproduce": (
+        "tables",
+        "Bring published numbers out again; exit code 1 when one is missed.",
+    ),
+    "data": ("data", "Data sets on this machine."),
+}
+"""Module of each command, and its line in the help; a command without one is hidden."""
+
+
+class LazyGroup(TyperGroup):
+    """Commands of which only name and help are known before one is called."""
+
+    def resolve_command(
+        self, ctx: Any, args: list[str]
+    ) -> tuple[str | None, TyperCommand | TyperGroup | None, list[str]]:
+        """The command that the arguments name, from its module, and what follows."""
+        name, known, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name and known else None, rest
+
+
+def load_command(name: str) -> TyperCommand | TyperGroup:
+    """The command of this name, its module imported."""
+    module = import_module(f"harness.cli.{COMMANDS[name][0]}")
+    group = typer.main.get_command(module.app)
+    assert isinstance(group, TyperGroup)
+    command = group.commands[name]
+    assert isinstance(command, TyperCommand | TyperGroup)
+    return command
+
+
 app = typer.Typer(
     name="harness",
-    help="Train families of models over scale, fit scaling laws to what comes out.",
+    cls=LazyGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-sweeps.register(app)
-probing.register(app)
-workers.register(app)
-fits.register(app)
-studies.register(app)
-data.register(app)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(importlib.metadata.version("scaling-harness"))
+        raise typer.Exit
+
+
+@app.callback()
+def harness(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version.",
+        ),
+    ] = False,
+) -> None:
+    """Train families of models over scale, fit scaling laws to what comes out."""
+
+
+def _not_loaded() -> None:
+    raise AssertionError("a command is run from its module")
+
+
+for _name, (_, _help) in COMMANDS.items():
+    app.command(_name, help=_help, hidden=not _help)(_not_loaded)
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Runs the command line; the entry point of the console script."""
     STOPPER.listen()
     try:
         app()

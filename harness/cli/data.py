@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
+from rich import progress
+from rich.console import Console
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from harness.cli.options import AsJson, command_group
+from harness.data.catalog import CATALOG
+from harness.data.download import fetch as fetching
+from harness.data.download import hub
+from harness.data.text import bpe
 
-app = typer.Typer(
+app = command_group()
+sets = typer.Typer(
     help="Data sets on this machine.", no_args_is_help=True, rich_markup_mode=None
 )
 importer = typer.Typer(
@@ -19,30 +25,21 @@ importer = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-app.add_typer(importer, name="import")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def register(parent: typer.Typer) -> None:
-    """Adds `harness data …` to `parent`."""
-    parent.add_typer(app, name="data")
+app.add_typer(sets, name="data")
+sets.add_typer(importer, name="import")
 
 
-@app.command("list")
-def list_(as_json: Json = False) -> None:
+@sets.command("list")
+def list_(as_json: AsJson = False) -> None:
     """Show the data sets that are known by name, and which are here."""
-    from harness.data.catalog import CATALOG
-    from harness.data.download.fetch import present
-
-    here = present()
+    folders = fetching.present()
     rows = [
         {
             "name": name,
-            "folder": str(here[name]) if name in here else None,
+            "folder": str(folders[name]) if name in folders else None,
             "summary": CATALOG[name].summary if name in CATALOG else "",
         }
-        for name in [*CATALOG, *(n for n in here if n not in CATALOG)]
+        for name in [*CATALOG, *(n for n in folders if n not in CATALOG)]
     ]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
@@ -53,33 +50,27 @@ def list_(as_json: Json = False) -> None:
         typer.echo(f"{row['name']:<17} {state:<8} {row['summary']}")
 
 
-@app.command()
+@sets.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="A name that `harness data list` shows.")],
     force: Annotated[bool, typer.Option(help="Even if it is here already.")] = False,
 ) -> None:
     """Download a data set into the cache, checked against its sha256."""
-    from rich.console import Console
-
-    from harness.data.download import fetch as fetching
-
     fetching.known(name)
     bar = _progress_bar(Console(stderr=True))
-    tasks: dict[str, Any] = {}
+    tasks: dict[str, progress.TaskID] = {}
 
-    def progress(file: str, done: int, total: int | None) -> None:
+    def show(file: str, done: int, total: int | None) -> None:
         if file not in tasks:
             tasks[file] = bar.add_task(file)
         bar.update(tasks[file], completed=done, total=total)
 
     with bar:
-        folder = fetching.fetch(name, force=force, progress=progress)
+        folder = fetching.fetch(name, force=force, progress=show)
     typer.echo(f"{name}: {folder}")
 
 
-def _progress_bar(console: Any) -> Progress:
-    from rich import progress
-
+def _progress_bar(console: Console) -> progress.Progress:
     return progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
@@ -95,9 +86,7 @@ def import_images(
     folder: Annotated[Path, typer.Argument(help="Where its files are.")],
 ) -> None:
     """Use files of a known data set that came from elsewhere; contents are checked."""
-    from harness.data.download.fetch import adopt
-
-    typer.echo(f"{name}: {adopt(name, folder)}")
+    typer.echo(f"{name}: {fetching.adopt(name, folder)}")
 
 
 @importer.command("text")
@@ -114,12 +103,10 @@ def import_text(
     held_out_share: Annotated[
         float, typer.Option(help="Else: share of the last documents to hold out.")
     ] = 0.05,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Turn text into token files; a line with one NUL byte parts documents."""
-    from harness.data.text import bpe
-
-    facts = bpe.import_text(
+    sides = bpe.import_text(
         files,
         out,
         vocab=vocab,
@@ -128,16 +115,16 @@ def import_text(
         held_out_share=held_out_share,
     )
     if as_json:
-        typer.echo(json.dumps(facts, indent=1))
+        typer.echo(json.dumps(sides, indent=1))
         return
-    for name, side in facts.items():
+    for name, side in sides.items():
         typer.echo(
             f"{out / name}.bin: {side['tokens']:,} tokens, {side['documents']:,} "
             f"documents, {side['bytes_per_token']:.2f} bytes a token"
         )
     typer.echo(
         f"use: Text(corpus='{out}/train.bin', held_out='{out}/held_out.bin', "
-        f"vocab={facts['train']['vocab']})"
+        f"vocab={sides['train']['vocab']})"
     )
 
 
@@ -156,8 +143,6 @@ def import_hf(
     target: Annotated[str | None, typer.Option(help="Column of the targets.")] = None,
 ) -> None:
     """Bring a Hugging Face data set: images, rows of numbers, or text."""
-    from harness.data.download import hub
-
     selection = hub.Selection(
         name=name, config=config, train=train, test=test, inputs=inputs, target=target
     )

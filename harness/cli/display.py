@@ -1,11 +1,12 @@
-"""Progress of a sweep as its store tells it: live on a terminal, else a line a run."""
+"""What people see of runs: short names and numbers, and the progress of a sweep."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -13,20 +14,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.labels import (
-    SHOWN_ANYWAY,
-    distinctions,
-    duration,
-    model_label,
-    run_line,
-    shared_distinction,
-    si,
-)
 from harness.errors import StoreError
+from harness.specs.run import RunSpec
 from harness.store import Store
 from harness.store import failures as attempts
 from harness.store.status import WorkerStatus, holders
-from harness.sweeps.plan import Plan
+from harness.sweeps.plan import Plan, PlannedRun
+from harness.sweeps.sweep import Scalar
 
 WINDOW_S = 60.0
 """Seconds over which the speed is measured."""
@@ -38,8 +32,7 @@ class Display:
     def __init__(self, console: Console, store: Store, plan: Plan) -> None:
         self.console, self.store = console, store
         self.runs = {run.run_id: run for run in plan.runs}
-        coords = {run.run_id: run.coords for run in plan.runs}
-        self.labels = distinctions(coords, SHOWN_ANYWAY)
+        self.labels = label_runs(plan.runs)
         self.finished = store.finished() & self.runs.keys()
         self.marginal_flops: dict[str, int] = {}
         for cohort in plan.without(self.finished).cohorts:
@@ -76,7 +69,7 @@ class Display:
         self._measure()
 
     def print(self, line: str) -> None:
-        """One permanent line."""
+        """Prints one permanent line."""
         if self._live:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
         else:
@@ -116,8 +109,8 @@ class Display:
         return f"{name}: {failure.error}"
 
     def _all_failures(self) -> list[attempts.Failure]:
-        found = attempts.failures(self.store)
-        return [failure for group in found.values() for failure in group]
+        by_trunk = attempts.failures(self.store)
+        return [failure for group in by_trunk.values() for failure in group]
 
     def _measure(self) -> None:
         """FLOPs spent so far, finished runs and what is under way."""
@@ -133,7 +126,7 @@ class Display:
             self.spent.popleft()
 
     def _seconds_left(self) -> float | None:
-        """At the speed of the last minute."""
+        """The seconds to go at the speed of the last minute."""
         (since, before), (clock, spent) = self.spent[0], self.spent[-1]
         if spent <= before:
             return None
@@ -149,3 +142,86 @@ class Display:
             f"{label}  step {holder.step:,} of {holder.steps:,}  "
             f"{loss}{si(holder.tokens_per_second or 0.0)} tokens/s"
         )
+
+
+SHOWN_ANYWAY = {"model.width", "model.depth", "size", "tokens", "steps", "compute"}
+"""Coordinates that the line of a finished run shows as its model, N, D or C."""
+
+
+def model_label(run: RunSpec) -> str:
+    """A short name such as `transformer width 64 depth 4`."""
+    sizes = {name: getattr(run.model, name, None) for name in ("width", "depth")}
+    shown = " ".join(f"{k} {v}" for k, v in sizes.items() if v is not None)
+    return f"{run.model.family} {shown}".strip()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `42 s`, `3 min 20 s` or `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def si(value: float) -> str:
+    """Three digits and a unit: 1.23M."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def distinctions(
+    points: Mapping[str, Mapping[str, Scalar]], besides: Collection[str] = ()
+) -> dict[str, str]:
+    """What tells each run of a sweep from the others, by id: `lr 0.01  seed 1`.
+
+    `points` are the coordinates of each run; those that all have alike are left out,
+    and those named in `besides`.
+    """
+    values: defaultdict[str, set[Scalar | None]] = defaultdict(set)
+    names = dict.fromkeys(name for coords in points.values() for name in coords)
+    for coords in points.values():
+        for name in names:
+            values[name].add(coords.get(name))
+    varying = [n for n in names if len(values[n]) > 1 and n not in besides]
+    return {
+        run_id: "  ".join(
+            f"{name.rpartition('.')[2]} {_short(coords[name])}"
+            for name in varying
+            if name in coords
+        )
+        for run_id, coords in points.items()
+    }
+
+
+def label_runs(runs: Iterable[PlannedRun]) -> dict[str, str]:
+    """What tells runs apart beside their model, N, D and C, by id."""
+    return distinctions({run.run_id: run.coords for run in runs}, SHOWN_ANYWAY)
+
+
+def shared_distinction(labels: Iterable[str]) -> str:
+    """What the labels of a trunk's runs have in common: all but their length."""
+    parts = [label.split("  ") for label in labels]
+    first = parts[0] if parts else []
+    return "  ".join(part for part in first if all(part in p for p in parts))
+
+
+def _short(value: Scalar) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(value)
+
+
+def run_line(planned: PlannedRun, row: Mapping[str, Any], distinction: str = "") -> str:
+    """One finished run: its model, N, D, C, what came of it, what sets it apart."""
+    loss = "diverged"
+    if row.get("status") == "done" and row.get("loss") is not None:
+        loss = f"loss {row['loss']:.4f} ± {row.get('loss_se') or 0.0:.4f}"
+    run, counts = planned.run, planned.counts
+    return (
+        f"{model_label(run):<30} N {si(counts.n_matmul):>6}  D {si(run.tokens):>6}"
+        f"  C {counts.flops_train:.2e}  {loss}  {distinction}"
+    ).rstrip()

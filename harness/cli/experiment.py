@@ -1,4 +1,4 @@
-"""Finding and loading an experiment: a Python file that defines `SWEEP`."""
+"""Finding an experiment, a Python file that defines `SWEEP`, and its results folder."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import re
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
-from harness.errors import SpecError
-from harness.sweeps.sweep import Sweep, product
+from harness.errors import SpecError, UnknownTagError
+from harness.store import Store, open_store
+from harness.store.read import ID, MARKER, files_at
+from harness.sweeps.plan import Plan, plan, plan_of_record
+from harness.sweeps.sweep import Scalar, Sweep, product
 
 FOLDER = Path("experiments")
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
@@ -28,6 +30,23 @@ class Experiment:
     doc: str
     path: Path
     sweep: Sweep
+
+    def plan(self) -> Plan:
+        """The plan of all its runs. Raises what `plan` raises."""
+        return plan(self.sweep.points)
+
+    def place(self, out: str | None) -> str:
+        """The path or address of its results: as given, else a folder of its name."""
+        return str(Path("results") / self.name) if out is None else out
+
+    def module_needed(self) -> bool:
+        """Whether a part of its runs is defined outside this package.
+
+        Such a part is known only where the file has been loaded.
+        """
+        runs = [point.run for point in self.sweep.points]
+        kinds = {type(part) for run in runs for part in (run.model, run.data)}
+        return any(kind.__module__.partition(".")[0] != "harness" for kind in kinds)
 
 
 def load(name: str, overrides: list[str]) -> Experiment:
@@ -45,6 +64,38 @@ def load(name: str, overrides: list[str]) -> Experiment:
     return Experiment(name=path.stem, doc=doc, path=path, sweep=Sweep(points))
 
 
+def existing_store(where: str) -> Store | None:
+    """The store at a path or address, None if there is none yet."""
+    return open_store(where) if files_at(where).exists(MARKER) else None
+
+
+def open_sweep(
+    folder: str, sweep_id: str | None, experiment: str | None
+) -> tuple[Store, Plan]:
+    """The store in a folder, and the plan of one of its sweeps.
+
+    Args:
+        folder: A path or address.
+        sweep_id: The sweep; the one run last if None.
+        experiment: A file to load first, for the parts that it defines.
+    """
+    store = open_store(folder)
+    if experiment:
+        load(experiment, [])
+    if sweep_id is not None and not ID.fullmatch(sweep_id):
+        raise SpecError(f"--sweep {sweep_id!r} is not a sweep id")
+    sweeps = store.sweeps() if sweep_id is None else [store.sweep(sweep_id)]
+    if not sweeps:
+        raise SpecError(f"{store.uri} has no sweep yet; `harness run` writes one")
+    try:
+        return store, plan_of_record(sweeps[-1])
+    except UnknownTagError as error:
+        raise SpecError(
+            f"this sweep uses the {error.kind} {error.name!r}, which the experiment's "
+            f"file {sweeps[-1]['name']}.py defines; give --experiment FILE"
+        ) from None
+
+
 def _find(name: str) -> Path:
     for path in (Path(name), FOLDER / f"{name}.py", *_deeper(name)):
         if path.suffix == ".py" and path.is_file():
@@ -56,10 +107,10 @@ def _find(name: str) -> Path:
 
 def _remedy(name: str) -> str:
     """The nearest name, and those there are; or where to find some."""
-    if here := _names(FOLDER):
-        close = _nearest(name, here)
+    if names := _names(FOLDER):
+        close = _nearest(name, names)
         question = f" did you mean {close}?" if close else ""
-        return f";{question} experiments/ has {', '.join(here)}"
+        return f";{question} experiments/ has {', '.join(names)}"
     if shipped := _names(SHIPPED):
         path = SHIPPED / f"{_nearest(name, shipped) or shipped[0]}.py"
         return (
@@ -85,10 +136,10 @@ def _names(folder: Path) -> list[str]:
 
 def _deeper(name: str) -> list[Path]:
     """Files of that name in folders of experiments/. Raises if there are several."""
-    found = sorted(FOLDER.glob(f"*/{name}.py")) if "/" not in name else []
-    if len(found) > 1:
-        raise SpecError(f"{name!r} is {' and '.join(map(str, found))}; name one")
-    return found
+    files = sorted(FOLDER.glob(f"*/{name}.py")) if "/" not in name else []
+    if len(files) > 1:
+        raise SpecError(f"{name!r} is {' and '.join(map(str, files))}; name one")
+    return files
 
 
 def _execute(path: Path) -> tuple[Sweep, str]:
@@ -126,7 +177,7 @@ def _what(error: BaseException) -> str:
     return text if isinstance(error, SpecError) else f"{type(error).__name__}: {text}"
 
 
-def _setting(text: str) -> tuple[str, list[Any]]:
+def _setting(text: str) -> tuple[str, list[Scalar]]:
     """`path=value` as an axis of one value."""
     path, equals, value = text.partition("=")
     if not equals:

@@ -1,28 +1,38 @@
-"""Commands that fit one law: fit, predict, laws."""
+"""Commands that fit one law: fit, predict, laws.
+
+Names of `analysis` load when they are used: its help needs no jax.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import analysis
 from analysis.errors import AnalysisError
-from harness.cli.options import AsJson, Column, Duplicates, TableFile, Where, roles_of
+from harness.cli.options import (
+    AsJson,
+    Column,
+    Duplicates,
+    TableFile,
+    Where,
+    command_group,
+    roles_of,
+)
 
 if TYPE_CHECKING:
     from analysis.fitting.record import Fit
     from analysis.uncertainty.intervals import Band
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module to the command line."""
-    for command in (fit, predict, laws):
-        app.command()(command)
+app = command_group()
 
 
+@app.command()
 def fit(
     table: TableFile,
     law: Annotated[
@@ -69,36 +79,33 @@ def fit(
     ] = None,
 ) -> None:
     """Fit a law to a table of runs, with bootstrap intervals."""
-    from analysis.fitting.fit import fit_law
-    from analysis.fitting.problem import Objective
-    from analysis.fitting.search import Search
-    from analysis.tables.table import read_table
-    from analysis.uncertainty.intervals import fit_with_intervals
-    from analysis.uncertainty.units import Bootstrap, advise
-
     roles = {"n": n, "d": d, "c": c, "loss": loss, "x": x, "weight": weights}
     labels = {"group": group, "run": run}
-    rows = read_table(
+    rows = analysis.read_table(
         table,
         where=where,
         duplicates=duplicates,
         every_rate=every_rate,
         **{**roles, **labels, **roles_of(column or [])},
     )
-    how = Objective(loss=objective, delta=delta, space=space)  # type: ignore[arg-type]
-    search = Search(starts=starts, seed=seed)
+    errors = analysis.Objective(loss=objective, delta=delta, space=space)
+    search = analysis.Search(starts=starts, seed=seed)
     if json_file and not json_file.parent.is_dir():
         raise AnalysisError(
             f"--json {json_file}: there is no folder {json_file.parent}"
         )
     if bootstrap:
-        advice = advise(rows)
+        advice = analysis.advise(rows)
         kind = by or ("group" if group else "run" if run else advice.kind)
-        draws = Bootstrap(kind=kind, replicas=bootstrap, level=level, seed=seed)  # type: ignore[arg-type]
-        result = fit_with_intervals(rows, law, draws, objective=how, search=search)
+        draws = analysis.Bootstrap(
+            kind=kind, replicas=bootstrap, level=level, seed=seed
+        )
+        result = analysis.fit_with_intervals(
+            rows, law, draws, objective=errors, search=search
+        )
     else:
         advice = None
-        result = fit_law(rows, law, objective=how, search=search)
+        result = analysis.fit_law(rows, law, objective=errors, search=search)
     if json_file:
         result.save(json_file)
     typer.echo(str(result))
@@ -112,6 +119,7 @@ def fit(
         typer.echo(f"  WARNING {advice.caution}")
 
 
+@app.command()
 def predict(
     fit_file: Annotated[Path, typer.Argument(help="Record of `harness fit --json`.")],
     n: Annotated[float | None, typer.Option(help="Parameters.")] = None,
@@ -124,21 +132,17 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict the loss of a model, or the best model for a compute budget."""
-    from analysis.fitting.record import Fit
-    from analysis.uncertainty.intervals import optimum_at
-    from analysis.uncertainty.intervals import predict as predict_loss
-
-    record = Fit.load(fit_file)
-    values: dict[str, Any] = {"n": n, "d": d, "x": x, **roles_of(column or [])}
+    record = analysis.Fit.load(fit_file)
+    values = {"n": n, "d": d, "x": x, **roles_of(column or [])}
     given = {k: _positive(k, v) for k, v in values.items() if v is not None}
     if compute is not None:
         if given:
             raise AnalysisError("give either --compute or --n and --d, not both")
-        found = optimum_at(record, _positive("compute", compute))
+        bands = analysis.optimum_at(record, _positive("compute", compute))
     else:
         _need(record, given)
-        found = {"loss": predict_loss(record, given)}
-    _print_bands(found, as_json)
+        bands = {"loss": analysis.predict(record, given)}
+    _print_bands(bands, as_json)
     if not as_json:
         asked = given if compute is None else {"c": float(compute)}
         for note in _extrapolations(record, asked):
@@ -147,9 +151,7 @@ def predict(
 
 def _need(fit: Fit, given: dict[str, float]) -> None:
     """Raises `AnalysisError` that names the options which a prediction still needs."""
-    from analysis.laws import get_law
-
-    columns = get_law(fit.law).columns
+    columns = analysis.get_law(fit.law).columns
     missing = [
         f"--{name} …" if name in ("n", "d", "x") else f"--column {name}=…"
         for name in columns
@@ -163,7 +165,7 @@ def _need(fit: Fit, given: dict[str, float]) -> None:
 
 
 def _extrapolations(fit: Fit, asked: dict[str, float]) -> list[str]:
-    """Which of the scales asked for lie outside the fitted rows, and how far."""
+    """A note for each scale asked for that lies outside the fitted rows."""
     notes = []
     for name, value in asked.items():
         low, high = fit.recipe.scale_range.get(name, (value, value))
@@ -177,7 +179,7 @@ def _extrapolations(fit: Fit, asked: dict[str, float]) -> list[str]:
     return notes
 
 
-def _positive(name: str, value: Any) -> float:
+def _positive(name: str, value: str | float) -> float:
     try:
         number = float(value)
     except ValueError:
@@ -214,10 +216,9 @@ def _known(band: Band) -> dict[str, float | None]:
     }
 
 
+@app.command()
 def laws(as_json: AsJson = False) -> None:
     """List the laws that can be fitted."""
-    from analysis.laws import all_laws
-
     if as_json:
         records = [
             {
@@ -227,11 +228,11 @@ def laws(as_json: AsJson = False) -> None:
                 "constants": law.parameter_names,
                 "reference": law.reference,
             }
-            for law in all_laws()
+            for law in analysis.all_laws()
         ]
         typer.echo(json.dumps(records, indent=1))
         return
-    for law in all_laws():
+    for law in analysis.all_laws():
         typer.echo(f"{law.name:18} {law.formula}")
         typer.echo(f"{'':18} {law.reference}; columns: {', '.join(law.columns)}")
     typer.echo(f"{'additive:n,d,…':18} L = E + sum_k A_k k^-alpha_k")

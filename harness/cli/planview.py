@@ -1,14 +1,15 @@
-"""What `harness plan` says about a sweep, as data and as text."""
+"""The answer of `harness plan`, as data and as text."""
 
 from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from harness.cli import probing
-from harness.cli.labels import duration, model_label, si
+from harness.cli.display import duration, model_label, si
 from harness.store import Store
+from harness.store.view import read_runs
 from harness.sweeps import mismatch
 from harness.sweeps.plan import Cohort, Plan, PlannedRun
 
@@ -16,28 +17,58 @@ STATE_BYTES = {"adamw": 16, "sgd": 12}
 """Bytes per parameter of weights, gradient and moments, all float32."""
 
 
-def describe(made: Plan, store: Store | None) -> dict[str, Any]:
-    """Models, tokens, FLOPs, price and warnings, ready for JSON."""
+class ModelRow(TypedDict):
+    """The runs of one model; `tokens` are the fewest and the most of a run."""
+
+    model: str
+    n_matmul: int
+    n_total: int
+    state_bytes: int
+    tokens: list[int]
+    flops: float
+    runs: int
+    finished: int
+
+
+class PlanView(TypedDict):
+    """A sweep's models, tokens, FLOPs and warnings, ready for JSON."""
+
+    runs: int
+    duplicates: int
+    finished: int
+    cohorts: int
+    models: list[ModelRow]
+    flops_alone: float
+    flops: float
+    flops_left: float
+    seconds_left: float | None
+    mismatch: list[str]
+    warnings: list[str]
+    probe: NotRequired[probing.Forecast]
+
+
+def describe(plan: Plan, store: Store | None) -> PlanView:
+    """The view of a plan, and of what a store has of it already."""
     finished = store.finished() if store else set()
-    left = made.without(finished)
+    left = plan.without(finished)
     rates = _rates(store) if store else {}
     return {
-        "runs": len(made.runs),
-        "duplicates": made.duplicates,
-        "finished": len(made.runs) - len(left.runs),
-        "cohorts": len(made.cohorts),
-        "models": [_model_row(c, finished) for c in _by_size(made)],
-        "flops_alone": float(made.flops_alone),
-        "flops": float(made.flops),
+        "runs": len(plan.runs),
+        "duplicates": plan.duplicates,
+        "finished": len(plan.runs) - len(left.runs),
+        "cohorts": len(plan.cohorts),
+        "models": [_model_row(c, finished) for c in _by_size(plan)],
+        "flops_alone": float(plan.flops_alone),
+        "flops": float(plan.flops),
         "flops_left": float(left.flops),
         "seconds_left": _seconds(left, rates),
-        "mismatch": mismatch_lines(made, store) if store else [],
-        "warnings": _warnings(made),
+        "mismatch": mismatch_lines(plan, store) if store else [],
+        "warnings": _warnings(plan),
     }
 
 
-def text(view: dict[str, Any], shown: int) -> str:
-    """`describe` for a person."""
+def text(view: PlanView, shown: int) -> str:
+    """The view for a person, with so many models at most."""
     lines = [
         f"{view['runs']} runs, {view['finished']} finished, "
         f"{view['cohorts']} compiled programs"
@@ -82,11 +113,11 @@ def _time_left(seconds: float | None) -> str:
     return f"about {duration(seconds)} to do, at the speed of the runs finished here"
 
 
-def _by_size(made: Plan) -> list[Cohort]:
-    return sorted(made.cohorts, key=lambda c: c.runs[0].counts.n_matmul)
+def _by_size(plan: Plan) -> list[Cohort]:
+    return sorted(plan.cohorts, key=lambda c: c.runs[0].counts.n_matmul)
 
 
-def _model_row(cohort: Cohort, finished: set[str]) -> dict[str, Any]:
+def _model_row(cohort: Cohort, finished: set[str]) -> ModelRow:
     runs = cohort.runs
     tokens = [r.run.tokens for r in runs]
     return {
@@ -103,9 +134,7 @@ def _model_row(cohort: Cohort, finished: set[str]) -> dict[str, Any]:
 
 
 def _rates(store: Store) -> dict[int, list[float]]:
-    """FLOP/s of finished runs, by `n_matmul`."""
-    from harness.store.view import read_runs
-
+    """The FLOP/s of finished runs, by `n_matmul`."""
     rates: defaultdict[int, list[float]] = defaultdict(list)
     table = read_runs(store)
     if table is not None:
@@ -117,13 +146,11 @@ def _rates(store: Store) -> dict[int, list[float]]:
     return rates
 
 
-def mismatch_lines(made: Plan, store: Store) -> list[str]:
+def mismatch_lines(plan: Plan, store: Store) -> list[str]:
     """Lines that say why finished runs of a store are not runs of this plan."""
-    from harness.store.view import read_runs
-
     finished = store.finished()
-    left = made.without(finished).runs
-    strangers = finished - {planned.run_id for planned in made.runs}
+    left = plan.without(finished).runs
+    strangers = finished - {planned.run_id for planned in plan.runs}
     table = read_runs(store) if left and strangers else None
     if table is None:
         return []
@@ -145,22 +172,24 @@ def _seconds(left: Plan, rates: dict[int, list[float]]) -> float | None:
     )
 
 
-def _warnings(made: Plan) -> list[str]:
-    found = []
-    ratios = {_ratio(r) for r in made.runs}
-    if len(made.runs) > 1 and max(ratios) / min(ratios) < 1.5:
-        found.append(
+def _warnings(plan: Plan) -> list[str]:
+    warnings = []
+    ratios = {_ratio(r) for r in plan.runs}
+    if len(plan.runs) > 1 and max(ratios) / min(ratios) < 1.5:
+        warnings.append(
             "every run has nearly the same D/N: no law in both N and D can be "
             "identified from this grid; vary tokens per parameter"
         )
-    if repeated := sum(r.run.tokens > r.run.data.unique for r in made.runs):
-        found.append(
+    if repeated := sum(r.run.tokens > r.run.data.unique for r in plan.runs):
+        warnings.append(
             f"runs that see some data more than once: {repeated}; the columns epochs "
             "and unique_tokens say how often"
         )
-    if made.duplicates:
-        found.append(f"{made.duplicates} points of the grid are the same run as others")
-    return found
+    if plan.duplicates:
+        warnings.append(
+            f"{plan.duplicates} points of the grid are the same run as others"
+        )
+    return warnings
 
 
 def _ratio(planned: PlannedRun) -> float:

@@ -2,41 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from harness.cli.workers import Accumulate, Devices, How, Population, Remat
+import analysis
+from harness.cli import planview, probing
+from harness.cli.display import Display
+from harness.cli.experiment import Experiment, existing_store, load
+from harness.cli.options import (
+    AsJson,
+    ExperimentName,
+    Settings,
+    command_group,
+    with_options,
+)
+from harness.cli.stopping import STOPPER
+from harness.engines.base import Engine, engine_named
 from harness.errors import Interrupted, StoreError
+from harness.families import FAMILIES
+from harness.store import Store, add_sweep, create_store, refresh_runs
+from harness.store.mirror import fetch
+from harness.sweeps.options import TrainOptions, WorkerOptions
+from harness.sweeps.plan import Plan, sweep_record
 
-if TYPE_CHECKING:
-    from harness.cli.experiment import Experiment
-    from harness.engines.local import Slot
-    from harness.store import Store
-    from harness.sweeps.plan import Plan
+app = command_group()
 
 SHOWN = 40
 """Most rows of a printed table; the rest is counted in one line."""
 LOOK_S = 0.5
 """Seconds between two looks at the store while workers are watched."""
 
-Name = Annotated[
-    str, typer.Argument(metavar="EXPERIMENT", help="A file, or a name in experiments/.")
-]
 Out = Annotated[
     str | None,
     typer.Option(
         help="Results folder, or s3://bucket/prefix [default: results/EXPERIMENT]."
     ),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a field of every run: path=value."),
 ]
 Workers = Annotated[
     int | None,
@@ -46,94 +54,76 @@ Workers = Annotated[
         "per CPU core].",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+EngineName = Annotated[str, typer.Option("--engine", help="Where workers are started.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds this module's commands to `app`."""
-    for command in (plan, run, families):
-        app.command()(command)
-
-
+@app.command()
+@with_options
 def plan(
-    experiment: Name,
+    experiment: ExperimentName,
+    train: TrainOptions,
     out: Out = None,
-    set_: Set = None,
+    set_: Settings = None,
     workers: Workers = None,
-    population: Population = "auto",
-    devices: Devices = 1,
-    accumulate: Accumulate = 1,
-    remat: Remat = False,
+    engine: EngineName = "local",
     probe: Annotated[
         bool, typer.Option("--probe", help="Compile and time every program first.")
     ] = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what would run: models, tokens, FLOPs, what is finished, the time left."""
-    from harness.cli import planview, probing
-    from harness.cli.experiment import load
-    from harness.sweeps.plan import plan as make_plan
-
-    found = load(experiment, set_ or [])
-    made = make_plan(found.sweep.points)
-    store = _existing(_place(found, out))
-    view = planview.describe(made, store)
+    loaded = load(experiment, set_ or [])
+    planned = loaded.plan()
+    store = existing_store(loaded.place(out))
+    view = planview.describe(planned, store)
     if probe:
-        how = How(
-            population=population, devices=devices, accumulate=accumulate, remat=remat
+        finished = store.finished() if store else set()
+        left = planned.without(finished)
+        left.check_files()
+        slots = engine_named(engine).slots(workers, _trunk_count(left), train.devices)
+        options = WorkerOptions(train=train, peers=len(slots))
+        view["probe"] = probing.forecast(
+            planned, finished, loaded, set_ or [], slots, options
         )
-        done = store.finished() if store else set()
-        made.without(done).check_files()
-        view["probe"] = probing.forecast(made, done, found, set_ or [], workers, how)
     typer.echo(json.dumps(view, indent=1) if as_json else planview.text(view, SHOWN))
 
 
+@app.command()
+@with_options
 def run(
-    experiment: Name,
+    experiment: ExperimentName,
+    options: WorkerOptions,
     out: Out = None,
-    set_: Set = None,
+    set_: Settings = None,
     workers: Workers = None,
-    population: Population = "auto",
-    devices: Devices = 1,
-    accumulate: Accumulate = 1,
-    remat: Remat = False,
+    engine: EngineName = "local",
     report: Annotated[
         bool, typer.Option(help="Fit and write the report at the end.")
     ] = True,
 ) -> None:
     """Train what is not finished yet, then fit and write the report."""
-    from harness.cli import planview
-    from harness.cli.experiment import load
-    from harness.engines.local import slots
-    from harness.store import add_sweep, create_store, refresh_runs
-    from harness.sweeps.plan import plan as make_plan
-    from harness.sweeps.plan import sweep_record
-
-    how = How(
-        population=population, devices=devices, accumulate=accumulate, remat=remat
-    )
-    found = load(experiment, set_ or [])
-    made, place = make_plan(found.sweep.points), _place(found, out)
-    existing = _existing(place)
-    left = made.without(existing.finished() if existing else ())
+    starter = engine_named(engine)
+    loaded = load(experiment, set_ or [])
+    planned, place = loaded.plan(), loaded.place(out)
+    existing = existing_store(place)
+    left = planned.without(existing.finished() if existing else ())
     left.check_files()
-    for line in planview.mismatch_lines(made, existing) if existing else ():
+    for line in planview.mismatch_lines(planned, existing) if existing else ():
         typer.echo(line)
     store = create_store(place)
-    add_sweep(store, sweep_record(made, name=found.name, doc=found.doc))
+    add_sweep(store, sweep_record(planned, name=loaded.name, doc=loaded.doc))
     if left.cohorts and workers == 0:
         typer.echo(f"the sweep is written; `harness work {store.uri}` trains it")
         return
     if left.cohorts:
-        trunks = sum(len(cohort.trunks) for cohort in left.cohorts)
-        _train(store, made, found, slots(workers, trunks, devices), how)
+        _train(store, planned, loaded, starter, workers, options)
     else:
-        typer.echo(f"all {len(made.runs)} runs are finished: nothing to train")
+        typer.echo(f"all {len(planned.runs)} runs are finished: nothing to train")
     # A worker killed after its last record may have left the view behind.
     refresh_runs(store)
     if report:
-        _report(store, found.name)
-    if missing := len(made.without(store.finished()).runs):
+        _report(store, loaded.name)
+    if missing := len(planned.without(store.finished()).runs):
         typer.echo(
             f"{missing} runs are not trained; `harness status {store.uri}` says why",
             err=True,
@@ -141,12 +131,9 @@ def run(
         raise typer.Exit(1)
 
 
-def families(as_json: Json = False) -> None:
+@app.command()
+def families(as_json: AsJson = False) -> None:
     """List the model families and their fields."""
-    import dataclasses
-
-    from harness.families import FAMILIES
-
     rows = [
         {
             "family": name,
@@ -164,28 +151,23 @@ def families(as_json: Json = False) -> None:
 
 def _train(
     store: Store,
-    made: Plan,
-    found: Experiment,
-    places: Sequence[Slot],
-    how: How,
+    plan: Plan,
+    experiment: Experiment,
+    engine: Engine,
+    workers: int | None,
+    options: WorkerOptions,
 ) -> None:
     """Starts workers and shows what they do, until they have ended."""
-    from rich.console import Console
-
-    from harness.cli.display import Display
-    from harness.cli.stopping import STOPPER
-    from harness.engines.local import LocalEngine, worker_command
-
-    command = worker_command(
-        store.uri,
-        *("--sweep", made.sweep_id),
-        *("--experiment", str(found.path.absolute())),
-        *("--peers", str(len(places))),
-        *how.arguments(),
-    )
-    display = Display(Console(), store, made)
+    trunks = _trunk_count(plan.without(store.finished()))
+    slots = engine.slots(workers, trunks, options.train.devices)
+    options = dataclasses.replace(options, peers=len(slots))
+    command = [sys.executable, "-m", "harness", "work", store.uri]
+    command += ["--sweep", plan.sweep_id, "--options", options.to_json()]
+    if experiment.module_needed():
+        command += ["--experiment", str(experiment.path.absolute())]
+    display = Display(Console(), store, plan)
     with display.running(), STOPPER.at_safe_points():
-        engine = LocalEngine(command, places, _logs(store))
+        engine.start(command, slots, _logs(store))
         while engine.poll() and not STOPPER.requested:
             display.update()
             for line in engine.news():
@@ -196,10 +178,15 @@ def _train(
         engine.stop()
         display.update()
     if STOPPER.requested:
-        count = len(made.without(store.finished()).runs)
+        count = len(plan.without(store.finished()).runs)
         raise Interrupted(f"interrupted with {count} runs to do; run again to go on")
     if engine.error:
         raise StoreError(engine.error)
+
+
+def _trunk_count(plan: Plan) -> int:
+    """The number of trunks, each of which one worker trains at a time."""
+    return sum(len(cohort.trunks) for cohort in plan.cohorts)
 
 
 def _logs(store: Store) -> Path:
@@ -208,7 +195,6 @@ def _logs(store: Store) -> Path:
 
 
 def _report(store: Store, name: str) -> None:
-    from analysis.errors import AnalysisError
     from analysis.report.findings import is_of_these_runs
     from analysis.report.write import write_page, write_report
 
@@ -221,25 +207,12 @@ def _report(store: Store, name: str) -> None:
         typer.echo("fitting …", err=True)
         typer.echo(f"report: {write_report(folder)}")
     # The sweep is trained and kept; that it cannot be fitted is worth one line.
-    except AnalysisError as error:
+    except analysis.AnalysisError as error:
         typer.echo(f"no report: {error}", err=True)
 
 
 def _copy(store: Store, folder: Path) -> Path:
     """The tables of a store elsewhere, in a folder here, for fits and figures."""
-    from harness.store.mirror import fetch
-
     typer.echo(f"copying the tables of {store.uri} to {folder} …", err=True)
     fetch(store, folder)
     return folder
-
-
-def _place(found: Experiment, out: str | None) -> str:
-    return str(Path("results") / found.name) if out is None else out
-
-
-def _existing(where: str) -> Store | None:
-    from harness.store import open_store
-    from harness.store.read import MARKER, files_at
-
-    return open_store(where) if files_at(where).exists(MARKER) else None

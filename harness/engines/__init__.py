@@ -1,1 +1,1 @@
-"""Engines place workers; what the workers do is the same on all of them (no jax)."""
+"""Engines start workers; what the workers do is the same on all of them (no jax)."""

@@ -7,16 +7,15 @@ later while they make no progress, and the store knows what it was doing.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.util
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from harness.engines.base import Slot
 from harness.errors import SpecError
 
 GPU_MEMORY = 0.9
@@ -29,15 +28,6 @@ GRACE_S = 60.0
 """Seconds that workers have to checkpoint and let go when asked to stop."""
 QUIET = {"JAX_TRACEBACK_FILTERING": "quiet_remove_frames"}
 """Without it jax ends every traceback with a remark, where the error itself belongs."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Slot:
-    """A place for a worker."""
-
-    cores: tuple[int, ...] = ()
-    """CPU cores it is bound to; none for no binding."""
-    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def slots(workers: int | None, trunks: int, devices: int = 1) -> list[Slot]:
@@ -92,12 +82,12 @@ def visible_gpus() -> list[str]:
     if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in named.split(",") if name.strip()]
     try:
-        found = subprocess.run(
+        listing = subprocess.run(
             ["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=30
         )
     except (OSError, subprocess.SubprocessError):
         return []
-    lines = [line for line in found.stdout.splitlines() if line.startswith("GPU ")]
+    lines = [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
     return [str(index) for index in range(len(lines))]
 
 
@@ -108,18 +98,27 @@ def _cores() -> list[int]:
 
 
 class LocalEngine:
-    """Runs `command` once per slot, and keeps it running until it ends by itself.
+    """Runs a command once per slot, and keeps it running until it ends by itself.
 
-    Each worker's output goes to its own file in `logs`. Exit code 0 means that nothing
-    is left to do, 2 a mistake that would meet every worker alike, 75 that it was asked
-    to stop; after anything else another worker is started.
+    Exit code 0 means that nothing is left to do, 2 a mistake that would meet every
+    worker alike, 75 that it was asked to stop; after anything else another worker is
+    started. A worker knows the process that started it, and ends when that is gone.
     """
 
-    def __init__(self, command: Sequence[str], places: Sequence[Slot], logs: Path):
+    def __init__(self) -> None:
+        self.workers: list[_Worker] = []
+
+    def slots(self, workers: int | None, trunks: int, devices: int) -> list[Slot]:
+        """Places for workers on this machine."""
+        return slots(workers, trunks, devices)
+
+    def start(self, command: Sequence[str], slots: Sequence[Slot], logs: Path) -> None:
+        """Prepares a worker for each slot; `poll` starts them."""
         logs.mkdir(parents=True, exist_ok=True)
+        command = [*command, "--parent", str(os.getpid())]
         self.workers = [
             _Worker([*command, "--slot", str(index)], slot, logs / f"local-{index}.log")
-            for index, slot in enumerate(places)
+            for index, slot in enumerate(slots)
         ]
 
     @property
@@ -128,11 +127,11 @@ class LocalEngine:
         return next((w.last_line() for w in self.workers if w.code == 2), None)
 
     def news(self) -> list[str]:
-        """What has happened to the workers since the last call, a line each."""
+        """A line for each thing that happened to the workers since the last call."""
         return [line for worker in self.workers for line in worker.take_news()]
 
     def poll(self) -> bool:
-        """Starts what must be started; whether any worker runs or will run."""
+        """Starts what must be started; returns whether any worker runs or will run."""
         if self.error:
             self.stop()
         # Each one is looked at, whatever the others say.
@@ -193,16 +192,17 @@ class _Worker:
             self._ended = True
             return
         self._deaths = self._deaths + 1 if self._age() < SOON_S else 1
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        last = self.last_line()
-        told = f"a worker ended ({how}{': ' + last if last else ''}), see {self.log}"
+        reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if last := self.last_line():
+            reason += f": {last}"
+        line = f"a worker ended ({reason}), see {self.log}"
         if self._deaths >= QUICK_DEATHS:
             self._ended = True
-            self._news.append(f"{told}; {self._deaths} times in a row: no more of it")
+            self._news.append(f"{line}; {self._deaths} times in a row: no more of it")
             return
         pause = min(LONGEST_PAUSE_S, 2.0 ** (self._deaths - 1))
         self._next_start = time.monotonic() + pause
-        self._news.append(f"{told}; another starts in {pause:.0f} s")
+        self._news.append(f"{line}; another starts in {pause:.0f} s")
 
     def _age(self) -> float:
         return time.monotonic() - self._started
@@ -212,7 +212,7 @@ class _Worker:
         return news
 
     def last_line(self) -> str:
-        """Of its log, without what a terminal would not show."""
+        """The last line of its log, "" if there is none."""
         with contextlib.suppress(OSError):
             lines = self.log.read_text(errors="replace").strip().splitlines()
             return lines[-1].removeprefix("error: ") if lines else ""
@@ -231,9 +231,3 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self.code = self._process.wait()
-
-
-def worker_command(*arguments: str) -> list[str]:
-    """The command line of a worker, for `LocalEngine`."""
-    parent = str(os.getpid())
-    return [sys.executable, "-m", "harness", "work", *arguments, "--parent", parent]

@@ -1,14 +1,15 @@
 """How runs are trained and how a worker works; neither is part of what a run is.
 
 Both objects are made once, by the command line or by a caller, and handed on unchanged
-from there to the compiled program; a worker process gets them as one JSON text.
+from there to the compiled program; a worker process gets them as one JSON text. Every
+field that has a `help` is an option of the command line, under its own name without the
+unit: a new flag is a field here, and nothing else.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
 
 from harness.errors import SpecError, StoreError
 
@@ -23,8 +24,13 @@ class Terms:
     A claim carries the terms of its holder, so workers need not agree on them.
     """
 
-    beat_s: float = 5.0
-    stale_s: float = 90.0
+    beat_s: float = dataclasses.field(
+        default=5.0, metadata={"help": "Seconds between this worker's signs of life."}
+    )
+    stale_s: float = dataclasses.field(
+        default=90.0,
+        metadata={"help": "Seconds of silence after which others may take over."},
+    )
 
     def __post_init__(self) -> None:
         if not 0 < 3 * self.beat_s <= self.stale_s:
@@ -38,18 +44,35 @@ class Terms:
 class TrainOptions:
     """How runs are laid out on devices; of their numbers this changes the rounding."""
 
-    population: int | None = None
+    population: int | None = dataclasses.field(
+        default=None,
+        metadata={
+            "help": "Runs of one shape trained side by side: at most so many, or auto "
+            "for what a short trial says is fastest."
+        },
+    )
     """Most runs of one shape that are trained side by side; None for as many as a short
     trial says is fastest."""
-    devices: int = 1
+    devices: int = dataclasses.field(
+        default=1,
+        metadata={
+            "help": "Devices that a worker spreads each run, or population, over; on a "
+            "CPU they are simulated."
+        },
+    )
     """Devices that a run, or a population of them, is spread over at most."""
     shard: bool | None = None
     """Whether the state is spread too; None for what its size asks for."""
-    accumulate: int = 1
+    accumulate: int = dataclasses.field(
+        default=1, metadata={"help": "Parts of a batch that are computed one by one."}
+    )
     """Equal parts of a batch whose gradients are computed one after another. Dropout
     and augmentation are drawn for each part, and the balance of a mixture of experts
     is that of each part: with these, numbers change by more than rounding."""
-    remat: bool = False
+    remat: bool = dataclasses.field(
+        default=False,
+        metadata={"help": "Less memory: backward passes compute blocks again."},
+    )
     """Whether a backward pass computes the inside of each block again instead of
     keeping it."""
 
@@ -65,7 +88,10 @@ class WorkerOptions:
     """How a worker shares a sweep with others, and how it trains."""
 
     terms: Terms = dataclasses.field(default_factory=Terms)
-    checkpoint_s: float = CHECKPOINT_S
+    checkpoint_s: float = dataclasses.field(
+        default=CHECKPOINT_S,
+        metadata={"help": "Seconds of training between checkpoints."},
+    )
     """Seconds of training between two checkpoints: what a crash can cost at most."""
     poll_s: float = 5.0
     """Most seconds between two looks for work while others hold all that is left."""
@@ -84,9 +110,6 @@ class WorkerOptions:
     @classmethod
     def from_json(cls, text: str) -> WorkerOptions:
         """The inverse of `to_json`."""
-        values: dict[str, Any] = json.loads(text)
-        parts = {
-            "terms": Terms(**values["terms"]),
-            "train": TrainOptions(**values["train"]),
-        }
-        return cls(**{**values, **parts})
+        values = json.loads(text)
+        terms, train = Terms(**values.pop("terms")), TrainOptions(**values.pop("train"))
+        return cls(**values, terms=terms, train=train)

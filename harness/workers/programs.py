@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 
+from harness.data.dataset import load
 from harness.specs.run import DataSpec, RunSpec
 from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import Cohort, Trunk

@@ -16,16 +16,12 @@ from analysis.errors import AnalysisError
 from analysis.fitting.record import Fit
 from tests.analysis import synthetic
 
-fits = pytest.importorskip("harness.cli.fits")
-studies = pytest.importorskip("harness.cli.studies")
+cli = pytest.importorskip("harness.cli")
 
 
 @pytest.fixture(scope="module")
 def app() -> typer.Typer:
-    app = typer.Typer()
-    fits.register(app)
-    studies.register(app)
-    return app
+    return cli.app
 
 
 @pytest.fixture(scope="module")

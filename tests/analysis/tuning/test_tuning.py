@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from analysis.errors import AnalysisError
@@ -21,7 +20,7 @@ from analysis.tuning.lr_minima import rate_curves, read_lr_curves, with_rates
 from analysis.tuning.lr_rule import LrRule, fit_rate_rule
 from analysis.tuning.summary import summarise_tuning
 from analysis.uncertainty.units import Bootstrap
-from harness.cli import studies
+from harness.cli import app
 from tests.analysis.stores import runs_frame, write_store
 
 RATES = 2.0 ** np.arange(-11, 0)
@@ -227,8 +226,6 @@ def test_figures_are_drawn_for_any_points() -> None:
 
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    app = typer.Typer()
-    studies.register(app)
     monkeypatch.chdir(tmp_path)
     return lambda *args: CliRunner().invoke(app, ["tune", *map(str, args)])
 

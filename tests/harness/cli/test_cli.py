@@ -1,19 +1,24 @@
 """The command line as a user meets it: results, repeats, interruptions, mistakes."""
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from analysis.report.findings import Findings, load_findings, save_findings
 from harness import Transformer
-from harness.cli import experiment, main
+from harness.cli import COMMANDS, experiment, load_command, main
+from harness.cli.options import with_options
 from harness.store import schema
 
 TINY = """
@@ -383,6 +388,93 @@ def test_help_and_large_plans_are_quick_because_they_import_little(folder):
     )
     assert done.stdout.startswith("10000 runs, 0 finished, 100 compiled programs")
     assert done.stdout.endswith("[]\n")
+
+
+def test_help_lists_every_command_and_loads_none():
+    code = (
+        "import sys; from harness.cli import main\n"
+        "sys.argv = ['harness', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = ('jax', 'numpy', 'pandas', 'pyarrow', 'rich.live')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    listing = done.stdout.splitlines()
+    assert listing[-1] == "[]"
+    shown = {line.split()[0] for line in listing if line.startswith("  ")}
+    assert {name for name, (_, line) in COMMANDS.items() if line} <= shown
+    assert "probe" not in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_needs_no_jax(name):
+    code = (
+        "import sys; from harness.cli import main\n"
+        f"sys.argv = ['harness', {name!r}, '--help']\n"
+        "try: main()\nexcept SystemExit as stop: print(stop.code)\n"
+        "print('jax' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert f"Usage: harness {name}" in done.stdout
+    assert done.stdout.endswith("0\nFalse\n"), done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_they_say_of_themselves(name):
+    command = load_command(name)
+    _, line = COMMANDS[name]
+    assert command.hidden == (not line)
+    assert not line or " ".join(command.help.split()) == line
+
+
+def test_the_version_is_that_of_the_package(harness):
+    assert harness("--version")[1] == f"{version('scaling-harness')}\n"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", ""])
+def test_a_population_that_is_none_is_refused(folder, harness, text):
+    code, _, err = harness("plan", "tiny", "--population", text)
+    assert code == 2 and "give auto or a number" in err and err.count("\n") == 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Inner:
+    most: int | None = dataclasses.field(default=None, metadata={"help": "Most."})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Outer:
+    wait_s: float = dataclasses.field(default=1.5, metadata={"help": "Seconds."})
+    quick: bool = dataclasses.field(default=False, metadata={"help": "Quick."})
+    hidden: int = 3
+    inner: _Inner = dataclasses.field(default_factory=_Inner)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ([], _Outer()),
+        (["--wait", "2", "--quick"], _Outer(wait_s=2.0, quick=True)),
+        (["--most", "4"], _Outer(inner=_Inner(most=4))),
+        (["--most", "auto"], _Outer()),
+    ],
+)
+def test_a_field_with_a_help_is_an_option(args, expected):
+    app, seen = typer.Typer(), []
+
+    @app.command()
+    @with_options
+    def command(name: str, options: _Outer, last: int = 0) -> None:
+        seen.append((name, options, last))
+
+    done = CliRunner().invoke(app, ["x", *args, "--last", "7"])
+    assert done.exit_code == 0, done.output
+    assert seen == [("x", expected, 7)]
+    assert "--hidden" not in CliRunner().invoke(app, ["--help"]).output
 
 
 def test_environment_is_left_alone(folder, harness):

@@ -1,13 +1,15 @@
 """The local engine: places for workers, and what it does when one dies."""
 
 import os
+import re
 import sys
 import time
 
 import pytest
 
-from harness.engines import local
-from harness.engines.local import LocalEngine, slots
+from harness.engines import base, local
+from harness.engines.base import ENGINES, Slot, engine_named
+from harness.engines.local import slots
 from harness.errors import SpecError
 
 
@@ -52,8 +54,13 @@ def test_gpus_are_not_looked_for_where_jax_uses_none(monkeypatch):
 def engine(tmp_path, code, places=1):
     script = tmp_path / "worker.py"
     script.write_text(code)
-    made = [local.Slot() for _ in range(places)]
-    return LocalEngine([sys.executable, str(script)], made, tmp_path / "logs")
+    return started(script, [Slot() for _ in range(places)], tmp_path / "logs")
+
+
+def started(script, places, logs):
+    engine = engine_named("local")
+    engine.start([sys.executable, str(script)], places, logs)
+    return engine
 
 
 def watch(made, limit=60.0):
@@ -131,8 +138,19 @@ def test_workers_are_bound_to_their_cores(tmp_path):
     core = min(os.sched_getaffinity(0))
     script = tmp_path / "worker.py"
     script.write_text("import sys; print(sys.argv[1:])")
-    place = local.Slot(cores=(core,))
-    made = LocalEngine([sys.executable, str(script)], [place], tmp_path / "logs")
-    watch(made)
+    watch(started(script, [Slot(cores=(core,))], tmp_path / "logs"))
     log = (tmp_path / "logs" / "local-0.log").read_text()
-    assert log == f"['--slot', '0', '--cores', '{core}']\n"
+    given = ["--parent", str(os.getpid()), "--slot", "0", "--cores", str(core)]
+    assert log == f"{given}\n"
+
+
+def test_an_unknown_engine_is_told_the_known_ones():
+    message = "--engine 'locl' is not known; did you mean local? known are local"
+    with pytest.raises(SpecError, match=re.escape(message)):
+        engine_named("locl")
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_has_all_that_starting_workers_needs(name):
+    needed = [n for n in vars(base.Engine) if not n.startswith("_")]
+    assert needed and all(hasattr(engine_named(name), n) for n in needed)

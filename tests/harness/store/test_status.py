@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.cli.labels import SHOWN_ANYWAY, distinctions, shared_distinction
-from harness.cli.workers import _text
+from harness.cli.display import SHOWN_ANYWAY, distinctions, shared_distinction
+from harness.cli.folders import describe
 from harness.store import add_sweep, create_store
 from harness.store.holding import claim_all
 from harness.store.leases import Leases
@@ -41,7 +41,7 @@ def test_a_population_is_one_line_and_its_progress_counts(begun):
     store, made, holding = begun
     before = sweep_status(store)
     assert before.flops_left == made.flops
-    assert _text(before).count("worker ") == 1
+    assert describe(before).count("worker ") == 1
     told = beats(made, 15, flops_per_second=made.flops / 8)
     for lease in holding.leases:
         lease.beat(told[lease.trunk_id])
@@ -50,7 +50,7 @@ def test_a_population_is_one_line_and_its_progress_counts(begun):
     behind = 15 * trunk.flops / trunk.steps * 4
     assert after.flops_left == pytest.approx(made.flops - behind)
     assert after.seconds_left == pytest.approx(2 * after.flops_left / made.flops)
-    (line,) = [x for x in _text(after).splitlines() if x.startswith("worker ")]
+    (line,) = [x for x in describe(after).splitlines() if x.startswith("worker ")]
     assert "4 runs side by side" in line and "step 15 of 20" in line
 
 

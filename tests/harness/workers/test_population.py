@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 
 from harness import OptimSpec
-from harness.errors import SpecError
 from harness.store import create_store, failures
 from harness.store.holding import claim_all
 from harness.store.leases import Leases
@@ -206,11 +205,3 @@ def test_all_leases_of_a_population_are_had_or_none(store):
     assert claim_all(Leases(store), ids[1:]) is None
     holding.delete()
     assert claim_all(Leases(store), ids[1:])
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", ""])
-def test_a_width_that_is_none_is_refused(text):
-    from harness.cli.workers import population_width
-
-    with pytest.raises(SpecError, match="give auto or a number"):
-        population_width(text)

@@ -1,36 +1,47 @@
-"""Commands that judge and plan: report, compare, tune, suggest, reproduce, …"""
+"""Commands about tables of runs: report, compare, approaches, tune, suggest, reproduce.
+
+Names of `analysis` load when they are used, and so do the modules that need jax: the
+help of a command does not.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli.options import AsJson, Column, Duplicates, TableFile, Where
+import analysis
+from analysis.tables.files import read_metrics
+from analysis.tables.plain import dump_json
+from analysis.tables.table import CONVENTIONS
+from analysis.tuning.summary import save_rates
+from harness.cli.options import (
+    AsJson,
+    Column,
+    Duplicates,
+    TableFile,
+    Where,
+    command_group,
+)
+
+app = command_group()
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module to the command line."""
-    for command in (report, compare, approaches, tune, suggest, reproduce):
-        app.command()(command)
-
-
+@app.command()
 def report(
     store: Annotated[Path, typer.Argument(help="Results folder.")],
     bootstrap: Annotated[int, typer.Option(help="Replicas of the intervals.")] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Fit a results folder and write its report and fits.json."""
-    from analysis.report.write import write_report
-    from analysis.tables.table import read_table
-    from analysis.uncertainty.units import Bootstrap, advise
-
-    rows = read_table(store, duplicates="keep")
-    how = Bootstrap(kind=advise(rows).kind, replicas=bootstrap)
-    path = write_report(store, bootstrap=how)
+    rows = analysis.read_table(store, duplicates="keep")
+    intervals = analysis.Bootstrap(kind=analysis.advise(rows).kind, replicas=bootstrap)
+    path = analysis.write_report(store, bootstrap=intervals)
     if as_json:
         files = {"report": str(path), "fits": str(store / "fits.json")}
         typer.echo(json.dumps(files, indent=1))
@@ -38,6 +49,7 @@ def report(
         typer.echo(f"report: {path}")
 
 
+@app.command()
 def compare(
     table: TableFile,
     law: Annotated[
@@ -55,14 +67,13 @@ def compare(
 ) -> None:
     """Rank laws by how well they predict budgets beyond those they are fitted to."""
     from analysis.selection.compare import compare as rank
-    from analysis.tables.plain import dump_json
-    from analysis.tables.table import read_table
-    from analysis.uncertainty.units import Bootstrap
 
-    rows = read_table(
+    rows = analysis.read_table(
         table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss, x=x
     )
-    standings = rank(rows, tuple(law or ()), bootstrap=Bootstrap(replicas=bootstrap))
+    standings = rank(
+        rows, tuple(law or ()), bootstrap=analysis.Bootstrap(replicas=bootstrap)
+    )
     if as_json:
         typer.echo(dump_json([s.to_json() for s in standings]))
         return
@@ -77,6 +88,7 @@ def compare(
         typer.echo(f"{s.law:18} rms error of ln loss {error}   {s.why_not}")
 
 
+@app.command()
 def approaches(
     table: TableFile,
     n: Column = None,
@@ -95,15 +107,9 @@ def approaches(
     as_json: AsJson = False,
 ) -> None:
     """Exponent of N* against C by each estimator under each counting convention."""
-    from dataclasses import asdict
+    from analysis.optimal.side_by_side import disagreements
 
-    from analysis.optimal.side_by_side import disagreements, side_by_side
-    from analysis.tables.files import read_metrics
-    from analysis.tables.plain import dump_json
-    from analysis.tables.table import CONVENTIONS, read_table
-    from analysis.uncertainty.units import Bootstrap, advise
-
-    rows = read_table(
+    rows = analysis.read_table(
         table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
     )
     if budget is None and "grid.compute" in rows.frame.columns:
@@ -115,19 +121,21 @@ def approaches(
         curves = read.rows
         for sentence in read.damaged:
             typer.echo(f"WARNING {sentence}", err=True)
-    found = side_by_side(
+    exponents = analysis.side_by_side(
         rows,
         budget=budget,
         conventions=tuple(convention or ()) or known or None,
         curves=curves,
-        bootstrap=Bootstrap(kind=advise(rows).kind, replicas=bootstrap),
+        bootstrap=analysis.Bootstrap(
+            kind=analysis.advise(rows).kind, replicas=bootstrap
+        ),
     )
-    notes = disagreements(found)
+    notes = disagreements(exponents)
     if as_json:
-        exponents = [asdict(e) for e in found]
-        typer.echo(dump_json({"exponents": exponents, "notes": notes}))
+        rows = [asdict(e) for e in exponents]
+        typer.echo(dump_json({"exponents": rows, "notes": notes}))
         return
-    for e in found:
+    for e in exponents:
         low, high = e.interval
         value = f"{e.value:.3f} [{low:.3f}, {high:.3f}]" if e.found else "none"
         typer.echo(f"{e.approach:20} {e.convention:12} {value:24} {e.note}")
@@ -135,6 +143,7 @@ def approaches(
         typer.echo(f"WARNING {note}")
 
 
+@app.command()
 def tune(
     table: TableFile,
     n: Column = None,
@@ -153,18 +162,17 @@ def tune(
     ] = None,
 ) -> None:
     """The best learning rate of each point, and the rule of each family."""
-    from analysis.tuning.lr_minima import read_lr_curves
-    from analysis.tuning.summary import save_rates, summarise_tuning
-
     roles = {"n": n, "d": d, "loss": loss, "lr": lr, "batch": batch, "group": group}
-    found = summarise_tuning(
-        read_lr_curves(table, where=where, duplicates=duplicates, **roles), level
+    summaries = analysis.summarise_tuning(
+        analysis.read_lr_curves(table, where=where, duplicates=duplicates, **roles),
+        level,
     )
     if json_file:
-        save_rates(found, json_file)
-    typer.echo("\n\n".join(map(str, found)))
+        save_rates(summaries, json_file)
+    typer.echo("\n\n".join(map(str, summaries)))
 
 
+@app.command()
 def suggest(
     table: TableFile,
     budget: Annotated[float, typer.Option(help="FLOPs to spend on new runs.")],
@@ -183,35 +191,28 @@ def suggest(
     as_json: AsJson = False,
 ) -> None:
     """Which runs to add, to know the target best for the compute spent."""
-    from collections import Counter
-    from dataclasses import asdict
-
-    from analysis.selection.suggest import Target
-    from analysis.selection.suggest import suggest as choose
-    from analysis.tables.plain import dump_json
-    from analysis.tables.table import read_table
-
-    rows = read_table(
+    rows = analysis.read_table(
         table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
     )
     compute = 10 * float(rows.values("c").max()) if at is None else at
-    goal = Target(kind=target, compute=compute)  # type: ignore[arg-type]
-    found = choose(rows, budget=budget, target=goal, law=law, most_runs=runs)
+    goal = analysis.Target(kind=target, compute=compute)
+    design = analysis.suggest(rows, budget=budget, target=goal, law=law, most_runs=runs)
     if as_json:
-        typer.echo(dump_json(asdict(found)))
+        typer.echo(dump_json(asdict(design)))
         return
     typer.echo(f"{'runs':>4} {'parameters':>12} {'tokens':>12} {'FLOPs each':>12}")
-    times = Counter(found.runs)
+    times = Counter(design.runs)
     for run in sorted(times, key=lambda r: r.price):
         typer.echo(f"{times[run]:4} {run.n:12.4g} {run.d:12.4g} {run.price:12.4g}")
     typer.echo(
-        f"spends {found.spent:.3g} FLOPs; standard error of {target} at C = "
-        f"{compute:.3g}: {found.error_before:.3g} now, {found.error_after:.3g} after"
+        f"spends {design.spent:.3g} FLOPs; standard error of {target} at C = "
+        f"{compute:.3g}: {design.error_before:.3g} now, {design.error_after:.3g} after"
     )
-    for note in found.notes:
+    for note in design.notes:
         typer.echo(f"WARNING {note}")
 
 
+@app.command()
 def reproduce(
     name: Annotated[str, typer.Argument(help="A reproduction, or all.")] = "all",
     report: Annotated[
@@ -222,18 +223,17 @@ def reproduce(
     """Bring published numbers out again; exit code 1 when one is missed."""
     from analysis.published import all_reproductions, get_reproduction
     from analysis.published.show import attempt, write_figures
-    from analysis.tables.plain import dump_json
 
     chosen = all_reproductions() if name == "all" else (get_reproduction(name),)
-    found = []
+    attempts = []
     for one in chosen:
         attempted = attempt(one)
-        found.append(attempted)
+        attempts.append(attempted)
         if not as_json:
             typer.echo(str(attempted))
         if report is not None:
             write_figures(attempted, report)
     if as_json:
-        typer.echo(dump_json([a.to_json() for a in found]))
-    if any(a.missed for a in found):
+        typer.echo(dump_json([a.to_json() for a in attempts]))
+    if any(a.missed for a in attempts):
         raise typer.Exit(1)

@@ -1,0 +1,186 @@
+"""Commands about a results folder: status, retry, cancel, doctor."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.text import Text
+
+from harness.cli.display import distinctions, duration, shared_distinction, si
+from harness.cli.options import AsJson, Folder, command_group
+from harness.cli.stopping import STOPPER
+from harness.errors import Interrupted, SpecError
+from harness.store import Store, open_store
+from harness.store import failures as attempts
+from harness.store.doctor import examine
+from harness.store.read import files_at
+from harness.store.status import SweepStatus, WorkerStatus, sweep_status
+
+WATCH_S = 2.0
+
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RUN]...", help="Run ids, or the first digits of them."),
+]
+
+app = command_group()
+
+
+@app.command()
+def status(
+    folder: Folder,
+    as_json: AsJson = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every two seconds.")
+    ] = False,
+) -> None:
+    """Show how far a sweep is: runs by state, workers, failures, the time left."""
+    store = open_store(folder)
+    if watch:
+        _watch(store)
+        return
+    state = sweep_status(store)
+    typer.echo(json.dumps(_as_json(state), indent=1) if as_json else describe(state))
+
+
+@app.command()
+def retry(folder: Folder, runs: Runs = None) -> None:
+    """Try failed and cancelled runs again: all of them, or those named."""
+    store = open_store(folder)
+    chosen = _choose(store, runs, "failed", "waiting", "cancelled")
+    for trunk_id in sorted({point["trunk_id"] for point in chosen.values()}):
+        attempts.request_retry(store, trunk_id)
+    for run_id in chosen:
+        attempts.withdraw_cancel(store, run_id)
+    typer.echo(f"{len(chosen)} runs will be tried again; `harness run` trains them")
+
+
+@app.command()
+def cancel(folder: Folder, runs: Runs = None) -> None:
+    """Train no more of the runs that are not finished: of all, or of those named."""
+    store = open_store(folder)
+    chosen = _choose(store, runs, "pending", "running", "stalled", "waiting", "failed")
+    for run_id in chosen:
+        attempts.request_cancel(store, run_id)
+    typer.echo(f"{len(chosen)} runs cancelled; `harness retry` takes that back")
+
+
+@app.command()
+def doctor(
+    folder: Folder,
+    look_only: Annotated[
+        bool, typer.Option("--look-only", help="Say what is wrong, move nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Verify every file; put damaged ones aside, so that their runs train again."""
+    diagnosis = examine(Store(files_at(folder)), mend=not look_only)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(diagnosis), indent=1))
+    else:
+        for ailment in diagnosis.ailments:
+            typer.echo(f"{ailment.file}: {ailment.wrong}; {ailment.done}")
+        typer.echo(diagnosis.summary)
+    if diagnosis.ailments:
+        raise typer.Exit(1)
+
+
+def _choose(store: Store, runs: list[str] | None, *states: str) -> dict[str, Any]:
+    """The newest sweep's points in one of these states, by id; all, or as named."""
+    present = sweep_status(store).runs
+    points = {point["run_id"]: point for point in store.sweeps()[-1]["points"]}
+    fitting = {run_id for run_id, state in present.items() if state in states}
+    if runs:
+        for start in runs:
+            if not start or not any(run_id.startswith(start) for run_id in fitting):
+                raise SpecError(f"no run {start!r} is {', '.join(states)}")
+        fitting = {i for i in fitting if i.startswith(tuple(runs))}
+    return {run_id: points[run_id] for run_id in sorted(fitting)}
+
+
+def _watch(store: Store) -> None:
+    with Live(Text("looking …"), auto_refresh=False) as live, STOPPER.at_safe_points():
+        while not STOPPER.requested:
+            state = sweep_status(store)
+            live.update(Text(describe(state)), refresh=True)
+            if not any(map(state.counts.get, ("running", "pending", "waiting"))):
+                return
+            time.sleep(WATCH_S)
+    raise Interrupted
+
+
+def _as_json(state: SweepStatus) -> dict[str, Any]:
+    return {
+        "name": state.name,
+        "total": len(state.runs),
+        **state.counts,
+        "elsewhere": state.elsewhere,
+        "tokens_per_second": state.tokens_per_second,
+        "flops_per_second": state.flops_per_second,
+        "flops_left": state.flops_left,
+        "seconds_left": state.seconds_left,
+        "workers": [dataclasses.asdict(holder) for holder in state.holders],
+        "failures": [dict(failure.record) for failure in state.failures],
+        "runs": dict(state.runs),
+    }
+
+
+def describe(state: SweepStatus) -> str:
+    """The text of `harness status`."""
+    labels = distinctions(state.coords)
+    counts = state.counts
+    shown = [f"{n} {s}" for s, n in counts.items() if n or s in ("done", "pending")]
+    lines = [f"{state.name}: {len(state.runs)} runs: {', '.join(shown)}"]
+    if state.elsewhere:
+        lines.append(f"{state.elsewhere} more finished runs are of other sweeps")
+    if state.seconds_left is not None:
+        lines.append(
+            f"{si(state.tokens_per_second)} tokens/s, {si(state.flops_per_second)} "
+            f"FLOP/s; about {duration(state.seconds_left)} left at this speed"
+        )
+    elif state.flops_left:
+        at_it = any(holder.alive for holder in state.holders)
+        doing = "workers are starting" if at_it else "no worker is at it"
+        lines.append(f"{state.flops_left:.3g} FLOPs to do; {doing}")
+    by_worker: defaultdict[str, list[WorkerStatus]] = defaultdict(list)
+    for holder in state.holders:
+        by_worker[holder.worker].append(holder)
+    lines += [_worker_line(group, labels) for group in by_worker.values()]
+    for failure in state.failures:
+        runs = [i for i, trunk in state.trunks.items() if trunk == failure.trunk_id]
+        label = shared_distinction(labels[i] for i in runs)
+        head = f"trunk {failure.trunk_id} {failure.kind} {failure.time}  {label}"
+        lines.append(head.rstrip())
+        lines.append(f"  {failure.error}")
+        trace = failure.record.get("traceback")
+        lines += [f"  | {line}" for line in str(trace or "").rstrip().splitlines()]
+    return "\n".join(lines)
+
+
+def _worker_line(holders: list[WorkerStatus], labels: Mapping[str, str]) -> str:
+    """A line about a worker and what it trains: one run, or a population of them."""
+    one = next((h for h in holders if h.step), holders[0])
+    count = f"{len(holders)} runs side by side" if len(holders) > 1 else ""
+    ids = [h.run_id for h in holders if h.run_id in labels]
+    what = "  ".join(
+        part
+        for part in (
+            count or f"run {one.run_id or '-'}",
+            shared_distinction(labels[run_id] for run_id in ids if run_id),
+            f"step {one.step:,} of {one.steps:,}"
+            if one.step and one.steps
+            else "starting",
+            f"loss {one.loss:.4f}" if one.loss is not None and not count else "",
+            f"last heard of {min(h.silent_s for h in holders):.0f} s ago",
+            "" if any(h.alive for h in holders) else "SILENT, will be taken over",
+        )
+        if part
+    )
+    return f"worker {one.host} {one.pid}  {what}"
