@@ -1,4 +1,4 @@
-"""Labelled images: which files, which split, how many, and how they are varied."""
+"""The spec of labelled images: their files, their size, and how they are varied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text as bytes or tokens: which corpus, how long a context, how much of it."""
+"""The spec of text as bytes or tokens: its corpus, its context, how much is used."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Text(DataSpec):
 
     `corpus` is "austen" (shipped: five novels to train on, *Persuasion* held out), or a
     path or glob of `.txt` files (read as bytes), `.npy` (uint8 or uint16) or `.bin`
-    (raw uint16) token files, or a text that `harness data fetch` brings
-    ("tiny_shakespeare", "enwik8"). With the JSON file that `harness data import text`
-    writes beside a token file, `vocab` is checked and bits per byte are known, exactly
-    those of the evaluated windows.
+    (raw uint16) token files, or a text that `harness data list` names ("enwik8").
+    With the JSON file that `harness data import text` writes beside a token file,
+    `vocab` is checked and bits per byte are known, exactly those of the evaluated
+    windows.
     `held_out` is another such path, or "austen" for that novel; without it the last 5 %
     of the corpus, a contiguous piece, is held out.
     `unique_tokens` keeps only that many training tokens (a multiple of `context`;
