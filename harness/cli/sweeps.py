@@ -145,7 +145,7 @@ def families(as_json: Json = False) -> None:
     """List the model families and their fields."""
     import dataclasses
 
-    from harness.families import FAMILIES
+    from harness.specs.run import ModelSpec
 
     rows = [
         {
@@ -153,7 +153,7 @@ def families(as_json: Json = False) -> None:
             "summary": family.summary,
             "fields": [f.name for f in dataclasses.fields(family)],
         }
-        for name, family in FAMILIES.items()
+        for name, family in ModelSpec.known.items()
     ]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))

@@ -8,17 +8,16 @@ learning rate starts to decay.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.errors import SpecError
 from harness.specs import reading
-from harness.specs.base import hash_id
+from harness.specs.canonical import hash_id
 from harness.specs.count import Counts, count, train_flops_per_step
-from harness.specs.run import ModelSpec, RunSpec
+from harness.specs.registry import check_implementation
+from harness.specs.run import RunSpec
 from harness.sweeps.sweep import Point, Scalar
 
 
@@ -126,8 +125,8 @@ def plan(points: Sequence[Point]) -> Plan:
     Raises `DataError` for missing corpora and for more unique data than exists, and
     `SpecError` for a family whose module cannot be found.
     """
-    for family in {type(p.run.model) for p in points}:
-        _check_implementation(family)
+    for choice in {choice for p in points for choice in p.run.choices()}:
+        check_implementation(choice)
     sources = {p.run.data for p in points}
     resolved = {source: reading.resolve(source) for source in sources}
     runs: dict[str, PlannedRun] = {}
@@ -191,21 +190,6 @@ def plan_of_record(sweep: Mapping[str, Any]) -> Plan:
                 f"{planned.run_id}: it was changed, or made by another version"
             )
     return made
-
-
-def _check_implementation(family: type[ModelSpec]) -> None:
-    module = family.implementation.partition(":")[0]
-    if module in sys.modules:
-        return
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
-        raise SpecError(
-            f"family {family.family} names {family.implementation!r}, but there is no "
-            f"module {module!r}"
-        )
 
 
 def cohort_key(run: RunSpec) -> tuple[object, ...]:

@@ -26,8 +26,6 @@ PyTree = Any
 AXIS = "devices"
 STATE_SHARE = 0.25
 """A state that would take more than this share of a device's free memory is spread."""
-COPIES = 4
-"""Of the parameters, in training with AdamW: weights, two moments, gradients."""
 SMALL = 4096
 """Arrays of fewer elements stay whole on every device."""
 
@@ -178,7 +176,7 @@ def choose(wanted: Wanted, run: RunSpec, population: int, params: PyTree) -> Sha
         )
     if count == 1:
         return Sharding(accumulate=wanted.accumulate)
-    shard = _is_large(params) if wanted.shard is None else wanted.shard
+    shard = _is_large(params, run) if wanted.shard is None else wanted.shard
     return Sharding(
         mesh=Mesh(np.array(there[:count]), (AXIS,)),
         members=members,
@@ -187,7 +185,7 @@ def choose(wanted: Wanted, run: RunSpec, population: int, params: PyTree) -> Sha
     )
 
 
-def _is_large(params: PyTree) -> bool:
-    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+def _is_large(params: PyTree, run: RunSpec) -> bool:
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     free = device.free_memory()
-    return free is not None and COPIES * held > STATE_SHARE * free
+    return free is not None and run.optim.state_copies * size > STATE_SHARE * free

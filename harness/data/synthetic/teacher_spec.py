@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.specs.base import at_least, spec
-from harness.specs.run import DataSpec, TaskShape
+from harness.specs.run import DataSpec
+from harness.specs.task import TaskShape
 
 
 @spec

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from harness import families
-from harness.families.layers.basic import Blocks, Dropout, Linear, Weights
 from harness.families.layers.convolution import Conv, GroupNorm
+from harness.families.layers.core import Blocks, Dropout, Linear, Weights
 from harness.families.resnet.spec import ResidualBlock
-from harness.specs.run import TaskShape
+from harness.specs.task import TaskShape
 
 
 class Block(nnx.Module):

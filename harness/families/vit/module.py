@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from harness import families
-from harness.families.layers.basic import Blocks, Dropout, Linear, RMSNorm, Weights
+from harness.families.layers.core import Blocks, Dropout, Linear, RMSNorm, Weights
 from harness.families.transformer.module import Attention, Block, FeedForward
-from harness.specs.run import TaskShape
+from harness.specs.task import TaskShape
 
 
 class ViT(nnx.Module):

@@ -22,8 +22,10 @@ from harness import (
 )
 from harness.data import reader
 from harness.errors import SpecError
-from harness.specs.base import canonical_json, spec
-from harness.specs.run import ModelSpec, TaskShape
+from harness.specs.base import spec
+from harness.specs.canonical import canonical_json
+from harness.specs.run import ModelSpec
+from harness.specs.task import TaskShape
 from tests.harness.strategies import mlp_run, mlps, text_run, transformers
 
 DIGITS = TaskShape(

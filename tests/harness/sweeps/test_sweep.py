@@ -24,7 +24,8 @@ from harness import (
 )
 from harness.errors import SpecError
 from harness.specs.count import count, train_flops_per_step
-from harness.specs.run import ModelSpec, TaskShape
+from harness.specs.run import ModelSpec
+from harness.specs.task import TaskShape
 from harness.sweeps import recipe
 from harness.sweeps.plan import plan
 from harness.sweeps.sweep import Point
