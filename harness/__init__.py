@@ -7,6 +7,8 @@ An experiment file makes a `SWEEP` from the names below; `harness run FILE` does
 rest. The fits live in the package `analysis`, which works on any table.
 """
 
+import harness.optimizers.spec  # noqa: F401  # makes them known
+from harness import families
 from harness.data.images.spec import Images
 from harness.data.synthetic.spec import (
     ManifoldTeacher,
@@ -18,17 +20,9 @@ from harness.data.synthetic.spec import (
 )
 from harness.data.tables.spec import Table
 from harness.data.text.spec import Text
-from harness.families import (
-    CNN,
-    MLP,
-    RNN,
-    LinearRNN,
-    RandomFeatures,
-    ResNet,
-    Transformer,
-    ViT,
-)
-from harness.specs.run import OptimSpec, RunSpec
+from harness.families import *  # noqa: F403
+from harness.specs.optim import OptimSpec
+from harness.specs.run import RunSpec
 from harness.sweeps import recipe
 from harness.sweeps.sweep import (
     Sweep,
@@ -47,25 +41,17 @@ from harness.training import xla
 xla.vectorise()
 
 __all__ = [
-    "CNN",
-    "MLP",
-    "RNN",
     "Images",
-    "LinearRNN",
     "ManifoldTeacher",
     "OptimSpec",
     "PowerLawFeatures",
-    "RandomFeatures",
-    "ResNet",
     "RunSpec",
     "SparseParity",
     "Sweep",
     "Table",
     "TeacherStudent",
     "Text",
-    "Transformer",
     "TwoMoons",
-    "ViT",
     "ZipfMarkov",
     "chain",
     "isoflop",
@@ -78,3 +64,4 @@ __all__ = [
     "with_seeds",
     "zip_",
 ]
+__all__ += families.__all__

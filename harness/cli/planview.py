@@ -13,8 +13,8 @@ from harness.store.view import read_runs
 from harness.sweeps import mismatch
 from harness.sweeps.plan import Cohort, Plan, PlannedRun
 
-STATE_BYTES = {"adamw": 16, "sgd": 12}
-"""Bytes per parameter of weights, gradient and moments, all float32."""
+NUMBER_BYTES = 4
+"""Weights, gradients and moments are float32."""
 
 
 class ModelRow(TypedDict):
@@ -124,8 +124,9 @@ def _model_row(cohort: Cohort, finished: set[str]) -> ModelRow:
         "model": model_label(runs[0].run),
         "n_matmul": runs[0].counts.n_matmul,
         "n_total": runs[0].counts.n_total,
-        "state_bytes": runs[0].counts.n_total
-        * STATE_BYTES[runs[0].run.optim.optimizer],
+        "state_bytes": NUMBER_BYTES
+        * runs[0].run.optim.state_copies
+        * runs[0].counts.n_total,
         "tokens": [min(tokens), max(tokens)],
         "flops": float(cohort.flops),
         "runs": len(runs),

@@ -27,7 +27,7 @@ from harness.cli.options import (
 from harness.cli.stopping import STOPPER
 from harness.engines.base import Engine, engine_named
 from harness.errors import Interrupted, StoreError
-from harness.families import FAMILIES
+from harness.specs.run import ModelSpec
 from harness.store import Store, add_sweep, create_store, refresh_runs
 from harness.store.mirror import fetch
 from harness.sweeps.options import TrainOptions, WorkerOptions
@@ -140,7 +140,7 @@ def families(as_json: AsJson = False) -> None:
             "summary": family.summary,
             "fields": [f.name for f in dataclasses.fields(family)],
         }
-        for name, family in FAMILIES.items()
+        for name, family in ModelSpec.known.items()
     ]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))

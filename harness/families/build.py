@@ -1,4 +1,4 @@
-"""Flax NNX modules, in functional form: the only folder that imports flax.
+"""A family member as pure functions of arrays; flax is known to this folder alone.
 
 Shape letters used in names throughout:
 
@@ -14,19 +14,18 @@ The rest of the harness sees a model only as the three functions of `Model`, whe
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from harness.errors import SpecError
-from harness.families.layers.basic import Blocks, Monitor, Penalty
-from harness.specs.run import ModelSpec, TaskShape
-
-PyTree = Any
+from harness.families.arrays import PyTree
+from harness.families.layers.core import Blocks, Monitor, Penalty
+from harness.specs.registry import implementation
+from harness.specs.run import ModelSpec
+from harness.specs.task import TaskShape
 
 
 class Outputs(NamedTuple):
@@ -73,13 +72,13 @@ def build(
     the inputs, and on `key` too where `spec.stochastic`. What it leaves in variables of
     type `Penalty` and `Monitor` becomes part of the outputs.
     """
-    module_class = _implementation(spec)
+    module_class: Callable[..., nnx.Module] = implementation(type(spec))
 
     def make(key: jax.Array) -> nnx.Module:
         module = module_class(spec, task, dtype=dtype, rngs=nnx.Rngs(key))
-        for _, part in nnx.iter_graph(module):
-            if isinstance(part, Blocks):
-                part.remat = remat
+        for _, node in nnx.iter_graph(module):
+            if isinstance(node, Blocks):
+                node.remat = remat
         return module
 
     graph, abstract = nnx.split(nnx.eval_shape(make, jax.random.key(0)), nnx.Param)
@@ -101,25 +100,14 @@ def build(
 
 
 def _penalty(module: nnx.Module) -> jax.Array | None:
-    """Mean over the layers that have one."""
-    found = jax.tree.leaves(nnx.state(module, Penalty))
-    return jnp.mean(jnp.stack(found)) if found else None
+    """The mean penalty over the layers that have one."""
+    penalties = jax.tree.leaves(nnx.state(module, Penalty))
+    return jnp.mean(jnp.stack(penalties)) if penalties else None
 
 
 def _monitors(module: nnx.Module) -> dict[str, jax.Array]:
-    """By variable name, mean over layers."""
+    """The means over layers of what they measured, by the variable's name."""
     named: dict[str, list[jax.Array]] = {}
     for path, leaf in nnx.to_flat_state(nnx.state(module, Monitor)):
         named.setdefault(str(path[-1]), []).append(leaf[...])
     return {name: jnp.mean(jnp.stack(x), axis=0) for name, x in named.items()}
-
-
-def _implementation(spec: ModelSpec) -> Callable[..., nnx.Module]:
-    module, _, name = spec.implementation.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise SpecError(
-            f"family {spec.family} names {spec.implementation!r}, which cannot be "
-            f"imported: {error}"
-        ) from error

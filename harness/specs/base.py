@@ -1,12 +1,9 @@
-"""How specs check and write themselves: types, errors, canonical JSON, hashes."""
+"""How specs check and write themselves: field types, errors, dictionaries."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
-import hashlib
-import json
 import math
 import operator
 import types
@@ -24,37 +21,33 @@ from typing import (
     get_type_hints,
 )
 
-from harness.errors import SpecError, UnknownTagError
-
-SPEC_VERSION = 1
-"""Raised when the meaning of a spec changes, so that no old id names a new run."""
+from harness.errors import SpecError
+from harness.specs.canonical import JsonObject
+from harness.specs.registry import Named, find, nearest, register
 
 LARGEST = 2**63
 """Numbers lie below this, so that every count fits a column of a table."""
 
 C = TypeVar("C", bound="Spec")
-
-
-def _suggest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+T = TypeVar("T")
 
 
 def unknown_field(owner: str, name: str, known: Iterable[str]) -> SpecError:
     """The error for a field that does not exist, with the nearest one that does."""
     known = list(known)
-    hint = _suggest(name, known) or f"; its fields are {', '.join(known)}"
+    hint = nearest(name, known) or f"; its fields are {', '.join(known)}"
     return SpecError(f"{owner} has no field {name!r}{hint}")
 
 
-def added(*, default: Any) -> Any:
+def added(*, default: T) -> T:
     """A field added to a spec that already names finished runs.
 
     It is left out of the identity while it has its default. A default must mean what
     the harness did before the field existed, so those runs are still the same runs:
     with the field in their identity, every one of them would be trained again.
     """
-    return dataclasses.field(default=default, metadata={"added": True})
+    field: T = dataclasses.field(default=default, metadata={"added": True})
+    return field
 
 
 @dataclass_transform(
@@ -67,37 +60,40 @@ def spec(cls: type[C]) -> type[C]:
 
     A misspelt or missing field raises `SpecError`, not `TypeError`.
     """
-    if cls.tag:
-        _check_tag(cls)
-    made = dataclasses.dataclass(frozen=True, kw_only=True, slots=True)(cls)
-    names = [f.name for f in dataclasses.fields(made)]
-    required = {
-        f.name
-        for f in dataclasses.fields(made)
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    }
-    plain_init = made.__init__
+    checked = dataclasses.dataclass(frozen=True, kw_only=True, slots=True)(cls)
+    fields = dataclasses.fields(checked)
+    names = [field.name for field in fields]
+    required = {field.name for field in fields if _has_no_default(field)}
+    plain_init = checked.__init__
 
     @functools.wraps(plain_init)
-    def init(self: Spec, **values: Any) -> None:
+    def init(self: Spec, **values: object) -> None:
         for name in values:
             if name not in names:
-                raise unknown_field(made.__name__, name, names)
+                raise unknown_field(checked.__name__, name, names)
         if missing := sorted(required - values.keys()):
-            raise SpecError(f"{made.__name__} needs {', '.join(missing)}")
+            raise SpecError(f"{checked.__name__} needs {', '.join(missing)}")
         plain_init(self, **values)
 
-    made.__init__ = init  # type: ignore
-    return made
+    checked.__init__ = init  # type: ignore
+    if checked.tag:
+        register(checked)
+    return checked
 
 
-class Spec:
-    """Base of all specs: checks types, then the subclass's own `validate`."""
+def _has_no_default(field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return field.default is missing and field.default_factory is missing
+
+
+class Spec(Named):
+    """Base of all specs: checks types, then the subclass's own `validate`.
+
+    In the dictionary of a spec that is chosen by name, the key `tag` holds the name.
+    """
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, Any]]
-    tag: ClassVar[str] = ""
-    """The JSON key that tells the subclasses of one base apart, if there are any."""
 
     def __post_init__(self) -> None:
         # The exact types come first: a sweep of 10,000 runs checks a million fields.
@@ -111,11 +107,11 @@ class Spec:
     def validate(self) -> None:
         """Raise `SpecError` for a value that has the right type but makes no sense."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Every field, nested specs as dicts; `from_dict` reads it back."""
         return self._dict(identity_only=False)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """The fields that can change the numbers (paths and labels cannot)."""
         return self._dict(identity_only=True)
 
@@ -124,8 +120,8 @@ class Spec:
         fields = self.__dataclass_fields__.items()
         return [n for n, f in fields if _in_identity(f, getattr(self, n))]
 
-    def _dict(self, *, identity_only: bool) -> dict[str, Any]:
-        out: dict[str, Any] = {self.tag: getattr(self, self.tag)} if self.tag else {}
+    def _dict(self, *, identity_only: bool) -> JsonObject:
+        out: JsonObject = {self.tag: getattr(self, self.tag)} if self.tag else {}
         names = self.identity_fields() if identity_only else self.__dataclass_fields__
         for name in names:
             value = getattr(self, name)
@@ -134,58 +130,38 @@ class Spec:
         return out
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: object) -> Self:
         """Inverse of `to_dict`. Raises `SpecError` for unknown fields and tags."""
         if not isinstance(values, Mapping):
             raise SpecError(f"{cls.__name__} needs a JSON object, not {values!r}")
-        kind, left = cls, dict(values)
-        if cls.tag:
-            kind = _tagged(cls, left.pop(cls.tag, None))
-        hints = _hints(kind)  # type: ignore[arg-type]
-        for name, value in left.items():
+        fields: JsonObject = dict(values)
+        subclass = find(cls, fields.pop(cls.tag, None)) if cls.tag else cls
+        hints = _hints(subclass)  # type: ignore[arg-type]
+        for name, value in fields.items():
             hint = hints.get(name)
             if isinstance(hint, type) and issubclass(hint, Spec):
-                left[name] = hint.from_dict(value)
-        return kind(**left)
+                fields[name] = hint.from_dict(value)
+        return subclass(**fields)
 
 
-def _in_identity(field: dataclasses.Field[Any], value: Any) -> bool:
+def _in_identity(field: dataclasses.Field[Any], value: object) -> bool:
     if field.metadata.get("added"):
         return bool(value != field.default)
     return bool(field.metadata.get("identity", True))
 
 
-def _check_tag(cls: type[Spec]) -> None:
-    """Two classes of one name would give different models the same run ids."""
-    name = cls.__dict__.get(cls.tag)
-    if not isinstance(name, str):
-        raise SpecError(f"class {cls.__name__} needs a line {cls.tag} = '…' of its own")
-    for other in _subclasses(_tag_base(cls)):
-        again = f"{other.__module__}.{other.__qualname__}"
-        mine = f"{cls.__module__}.{cls.__qualname__}"
-        if getattr(other, cls.tag, None) == name and again != mine:
-            raise SpecError(
-                f"{cls.tag} {name!r} of {mine} is taken by {again}; choose another"
-            )
-
-
-def _tag_base(cls: type[Spec]) -> type[Spec]:
-    """The class that declares the tag: ModelSpec, DataSpec."""
-    return next(c for c in reversed(cls.__mro__) if getattr(c, "tag", ""))
-
-
 @functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
+def _hints(cls: type) -> dict[str, object]:
     return get_type_hints(cls)
 
 
 @functools.cache
-def _checks(cls: Any) -> list[tuple[str, Any, frozenset[Any]]]:
+def _checks(cls: Any) -> list[tuple[str, object, frozenset[object]]]:
     """(field, its hint, exact types that need no further look) for each field."""
-    safe: frozenset[Any] = frozenset({int, str, bool, type(None)})
+    safe: frozenset[object] = frozenset({int, str, bool, type(None)})
     hints = _hints(cls)
 
-    def exact(hint: Any) -> frozenset[Any]:
+    def exact(hint: object) -> frozenset[object]:
         # The arguments of a tuple are the types of its elements, not of the field.
         return safe & frozenset(() if _is_tuple(hint) else get_args(hint) or (hint,))
 
@@ -194,28 +170,7 @@ def _checks(cls: Any) -> list[tuple[str, Any, frozenset[Any]]]:
     ]
 
 
-def _tagged(base: type[C], value: Any) -> type[C]:
-    known = {
-        getattr(sub, base.tag): sub
-        for sub in (base, *_subclasses(base))
-        if hasattr(sub, base.tag)
-    }
-    if not isinstance(value, str) or value not in known:
-        hint = _suggest(str(value), known) or f"; known are {', '.join(sorted(known))}"
-        raise UnknownTagError(
-            f"no {base.tag} {value!r}{hint}", kind=base.tag, name=str(value)
-        )
-    return known[value]
-
-
-def _subclasses(base: type[Spec]) -> list[Any]:
-    # Making a dataclass slotted makes a second class; the finished one comes later and
-    # wins where the list is turned into a dict.
-    direct = [sub for sub in base.__subclasses__() if dataclasses.is_dataclass(sub)]
-    return direct + [deeper for sub in direct for deeper in _subclasses(sub)]
-
-
-def _coerce(value: Any, hint: Any, where: str) -> Any:
+def _coerce(value: object, hint: Any, where: str) -> object:
     """`value` as `hint` says, exact conversions only (numpy integer to int, …)."""
     if isinstance(value, Spec) and isinstance(hint, type) and isinstance(value, hint):
         return value
@@ -241,7 +196,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     return number(value, hint, where)
 
 
-def _is_tuple(hint: Any) -> bool:
+def _is_tuple(hint: object) -> bool:
     """Whether `hint` is `tuple[X, ...]`, the one kind of list that a field can be."""
     return get_origin(hint) is tuple
 
@@ -273,19 +228,3 @@ def at_least(owner: Spec, low: float, *names: str) -> None:
         if value is not None and value < low:
             where = f"{type(owner).__name__}.{name}"
             raise SpecError(f"{where} is {value}; it must be at least {low}")
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with one spelling per value: sorted keys, no spaces, shortest floats."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def hash_id(value: Any) -> str:
-    """A 16-digit id of any JSON value, stamped with the spec version."""
-    return digest(canonical_json(value))
-
-
-def digest(text: str) -> str:
-    """16 hex digits of sha256 over `text`, stamped with the spec version."""
-    stamped = f'{{"spec_version":{SPEC_VERSION},"value":{text}}}'
-    return hashlib.sha256(stamped.encode()).hexdigest()[:16]

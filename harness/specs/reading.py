@@ -32,10 +32,14 @@ def resolve(spec: D) -> D:
 
 
 def check_files(spec: DataSpec) -> None:
-    """Raises `DataError` if `spec` can be planned, but its files are not here."""
+    """Raises `DataError` if `spec` cannot be trained on here, though it was planned.
+
+    Its files may be elsewhere, or not be those that it was resolved from.
+    """
     reader = reader_of(spec)
     if hasattr(reader, "check_files"):
         reader.check_files(spec)
+    resolve(spec)
 
 
 def reader_of(spec: DataSpec) -> ModuleType:

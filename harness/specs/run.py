@@ -10,47 +10,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from harness.errors import SpecError
-from harness.specs.base import (
-    Spec,
-    added,
-    at_least,
-    canonical_json,
-    digest,
-    number,
-    spec,
-)
-
-if TYPE_CHECKING:
-    from harness.specs.count import ForwardFlops, Params
+from harness.specs.base import Spec, added, at_least, number, spec
+from harness.specs.canonical import JsonObject, canonical_json, digest
+from harness.specs.optim import Optimizer, OptimSpec, Schedule
+from harness.specs.registry import Named, find
+from harness.specs.task import ForwardFlops, Params, TaskShape
 
 SEEDS = 2**32
 """Seeds lie below this: a larger one would repeat the random streams of a smaller."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class TaskShape:
-    """What a data set shows to a model.
-
-    `kind` of the inputs, B examples at a time: "tokens" (B, T) ids below `inputs`;
-    "vectors" (B, I) reals; "images" (B, height, width, channels) in [0, 1];
-    "sequences" (B, T, I) reals. `target`: the "next_token" at each position (B, T), a
-    "class" (B,), or (B, O) "real" numbers.
-    """
-
-    kind: Literal["tokens", "vectors", "images", "sequences"]
-    length: int
-    """T: tokens or time steps of an example; 1 for vectors and images."""
-    inputs: int
-    """Vocabulary, vector size, channels (images), features of a time step."""
-    outputs: int
-    """Classes, or real outputs."""
-    target: Literal["next_token", "class", "real"] = "real"
-    size: tuple[int, int] = (1, 1)
-    """Height and width of an image."""
 
 
 class ModelSpec(Spec):
@@ -59,8 +30,7 @@ class ModelSpec(Spec):
     __slots__ = ()
     tag = "family"
     family: ClassVar[str]
-    implementation: ClassVar[str]
-    """`package.module:Class` of the Flax module, imported only when training starts."""
+    """Its `implementation` is a Flax module's class."""
     summary: ClassVar[str] = ""
 
     @property
@@ -119,94 +89,6 @@ class DataSpec(Spec):
         return (self,)
 
 
-IDLE: dict[str, tuple[str, ...]] = {
-    "adamw": ("momentum",),
-    "sgd": ("beta1", "beta2", "eps"),
-    "wsd": (),
-    "cosine": ("cooldown",),
-    "constant": ("cooldown", "final"),
-}
-"""Fields of `OptimSpec` that do nothing under each choice of optimiser and schedule."""
-
-
-@spec
-class OptimSpec(Spec):
-    """Optimiser and schedule. Steps count optimiser updates.
-
-    `schedule` "wsd": linear warm-up over `warmup` steps, constant, then a cooldown
-    over the last `cooldown` fraction of the run along 1 − √x (Hägele et al. 2024,
-    arXiv:2405.18392) down to `final` · lr. "cosine": warm-up, then half a cosine to
-    `final` · lr. "constant": warm-up, then constant (never annealed).
-    `weight_decay` is decoupled and acts on matrices only; `clip` is the global gradient
-    norm, 0 for none. Training minimises loss + l1 · Σ|w| + l2 · Σw² over the weights w
-    of all matrices; `label_smoothing` ε mixes the target distribution with ε of the
-    uniform one (Szegedy et al. 2016). Recorded losses leave both penalties out, and
-    held-out losses the smoothing.
-    """
-
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 1e-3
-    schedule: Literal["wsd", "cosine", "constant"] = "wsd"
-    warmup: int = 0
-    cooldown: float = 0.2
-    final: float = 0.0
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 1e-8
-    momentum: float = 0.0
-    clip: float = 1.0
-    l1: float = added(default=0.0)
-    l2: float = added(default=0.0)
-    label_smoothing: float = added(default=0.0)
-
-    def validate(self) -> None:
-        at_least(self, 0, "lr", "warmup", "weight_decay", "momentum", "clip", "final")
-        at_least(self, 0, "l1", "l2")
-        if not 0 < self.cooldown <= 1:
-            raise SpecError(f"OptimSpec.cooldown {self.cooldown} is not in (0, 1]")
-        if self.eps <= 0:
-            raise SpecError(f"OptimSpec.eps {self.eps} is not positive")
-        for name in ("beta1", "beta2", "momentum", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise SpecError(
-                    f"OptimSpec.{name} {getattr(self, name)} is not in [0, 1)"
-                )
-        self._refuse_idle(self.optimizer, IDLE[self.optimizer])
-        self._refuse_idle(self.schedule, IDLE[self.schedule])
-
-    def _refuse_idle(self, choice: str, names: tuple[str, ...]) -> None:
-        # A field without effect would give one training two ids.
-        for name in names:
-            value = getattr(self, name)
-            if value != self.__dataclass_fields__[name].default:
-                raise SpecError(f"{name} {value} has no effect with {choice}")
-
-    def program_key(self) -> tuple[object, ...]:
-        """What of it fixes the operations of the compiled step; the rest is traced."""
-        extras = (self.l1, self.l2, self.label_smoothing)
-        return (self.optimizer, *[value > 0 for value in extras])
-
-    def decay_start(self, steps: int) -> int:
-        """First step of the decay: there a run leaves the trunk that it shares."""
-        return DECAY_STARTS[self.schedule](self, steps)
-
-    @property
-    def anneals(self) -> bool:
-        """Whether the learning rate decays to an end."""
-        return ANNEALS[self.schedule]
-
-
-DECAY_STARTS: dict[str, Callable[[OptimSpec, int], int]] = {
-    "wsd": lambda optim, steps: steps - max(1, round(optim.cooldown * steps)),
-    "cosine": lambda optim, steps: min(optim.warmup, steps),
-    "constant": lambda optim, steps: steps,
-}
-"""First step of the decay in a run of so many steps, by schedule."""
-ANNEALS = {"wsd": True, "cosine": True, "constant": False}
-"""Whether the learning rate decays to an end, by schedule."""
-
-
 @spec
 class RunSpec(Spec):
     """One training run: `steps` updates on batches of `batch` examples.
@@ -240,9 +122,9 @@ class RunSpec(Spec):
             if (seed := getattr(self, name)) >= SEEDS:
                 raise SpecError(f"RunSpec.{name} is {seed}; seeds lie below 2^32")
         self.model.check(self.data.shape)
-        self._check_company()
+        self._check_together()
 
-    def _check_company(self) -> None:
+    def _check_together(self) -> None:
         if self.model.adam_only and self.optim.optimizer != "adamw":
             raise SpecError(
                 f"mup_base scales Adam's updates; it needs optimizer 'adamw', not "
@@ -260,6 +142,15 @@ class RunSpec(Spec):
                 f"warm-up of {self.optim.warmup} steps does not end before the decay "
                 f"starts at step {start} of {self.steps}; lower optim.warmup"
             )
+
+    def choices(self) -> tuple[type[Named], ...]:
+        """The classes of its model, optimiser and schedule, which name their code."""
+        optim = self.optim
+        return (
+            type(self.model),
+            find(Optimizer, optim.optimizer),
+            find(Schedule, optim.schedule),
+        )
 
     @property
     def tokens_per_step(self) -> int:
@@ -299,8 +190,8 @@ class RunSpec(Spec):
         """The run's id, and that of its trunk: equal for runs of different length."""
         if not self.data.resolved:
             raise SpecError("a run has no id before its data have been read")
-        kept = sorted(self.identity_fields())
-        fields = {name: _identity_json(getattr(self, name)) for name in kept}
+        names = sorted(self.identity_fields())
+        fields = {name: _identity_json(getattr(self, name)) for name in names}
         run_id = digest(_object(fields))
         if self.patience:
             # It may stop before the trunk of a longer run does: it is trained alone.
@@ -308,9 +199,9 @@ class RunSpec(Spec):
         fields["steps"] = "null"
         return run_id, digest(_object(fields))
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> JsonObject:
         """Spec fields as table columns: `model.width`, `optim.lr`, `batch`, …"""
-        out: dict[str, Any] = {}
+        out: JsonObject = {}
         for name, value in self.to_dict().items():
             if isinstance(value, dict):
                 out |= {f"{name}.{key}": inner for key, inner in value.items()}
@@ -320,7 +211,7 @@ class RunSpec(Spec):
 
 
 @functools.lru_cache(maxsize=4096, typed=True)
-def _identity_json(value: Any) -> str:
+def _identity_json(value: object) -> str:
     """Canonical JSON of a field; a sweep repeats its models and data many times."""
     return canonical_json(value.identity() if isinstance(value, Spec) else value)
 

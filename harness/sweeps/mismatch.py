@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from harness.sweeps.plan import PlannedRun
 
 SHOWN = 3
 """Most groups of runs that get a line of their own."""
 
-Row = Mapping[str, Any]
-Change = tuple[str, Any, Any]
+Row = Mapping[str, object]
+Change = tuple[str, object, object]
 """A field, and its value in the finished and in the present run."""
 
 
 def explain(finished: Sequence[Row], unfinished: Sequence[PlannedRun]) -> list[str]:
-    """Lines that say how finished runs differ from the unfinished runs of a sweep.
+    """The lines that say how finished runs differ from the unfinished runs of a sweep.
 
     Each of the `finished` (flat specs of runs that are not in the sweep) is compared
     with the unfinished run from which it differs in the fewest fields. Those that
@@ -50,12 +49,12 @@ def _nearest(finished: Sequence[Row], present: Sequence[Row]) -> Iterator[list[C
     looked up, any other is voted for: there is no pass over all pairs.
     """
     fields = sorted({field for row in present for field in row})
-    holders: dict[tuple[str, Any], list[int]] = {}
+    holders: dict[tuple[str, object], list[int]] = {}
     varying = [f for f in fields if len({row.get(f) for row in present}) > 1]
     for field in varying:
         for index, row in enumerate(present):
             holders.setdefault((field, row.get(field)), []).append(index)
-    memory: dict[tuple[Any, ...], int] = {}
+    memory: dict[tuple[object, ...], int] = {}
     for index, row in enumerate(present):
         memory.setdefault(tuple(row.get(field) for field in varying), index)
     for row in finished:
@@ -73,7 +72,7 @@ def _nearest(finished: Sequence[Row], present: Sequence[Row]) -> Iterator[list[C
         ]
 
 
-def _cells(flat: Row) -> dict[str, Any]:
+def _cells(flat: Row) -> dict[str, object]:
     """A flat spec with the values that a table holds: lists are text there."""
     return {
         key: json.dumps(list(value)) if isinstance(value, list | tuple) else value

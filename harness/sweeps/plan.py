@@ -1,4 +1,4 @@
-"""From a sweep to work: ids, cohorts, shared trunks, exact price.
+"""The plan of a sweep: ids, cohorts, shared trunks, exact FLOPs.
 
 A cohort is one compiled program: runs of equal shapes. Within it, runs that differ only
 in length share a trunk: the training they have in common, up to where each one's
@@ -8,17 +8,15 @@ learning rate starts to decay.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from harness.errors import SpecError
 from harness.specs import reading
-from harness.specs.base import hash_id
+from harness.specs.canonical import JsonObject, hash_id
 from harness.specs.count import Counts, count, train_flops_per_step
-from harness.specs.run import ModelSpec, RunSpec
+from harness.specs.registry import check_implementation
+from harness.specs.run import RunSpec
 from harness.sweeps.sweep import Point, Scalar
 
 
@@ -62,12 +60,12 @@ class Trunk:
 
     def marginal_flops(self) -> dict[str, int]:
         """FLOPs that each run adds to those that branch off before it, by run id."""
-        per_step, shared, found = train_flops_per_step(self.runs[0].run), 0, {}
+        per_step, shared, flops = train_flops_per_step(self.runs[0].run), 0, {}
         for planned in self.runs:
-            own = planned.run.steps - min(shared, planned.branch_step)
-            found[planned.run_id] = own * per_step
+            steps = planned.run.steps - min(shared, planned.branch_step)
+            flops[planned.run_id] = steps * per_step
             shared = max(shared, planned.branch_step)
-        return found
+        return flops
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,53 +109,50 @@ class Plan:
     def without(self, finished: Iterable[str]) -> Plan:
         """The plan of the runs that are not finished yet."""
         done = set(finished)
-        left = [run for run in self.runs if run.run_id not in done]
-        return Plan(runs=tuple(left), cohorts=_cohorts(left), duplicates=0)
+        return _plan([run for run in self.runs if run.run_id not in done])
 
     def check_files(self) -> None:
-        """Raises `DataError` if files that it trains on are not on this machine."""
+        """Raises `DataError` if data to train on are missing here, or have changed."""
         for source in {planned.run.data for planned in self.runs}:
             reading.check_files(source)
 
 
 def plan(points: Sequence[Point]) -> Plan:
-    """Reads the data sets' sizes and hashes, then groups the runs.
+    """The plan of a sweep's points: sizes and hashes of their data read, runs grouped.
 
     Raises `DataError` for missing corpora and for more unique data than exists, and
-    `SpecError` for a family whose module cannot be found.
+    `SpecError` for a family, optimiser or schedule whose module cannot be found.
     """
-    for family in {type(p.run.model) for p in points}:
-        _check_implementation(family)
+    _check_implementations(p.run for p in points)
     sources = {p.run.data for p in points}
     resolved = {source: reading.resolve(source) for source in sources}
     runs: dict[str, PlannedRun] = {}
     for point in points:
         run = dataclasses.replace(point.run, data=resolved[point.run.data])
-        run_id, trunk_id = run.ids()
-        runs.setdefault(
-            run_id,
-            PlannedRun(
-                run_id=run_id,
-                trunk_id=trunk_id,
-                run=run,
-                coords=point.coords,
-                counts=count(run),
-            ),
-        )
-    kept = list(runs.values())
-    return Plan(
-        runs=tuple(kept), cohorts=_cohorts(kept), duplicates=len(points) - len(kept)
+        planned = _planned(run, point.coords)
+        runs.setdefault(planned.run_id, planned)
+    return _plan(list(runs.values()), duplicates=len(points) - len(runs))
+
+
+def _planned(run: RunSpec, coords: Mapping[str, Scalar]) -> PlannedRun:
+    run_id, trunk_id = run.ids()
+    return PlannedRun(
+        run_id=run_id, trunk_id=trunk_id, run=run, coords=coords, counts=count(run)
     )
 
 
-def sweep_record(made: Plan, *, name: str, doc: str) -> dict[str, Any]:
-    """A plan as it is frozen in a store: what workers and readers need of it."""
+def _plan(runs: Sequence[PlannedRun], duplicates: int = 0) -> Plan:
+    return Plan(runs=tuple(runs), cohorts=_cohorts(runs), duplicates=duplicates)
+
+
+def sweep_record(plan: Plan, *, name: str, doc: str) -> JsonObject:
+    """The JSON object of a plan that a store keeps, for workers and readers."""
     marginal_flops: dict[str, int] = {}
-    for cohort in made.cohorts:
+    for cohort in plan.cohorts:
         for trunk in cohort.trunks:
             marginal_flops |= trunk.marginal_flops()
     return {
-        "sweep_id": made.sweep_id,
+        "sweep_id": plan.sweep_id,
         "name": name,
         "doc": doc,
         "points": [
@@ -168,48 +163,37 @@ def sweep_record(made: Plan, *, name: str, doc: str) -> dict[str, Any]:
                 "coords": dict(r.coords),
                 "spec": r.run.to_dict(),
             }
-            for r in made.runs
+            for r in plan.runs
         ],
     }
 
 
-def plan_of_record(sweep: Mapping[str, Any]) -> Plan:
-    """The plan that `sweep_record` froze.
+def plan_of_record(sweep: JsonObject) -> Plan:
+    """The plan that `sweep_record` froze; its data are left for `check_files`.
 
-    Raises `SpecError` if a spec and its id do not agree, and what `plan` raises.
+    Raises `SpecError` if a spec and its id do not agree, or for code that is missing.
     """
-    made = plan(
-        [
-            Point(run=RunSpec.from_dict(point["spec"]), coords=point["coords"])
-            for point in sweep["points"]
-        ]
-    )
-    for planned, point in zip(made.runs, sweep["points"], strict=True):
+    runs = [
+        _planned(RunSpec.from_dict(point["spec"]), point["coords"])
+        for point in sweep["points"]
+    ]
+    for planned, point in zip(runs, sweep["points"], strict=True):
         if planned.run_id != point["run_id"]:
             raise SpecError(
                 f"sweep {sweep['sweep_id']} has run {point['run_id']} with the spec of "
                 f"{planned.run_id}: it was changed, or made by another version"
             )
-    return made
+    _check_implementations(planned.run for planned in runs)
+    return _plan(runs)
 
 
-def _check_implementation(family: type[ModelSpec]) -> None:
-    module = family.implementation.partition(":")[0]
-    if module in sys.modules:
-        return
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
-        raise SpecError(
-            f"family {family.family} names {family.implementation!r}, but there is no "
-            f"module {module!r}"
-        )
+def _check_implementations(runs: Iterable[RunSpec]) -> None:
+    for choice in {choice for run in runs for choice in run.choices()}:
+        check_implementation(choice)
 
 
 def cohort_key(run: RunSpec) -> tuple[object, ...]:
-    """What fixes the shapes and the operations of the compiled program."""
+    """The values that fix the shapes and the operations of the compiled program."""
     return (
         run.model,
         run.data.shape,

@@ -61,7 +61,7 @@ def learning_rate(n: int) -> float:
     tokens a step: the minimum lies between 4e-3 and 1.6e-2 in each and is flat to
     0.02 nats within a factor of two. Untested far outside that range.
     """
-    return 8e-3 * (n / 1e5) ** -0.25
+    return float(8e-3 * (n / 1e5) ** -0.25)
 
 
 def warmup_steps(n: int, tokens_per_step: int, most_tokens: float) -> int:

@@ -21,7 +21,8 @@ from typing import Any
 from harness.errors import SpecError
 from harness.specs.base import Spec, number, unknown_field
 from harness.specs.count import train_flops_per_step
-from harness.specs.run import ModelSpec, RunSpec, TaskShape
+from harness.specs.run import ModelSpec, RunSpec
+from harness.specs.task import TaskShape
 
 Scalar = int | float | str | bool | None
 TUNED = "tune.lr"

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.dataset import Arrays, Dataset
-from harness.specs.run import RunSpec, TaskShape
+from harness.specs.run import RunSpec
+from harness.specs.task import TaskShape
 from harness.training.metrics import measures
 from harness.training.sharding import Sharding
 from harness.training.step import HeldOut, PyTree

@@ -19,7 +19,8 @@ import numpy as np
 
 from harness.data.dataset import Arrays, Dataset
 from harness.families.build import build
-from harness.optimizers.update import hyper, learning_rates
+from harness.optimizers.schedules import learning_rates
+from harness.optimizers.update import hyper
 from harness.specs.run import RunSpec
 from harness.sweeps.options import TrainOptions
 from harness.training import device

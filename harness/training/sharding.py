@@ -28,8 +28,6 @@ PyTree = Any
 AXIS = "devices"
 STATE_SHARE = 0.25
 """A state that would take more than this share of a device's free memory is spread."""
-COPIES = 4
-"""Of the parameters, in training with AdamW: weights, two moments, gradients."""
 SMALL = 4096
 """Arrays of fewer elements stay whole on every device."""
 
@@ -159,7 +157,7 @@ def choose(
         )
     if count == 1:
         return Sharding(accumulate=options.accumulate)
-    shard = _is_large(params) if options.shard is None else options.shard
+    shard = _is_large(params, run) if options.shard is None else options.shard
     return Sharding(
         mesh=Mesh(np.array(there[:count]), (AXIS,)),
         members=members,
@@ -168,7 +166,7 @@ def choose(
     )
 
 
-def _is_large(params: PyTree) -> bool:
-    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+def _is_large(params: PyTree, run: RunSpec) -> bool:
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     free = device.free_memory()
-    return free is not None and COPIES * held > STATE_SHARE * free
+    return free is not None and run.optim.state_copies * size > STATE_SHARE * free

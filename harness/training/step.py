@@ -20,7 +20,8 @@ import optax
 
 from harness.families.build import Model, Outputs
 from harness.optimizers.update import Hyper, transform, weight_penalty
-from harness.specs.run import OptimSpec, TaskShape
+from harness.specs.optim import OptimSpec
+from harness.specs.task import TaskShape
 from harness.training.sharding import ONE_DEVICE, Sharding
 
 PyTree = Any

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.errors import HarnessError
-from harness.specs.base import hash_id
+from harness.specs.canonical import hash_id
 from harness.store import Store, schema
 from harness.store import failures as attempts
 from harness.store.holding import together

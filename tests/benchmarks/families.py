@@ -27,7 +27,8 @@ from harness import CNN, MLP, RNN, LinearRNN, OptimSpec, ResNet, Transformer, Vi
 from harness.families.build import build
 from harness.families.layers.spec import read_outs
 from harness.optimizers.update import hyper
-from harness.specs.run import ModelSpec, TaskShape
+from harness.specs.run import ModelSpec
+from harness.specs.task import TaskShape
 from harness.training import device
 from harness.training.step import Batches, functions
 

@@ -4,8 +4,8 @@ import jax
 from flax import nnx
 
 from harness.specs.base import spec
-from harness.specs.count import ForwardFlops, Params
-from harness.specs.run import ModelSpec, TaskShape
+from harness.specs.run import ModelSpec
+from harness.specs.task import ForwardFlops, Params, TaskShape
 
 
 @spec

@@ -17,7 +17,7 @@ from harness import (
     Transformer,
     ViT,
 )
-from harness.specs.run import TaskShape
+from harness.specs.task import TaskShape
 from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import Plan, plan
 from harness.sweeps.sweep import Point

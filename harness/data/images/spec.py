@@ -6,7 +6,7 @@ from harness.data.catalog import named_images
 from harness.data.stored import Stored
 from harness.errors import SpecError
 from harness.specs.base import at_least, spec
-from harness.specs.run import TaskShape
+from harness.specs.task import TaskShape
 
 
 @spec

@@ -7,7 +7,8 @@ import math
 
 from harness.errors import SpecError
 from harness.specs.base import at_least, spec
-from harness.specs.run import DataSpec, TaskShape
+from harness.specs.run import DataSpec
+from harness.specs.task import TaskShape
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

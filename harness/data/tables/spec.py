@@ -8,7 +8,7 @@ from typing import Literal
 from harness.data.stored import Stored
 from harness.errors import SpecError
 from harness.specs.base import at_least, spec
-from harness.specs.run import TaskShape
+from harness.specs.task import TaskShape
 
 
 @spec

@@ -7,7 +7,8 @@ import functools
 
 from harness.errors import SpecError
 from harness.specs.base import at_least, spec
-from harness.specs.run import DataSpec, TaskShape
+from harness.specs.run import DataSpec
+from harness.specs.task import TaskShape
 
 
 @spec

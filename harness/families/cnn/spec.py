@@ -15,8 +15,8 @@ from harness.families.layers.spec import (
     convolved,
 )
 from harness.specs.base import at_least, spec
-from harness.specs.count import ForwardFlops, Params
-from harness.specs.run import ModelSpec, TaskShape
+from harness.specs.run import ModelSpec
+from harness.specs.task import ForwardFlops, Params, TaskShape
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from harness.families.layers import cpu
-from harness.families.layers.basic import Linear, Weights
+from harness.families.layers.core import Linear, Weights
 from harness.families.layers.spec import convolved
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from harness.errors import SpecError
 from harness.specs.base import at_least
-from harness.specs.run import TaskShape
+from harness.specs.task import TaskShape
 
 Activation = Literal["relu", "gelu", "tanh", "sigmoid", "silu"]
 Init = Literal["default", "lecun", "he", "glorot", "normal"]

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from harness import families
-from harness.families.layers.basic import Blocks, Dropout, Linear, RMSNorm, Weights
-from harness.specs.run import TaskShape
+from harness.families.layers.core import Blocks, Dropout, Linear, RMSNorm, Weights
+from harness.specs.task import TaskShape
+
+Pair = tuple[jax.Array, jax.Array]
 
 
 @jax.custom_vjp
@@ -25,21 +27,22 @@ def recurrence(a_TBD: jax.Array, b_TBD: jax.Array) -> jax.Array:
 
 
 def _scan(a_TBD: jax.Array, b_TBD: jax.Array, *, reverse: bool) -> jax.Array:
-    def after(first: tuple, second: tuple) -> tuple:
+    def after(first: Pair, second: Pair) -> Pair:
         (a1, b1), (a2, b2) = first, second
         return a1 * a2, a2 * b1 + b2
 
+    scanned: Pair
     scanned = jax.lax.associative_scan(after, (a_TBD, b_TBD), reverse=reverse)
     return scanned[1]
 
 
-def _forward(a_TBD: jax.Array, b_TBD: jax.Array) -> tuple:
+def _forward(a_TBD: jax.Array, b_TBD: jax.Array) -> tuple[jax.Array, Pair]:
     h_TBD = recurrence(a_TBD, b_TBD)
     return h_TBD, (a_TBD, h_TBD)
 
 
-def _backward(kept: tuple, dh_TBD: jax.Array) -> tuple:
-    a_TBD, h_TBD = kept
+def _backward(saved: Pair, dh_TBD: jax.Array) -> Pair:
+    a_TBD, h_TBD = saved
     zero = jnp.zeros_like(a_TBD[:1])
     later_a = jnp.concatenate([a_TBD[1:], zero])
     db_TBD = _scan(later_a, dh_TBD, reverse=True)

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from harness import families
-from harness.families.layers.basic import (
+from harness.families.layers.core import (
     ACTIVATIONS,
     RECTIFIERS,
     Dropout,
     Linear,
     Weights,
 )
-from harness.specs.run import TaskShape
+from harness.specs.task import TaskShape
 
 
 class MLP(nnx.Module):

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from harness.families.layers.spec import Activation, Init, check_options, check_reads
 from harness.specs.base import added, at_least, spec
-from harness.specs.count import ForwardFlops, Params
-from harness.specs.run import ModelSpec, TaskShape
+from harness.specs.run import ModelSpec
+from harness.specs.task import ForwardFlops, Params, TaskShape
 
 
 @spec

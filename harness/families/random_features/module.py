@@ -12,7 +12,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from harness import families
-from harness.specs.run import TaskShape
+from harness.specs.task import TaskShape
 
 
 @functools.lru_cache(maxsize=4)

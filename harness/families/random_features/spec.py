@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from harness.errors import SpecError
 from harness.specs.base import at_least, spec
-from harness.specs.count import ForwardFlops, Params
-from harness.specs.run import ModelSpec, TaskShape
+from harness.specs.run import ModelSpec
+from harness.specs.task import ForwardFlops, Params, TaskShape
 
 
 @spec

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from harness import families
-from harness.families.layers.basic import Blocks, Dropout, Linear, Weights
 from harness.families.layers.convolution import Conv, GroupNorm
+from harness.families.layers.core import Blocks, Dropout, Linear, Weights
 from harness.families.resnet.spec import ResidualBlock
-from harness.specs.run import TaskShape
+from harness.specs.task import TaskShape
 
 
 class Block(nnx.Module):
@@ -60,12 +59,17 @@ class ResNet(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         weights, layout = Weights.of(spec), spec.layout()
-        common: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
-        self.stem = Conv(task.inputs, spec.width, gain=1.0, weights=weights, **common)
-        self.blocks = Blocks([Block(shape, spec, **common) for shape in layout])
+        self.stem = Conv(
+            task.inputs, spec.width, gain=1.0, weights=weights, dtype=dtype, rngs=rngs
+        )
+        self.blocks = Blocks(
+            [Block(shape, spec, dtype=dtype, rngs=rngs) for shape in layout]
+        )
         features = layout[-1].outputs
         self.norm = GroupNorm(features, spec.groups, dtype=dtype)
-        self.head = Linear(features, task.outputs, bias=True, weights=weights, **common)
+        self.head = Linear(
+            features, task.outputs, bias=True, weights=weights, dtype=dtype, rngs=rngs
+        )
         self.dropout = spec.dropout
 
     def __call__(self, x_BXYC: jax.Array, key: jax.Array | None = None) -> jax.Array:

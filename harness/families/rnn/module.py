@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from harness import families
-from harness.families.layers.basic import Blocks, Dropout, Linear, Weights
-from harness.specs.run import TaskShape
+from harness.families.layers.core import Blocks, Dropout, Linear, Weights
+from harness.specs.task import TaskShape
 
 State = tuple[jax.Array, ...]
+Pair = tuple[jax.Array, jax.Array]
+Saved = tuple[Callable[[jax.Array], Pair], jax.Array]
+"""The gradients of the inputs, as a function of those of the states; the states."""
 
 
 def simple(x_BG: jax.Array, u_BG: jax.Array, state: State) -> State:
@@ -59,7 +62,7 @@ def _loop(
 ) -> jax.Array:
     cell, vectors = CELLS[name]
 
-    def step(state: State, now: tuple) -> tuple[State, jax.Array]:
+    def step(state: State, now: Pair) -> tuple[State, jax.Array]:
         x_BG, extra_BG = now
         state = cell(x_BG, state[0] @ matrix_HG + extra_BG, state)
         return state, state[0]
@@ -69,7 +72,9 @@ def _loop(
     return jax.lax.scan(step, (zeros,) * vectors, (x_TBG, extra_TBG))[1]
 
 
-def _forward(cell: str, x_TBG: jax.Array, matrix_HG: jax.Array) -> tuple:
+def _forward(
+    cell: str, x_TBG: jax.Array, matrix_HG: jax.Array
+) -> tuple[jax.Array, Saved]:
     # What is added to the product with the matrix has the gradient of the product.
     h_TBH, pull = jax.vjp(
         lambda x, extra: _loop(cell, x, extra, matrix_HG), x_TBG, jnp.zeros_like(x_TBG)
@@ -77,8 +82,8 @@ def _forward(cell: str, x_TBG: jax.Array, matrix_HG: jax.Array) -> tuple:
     return h_TBH, (pull, h_TBH)
 
 
-def _backward(cell: str, kept: tuple, dh_TBH: jax.Array) -> tuple:
-    pull, h_TBH = kept
+def _backward(cell: str, saved: Saved, dh_TBH: jax.Array) -> Pair:
+    pull, h_TBH = saved
     dx_TBG, du_TBG = pull(dh_TBH)
     before_TBH = jnp.concatenate([jnp.zeros_like(h_TBH[:1]), h_TBH[:-1]])
     H, G = h_TBH.shape[-1], du_TBG.shape[-1]
@@ -95,9 +100,9 @@ class Layer(nnx.Module):
         self, inputs: int, spec: families.RNN, *, dtype: jnp.dtype, rngs: nnx.Rngs
     ) -> None:
         H, G, weights = spec.width, spec.gates, Weights.of(spec)
-        common: dict[str, Any] = {"weights": weights, "dtype": dtype, "rngs": rngs}
-        self.enter = Linear(inputs, G * H, bias=True, **common)
-        self.recur = Linear(H, G * H, **common)
+        linear = functools.partial(Linear, weights=weights, dtype=dtype, rngs=rngs)
+        self.enter = linear(inputs, G * H, bias=True)
+        self.recur = linear(H, G * H)
         self.cell = spec.cell
 
     def __call__(self, x_TBI: jax.Array, drop: Dropout) -> jax.Array:

@@ -7,8 +7,8 @@ from typing import Any, Literal, Self
 
 from harness.families.layers.spec import Init, check_options, check_reads, read_outs
 from harness.specs.base import at_least, spec
-from harness.specs.count import ForwardFlops, Params
-from harness.specs.run import ModelSpec, TaskShape
+from harness.specs.run import ModelSpec
+from harness.specs.task import ForwardFlops, Params, TaskShape
 
 GATES = {"simple": 1, "gru": 3, "lstm": 4}
 """Matrices that read the input, and as many that read the state."""

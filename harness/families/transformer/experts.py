@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from harness import families
-from harness.families.layers.basic import Linear, Monitor, Penalty, Weights
-from harness.specs.run import TaskShape
+from harness.families.layers.core import Linear, Monitor, Penalty, Weights
+from harness.specs.task import TaskShape
 
 
 class Routes(NamedTuple):

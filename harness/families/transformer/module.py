@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from harness import families
-from harness.families.layers.basic import (
+from harness.families.layers.core import (
     Blocks,
     Dropout,
     Linear,
@@ -21,7 +21,7 @@ from harness.families.layers.basic import (
     rotate,
 )
 from harness.families.transformer.experts import Experts
-from harness.specs.run import TaskShape
+from harness.specs.task import TaskShape
 
 
 class Attention(nnx.Module):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from harness import families
-from harness.families.layers.basic import Blocks, Dropout, Linear, RMSNorm, Weights
+from harness.families.layers.core import Blocks, Dropout, Linear, RMSNorm, Weights
 from harness.families.transformer.module import Attention, Block, FeedForward
-from harness.specs.run import TaskShape
+from harness.specs.task import TaskShape
 
 
 class ViT(nnx.Module):
@@ -51,7 +50,6 @@ def cut(x_BXYC: jax.Array, patch: int) -> jax.Array:
 
 
 def _encoder_block(spec: families.ViT, dtype: jnp.dtype, rngs: nnx.Rngs) -> Block:
-    common: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
-    attention = Attention(spec, causal=False, rotary=False, **common)
-    feed_forward = FeedForward(spec, gated=False, **common)
+    attention = Attention(spec, causal=False, rotary=False, dtype=dtype, rngs=rngs)
+    feed_forward = FeedForward(spec, gated=False, dtype=dtype, rngs=rngs)
     return Block(spec.width, attention, feed_forward, dtype=dtype)

@@ -50,7 +50,8 @@ import numpy as np
 from harness import MLP, OptimSpec, RunSpec, Sweep, product
 from harness.data.dataset import row_dataset, rows
 from harness.specs.base import spec
-from harness.specs.run import DataSpec, TaskShape
+from harness.specs.run import DataSpec
+from harness.specs.task import TaskShape
 
 
 @spec

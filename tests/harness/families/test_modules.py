@@ -11,8 +11,8 @@ from hypothesis import given, settings
 
 from harness import MLP, Transformer
 from harness.families.build import build
-from harness.families.layers.basic import Linear, attention, rotate
-from harness.specs.run import TaskShape
+from harness.families.layers.core import Linear, attention, rotate
+from harness.specs.task import TaskShape
 from tests.harness.strategies import transformers
 
 TASK = TaskShape(kind="tokens", length=8, inputs=11, outputs=11, target="next_token")

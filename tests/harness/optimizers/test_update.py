@@ -1,7 +1,5 @@
 """Schedules by their formulas, optimisers against optax."""
 
-from typing import get_args, get_type_hints
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,14 +7,11 @@ import optax
 import pytest
 
 from harness import OptimSpec
-from harness.optimizers.update import (
-    DECAYS,
-    DIRECTIONS,
-    hyper,
-    learning_rates,
-    transform,
-)
-from harness.specs.run import ANNEALS, DECAY_STARTS, IDLE
+from harness.errors import SpecError
+from harness.optimizers.schedules import learning_rates
+from harness.optimizers.update import Hyper, hyper, transform
+from harness.specs.optim import Optimizer, Schedule
+from harness.specs.registry import find, implementation
 
 
 def rates(spec, steps):
@@ -57,26 +52,59 @@ def test_rates_do_not_depend_on_how_steps_are_cut():
     assert np.array_equal(np.concatenate(pieces), rates(spec, 50))
 
 
+@pytest.mark.parametrize("base", [Optimizer, Schedule])
+def test_every_choice_has_an_implementation(base):
+    for name in base.known:
+        assert callable(implementation(find(base, name)))
+
+
+def test_a_decay_begins_at_the_peak_and_ends_at_the_share_that_is_left():
+    for name, schedule in Schedule.known.items():
+        optim = OptimSpec(
+            schedule=name, **({"final": 0.3} if "final" in schedule.reads else {})
+        )
+        ends = implementation(schedule)(np.array([0.0, 1.0]), optim)
+        np.testing.assert_allclose(ends, [1, 0.3 if schedule.anneals else 1])
+
+
+@pytest.mark.parametrize("name", sorted(Optimizer.known))
+def test_an_optimiser_keeps_as_many_copies_as_it_says(name):
+    optim = OptimSpec(optimizer=name)
+    state = transform(name, hyper(optim)).init({"w": jnp.zeros((3, 5))})
+    moments = [leaf for leaf in jax.tree.leaves(state) if leaf.shape == (3, 5)]
+    assert optim.state_copies == 2 + len(moments)
+
+
+def test_all_that_a_step_reads_is_traced():
+    of_the_rate = {"optimizer", "lr", "schedule", "warmup", "cooldown", "final"}
+    assert set(Hyper._fields) == set(OptimSpec.__dataclass_fields__) - of_the_rate
+
+
 @pytest.mark.parametrize(
-    ("choice", "tables"),
+    ("changes", "message"),
     [
-        ("optimizer", (IDLE, DIRECTIONS)),
-        ("schedule", (IDLE, DECAY_STARTS, ANNEALS, DECAYS)),
+        ({"optimizer": "adam"}, "'adam'; did you mean adamw.*known are adamw, sgd"),
+        ({"schedule": "linear"}, "no schedule 'linear'; known are constant, cosine"),
+        ({"optimizer": "sgd", "eps": 1e-6}, "eps 1e-06 has no effect with sgd"),
+        ({"schedule": "cosine", "cooldown": 0.5}, "no effect with cosine"),
     ],
 )
-def test_every_choice_is_in_every_table(choice, tables):
-    known = get_args(get_type_hints(OptimSpec)[choice])
-    for table in tables:
-        assert set(known) <= table.keys()
+def test_an_unknown_choice_or_an_idle_field_is_refused(changes, message):
+    with pytest.raises(SpecError, match=message):
+        OptimSpec(**changes)
 
 
-def test_an_unknown_optimiser_or_schedule_trains_nothing():
-    unknown = OptimSpec()
-    object.__setattr__(unknown, "schedule", "unknown")
-    with pytest.raises(KeyError, match="unknown"):
-        learning_rates(unknown, 10, 0, 10)
-    with pytest.raises(KeyError, match="unknown"):
-        transform("unknown", hyper(unknown))
+def test_a_choice_reads_only_what_there_is():
+    with pytest.raises(SpecError, match="Odd reads rho; an optimizer can read beta1"):
+
+        class Odd(Optimizer):
+            optimizer = "odd"
+            reads = ("rho",)
+
+    with pytest.raises(SpecError, match=r"'sgd' of .*Twice is taken by harness"):
+
+        class Twice(Optimizer):
+            optimizer = "sgd"
 
 
 def run_steps(update, params, grads, lr):

@@ -21,9 +21,11 @@ from harness import (
     ViT,
 )
 from harness.errors import SpecError
-from harness.specs.base import canonical_json, spec
+from harness.specs.base import spec
+from harness.specs.canonical import canonical_json
 from harness.specs.reading import resolve
-from harness.specs.run import ModelSpec, TaskShape
+from harness.specs.run import ModelSpec
+from harness.specs.task import TaskShape
 from tests.harness.strategies import mlp_run, mlps, text_run, transformers
 
 DIGITS = TaskShape(

@@ -22,11 +22,12 @@ from harness import (
     with_seeds,
     zip_,
 )
-from harness.errors import SpecError
+from harness.errors import DataError, SpecError
 from harness.specs.count import count, train_flops_per_step
-from harness.specs.run import ModelSpec, TaskShape
+from harness.specs.run import ModelSpec
+from harness.specs.task import TaskShape
 from harness.sweeps import recipe
-from harness.sweeps.plan import plan
+from harness.sweeps.plan import plan, plan_of_record, sweep_record
 from harness.sweeps.sweep import Point
 from tests.harness.strategies import TINY_TEXT, text_run
 
@@ -287,3 +288,19 @@ def test_a_rule_gives_each_run_the_rate_of_its_scale():
         recipe.LearningRate(k=1.0, n=-1.0, counted="total"),
     )
     assert total.run.optim.lr == pytest.approx(1 / count(total.run).n_total)
+
+
+def test_a_recorded_plan_needs_no_data_but_training_does(tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("abc " * 2000)
+    run = text_run(data=dataclasses.replace(TINY_TEXT, corpus=str(corpus)))
+    first = plan([Point(run=run)])
+    record = sweep_record(first, name="small", doc="")
+    corpus.write_text("abd " * 2000)
+    again = plan_of_record(record)
+    assert again == first
+    with pytest.raises(DataError, match="has changed since its hash was"):
+        again.check_files()
+    corpus.unlink()
+    with pytest.raises(DataError):
+        plan_of_record(record).check_files()

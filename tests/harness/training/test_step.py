@@ -10,8 +10,10 @@ import pytest
 from harness import MLP, OptimSpec, RunSpec, Transformer
 from harness.data.dataset import Dataset
 from harness.errors import SpecError
+from harness.optimizers.schedules import learning_rates
 from harness.specs.base import spec
-from harness.specs.run import DataSpec, TaskShape
+from harness.specs.run import DataSpec
+from harness.specs.task import TaskShape
 from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import cohort_key
 from harness.training import loop, program
@@ -231,3 +233,27 @@ def test_smoothing_needs_a_distribution_and_mup_needs_adam():
         mlp_run(optim=OptimSpec(label_smoothing=0.1))
     with pytest.raises(SpecError, match="needs optimizer 'adamw', not 'sgd'"):
         mlp_run(model=MLP(width=8, mup_base=4), optim=OptimSpec(optimizer="sgd"))
+
+
+def test_an_optimiser_and_a_schedule_from_outside_train_alone_and_side_by_side():
+    from harness.data import reader
+    from tests.harness import new_optimizer
+
+    chosen = {
+        "optimizer": new_optimizer.SignMomentum.optimizer,
+        "schedule": new_optimizer.Linear.schedule,
+    }
+    runs = [mlp_run(optim=OptimSpec(lr=lr, **chosen)) for lr in (1e-3, 2e-3)]
+    (cohort,) = planned(*runs).cohorts
+    assert all(run.branch_step == 16 for run in cohort.runs)
+    data = reader.load(runs[0].data, 0)
+    losses = []
+    for trunks in ([cohort.trunks[0]], cohort.trunks):
+        members = [trunk.runs[0].run for trunk in trunks]
+        compiled = program.compile_cohort(members, data)
+        results = list(loop.train_trunks(trunks, compiled, Forgetful()))
+        assert all(result.annealed for result in results)
+        losses.append(results[0].history.losses)
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    rates = learning_rates(runs[0].optim, 20, 15, 20)
+    np.testing.assert_allclose(rates, 1e-3 * np.array([1, 1, 0.75, 0.5, 0.25]))

@@ -1,4 +1,4 @@
-"""Layers that the families share. Activations are flat: rows × features."""
+"""The layers that most families are made of. Activations are flat: rows × features."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ RECTIFIERS = ("relu", "gelu", "silu")
 """Activations that cut the negative half: He's √2 keeps the variance through them."""
 
 
-class Penalty(nnx.Variable):
+class Penalty(nnx.Variable[jax.Array]):
     """A scalar auxiliary loss, left behind by a forward pass."""
 
 
-class Monitor(nnx.Variable):
+class Monitor(nnx.Variable[jax.Array]):
     """Numbers (B,) worth recording, left behind by a forward pass."""
 
 
@@ -102,17 +102,18 @@ class Weights:
 LECUN = Weights()
 
 
-class Blocks(nnx.List):
+class Blocks(nnx.List[nnx.Module]):
     """Blocks of a model that come one after another."""
 
     remat = False
     """Whether a backward pass computes the inside of each block again."""
 
-    def run(self, x: jax.Array, *rest: Any) -> jax.Array:
-        """`x` through all blocks, each called as block(x, *rest)."""
+    def run(self, x: jax.Array, *rest: object) -> jax.Array:
+        """The output of the last block; each is called as block(x, *rest)."""
 
-        def call(block: Any, x: jax.Array) -> jax.Array:
-            return block(x, *rest)
+        def call(block: nnx.Module, x: jax.Array) -> jax.Array:
+            y: jax.Array = block(x, *rest)
+            return y
 
         each = nnx.remat(call) if self.remat else call
         for block in self:
