@@ -127,7 +127,7 @@ def functions(
         def gradients(params: PyTree, offsets: jax.Array, key: jax.Array) -> tuple:
             whole = sharding.gathered(params)
             grads, loss = jax.grad(objective, has_aux=True)(whole, offsets, key)
-            return sharding.parted(grads), loss
+            return sharding.scattered(grads), loss
 
         def one_step(i: jax.Array, carry: tuple[State, jax.Array]) -> tuple:
             (params, opt), loss_S = carry
