@@ -1,4 +1,4 @@
-"""What a run has seen so far: a loss per step, and evaluations on a grid of steps."""
+"""The history of a run: a loss per step, and evaluations on a grid of steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 LAST = 32
 """Steps at a run's end whose mean training loss stands for the end."""
 LITTLE = np.dtype("<f4")
-"""How losses are told: the same bytes on every machine."""
+"""The bytes of losses in JSON: the same on every machine."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,9 +46,9 @@ class History:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; the losses as the text of their bytes."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        told = base64.b64encode(np.asarray(self.losses, LITTLE).tobytes()).decode()
+        encoded = base64.b64encode(np.asarray(self.losses, LITTLE).tobytes()).decode()
         evaluations = [dataclasses.asdict(e) for e in self.evaluations]
-        return values | {"losses": told, "evaluations": evaluations}
+        return values | {"losses": encoded, "evaluations": evaluations}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> History:

@@ -1,4 +1,4 @@
-"""What is measured on held-out predictions besides the loss: plain numpy.
+"""Metrics of held-out predictions besides the loss: plain numpy.
 
 Classes that no held-out example has are left out: they have no accuracy and no average
 precision. Ties between predictions go to the lower class, and between examples to the
@@ -63,9 +63,9 @@ def macro_f1(predicted_E: Array, labels_E: Array, classes: int) -> float:
 def average_precision(score_E: Array, positive_E: Array) -> float:
     """Mean, over the positive examples, of the precision at the rank of each."""
     order = np.argsort(-score_E, kind="stable")
-    found_E = positive_E[order]
-    precision_E = np.cumsum(found_E) / np.arange(1, len(found_E) + 1)
-    return float(precision_E[found_E].mean())
+    positive_E = positive_E[order]
+    precision_E = np.cumsum(positive_E) / np.arange(1, len(positive_E) + 1)
+    return float(precision_E[positive_E].mean())
 
 
 def regression(outputs_EO: Array, targets_EO: Array) -> dict[str, float]:
@@ -88,5 +88,5 @@ def regression(outputs_EO: Array, targets_EO: Array) -> dict[str, float]:
 
 
 def whole(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Those that are about all classes together: columns of the table of runs."""
+    """The metrics of all classes together: columns of the table of runs."""
     return {name: value for name, value in metrics.items() if "/" not in name}

@@ -8,13 +8,11 @@ seeds, batches). A population's numbers agree with those of single runs up to ro
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from harness.data.dataset import Arrays, Dataset
@@ -22,11 +20,19 @@ from harness.families.build import build
 from harness.optimizers.schedules import learning_rates
 from harness.optimizers.update import hyper
 from harness.specs.run import RunSpec
+from harness.specs.task import TaskShape
 from harness.sweeps.options import TrainOptions
 from harness.training import device
-from harness.training.evaluation import Examples, held_out, training_sample
+from harness.training.evaluation import Evaluator, Examples, held_out, training_sample
 from harness.training.sharding import Sharding, choose
-from harness.training.step import Batches, State, functions
+from harness.training.step import (
+    Batches,
+    ChunkInputs,
+    Functions,
+    PyTree,
+    State,
+    functions,
+)
 
 Measured = tuple[np.ndarray, dict[str, float], dict[str, float]]
 """Losses of the held-out examples; metrics on them, and on training examples."""
@@ -37,7 +43,7 @@ CHUNK_FLOPS = 3e9
 
 
 class ProgramShape(NamedTuple):
-    """What a cohort's program depends on of the runs that it trains at once."""
+    """The facts about the runs trained at once that a cohort's program depends on."""
 
     size: int
     same_batches: bool
@@ -46,7 +52,7 @@ class ProgramShape(NamedTuple):
 
     @classmethod
     def of(cls, runs: Sequence[RunSpec]) -> Self:
-        """Of these runs."""
+        """The shape of the program for these runs."""
         orders = {run.seed_order for run in runs}
         return cls(len(runs), same_batches=len(orders) == 1 < len(runs))
 
@@ -55,8 +61,8 @@ class ProgramShape(NamedTuple):
 class Program:
     """The compiled functions of a cohort, for one run or several at once.
 
-    What each of a population has of its own has a leading axis P; what a single run has
-    and what is common to all have not.
+    Arrays that each member of a population has for itself have a leading axis P; those
+    of a single run, and those common to all members, have none.
     """
 
     dataset: Dataset
@@ -65,11 +71,11 @@ class Program:
     chunk: int
     """Most steps in one call."""
     train_data: Arrays | None
-    """On the device; None where it has no room for all, and calls bring their own."""
+    """The data on the device; None where it has no room, and calls bring their own."""
     held_out: Examples
     sample: Examples | None
     """Training examples that are evaluated too, where the runs ask for it."""
-    init: Callable[[Any], State]
+    init: Callable[[PyTree], State]
     train_chunk: Callable[..., tuple[State, jax.Array]]
     compile_s: float
     memory: int
@@ -81,7 +87,7 @@ class Program:
         return self.init(self.sharding.place(seeds, self.sharding.own))
 
     def place(self, state: State) -> State:
-        """A state that was kept, where the functions expect it."""
+        """The state, which was kept on the host, where the functions expect it."""
         return self.sharding.place(state, self.sharding.for_state(state))
 
     def train(
@@ -98,23 +104,22 @@ class Program:
         # `device_put` needs for them.
         with jax.transfer_guard_host_to_device("allow"):
             return self.train_chunk(
-                state, hypers, data, batches, np.int32(last - first)
+                *ChunkInputs(state, hypers, data, batches, np.int32(last - first))
             )
 
     def evaluate(self, state: State) -> Callable[[], list[Measured]]:
-        """Starts the evaluations; what is returned waits for what they find of each
-        run."""
+        """Starts the evaluations; the returned function waits for each run's."""
         wait = self.held_out.evaluate(state.params)
         wait_too = self.sample.evaluate(state.params) if self.sample else None
 
         def measure() -> list[Measured]:
-            found = wait()
+            evaluated = wait()
             if not wait_too:
-                return [(losses, metrics, {}) for losses, metrics in found]
+                return [(losses, metrics, {}) for losses, metrics in evaluated]
             return [
                 (losses, metrics, also | {"evaluated_loss": float(on_sample.mean())})
                 for (losses, metrics), (on_sample, also) in zip(
-                    found, wait_too(), strict=True
+                    evaluated, wait_too(), strict=True
                 )
             ]
 
@@ -149,59 +154,101 @@ def compile_cohort(
     model = build(run.model, task, device.DTYPES[run.precision], remat=options.remat)
     params = jax.eval_shape(model.init, jax.random.key(0))
     sharding = choose(options, run, shape.size, params)
-    fns = functions(model, dataset.gather, task, run.optim, dataset.augment, sharding)
-
-    def init(seed: jax.Array) -> State:
-        return fns.init(jax.random.key(seed))
-
     if like and not (like.dataset is dataset and like.sharding == sharding):
         like = None
+    fns = _for_population(
+        functions(model, dataset.gather, task, run.optim, dataset.augment, sharding),
+        shape,
+    )
+    seeds, hypers = _stack([(np.uint32(0), hyper(run.optim))] * shape.size)
+    state = jax.eval_shape(fns.init, seeds)
     train_data = like.train_data if like else _resident(dataset, sharding)
     brought, batches = batches_of(dataset, runs, 0, 0, chunk)
-    seeds, hypers = _stack([(np.uint32(0), hyper(run.optim))] * shape.size)
-    own, common = sharding.own, sharding.common
-    train_chunk, evaluate = fns.train_chunk, fns.evaluate
-    if shape.size > 1:
-        init = jax.vmap(init)
-        axes = _of_batches(shape, own=0, common=None)
-        train_chunk = jax.vmap(train_chunk, in_axes=(0, 0, None, axes, None))
-        evaluate = jax.vmap(evaluate, in_axes=(0, None, None))
-    state = jax.eval_shape(init, seeds)
-    parts = sharding.for_state(state)
-    trained = (
-        sharding.jit(
-            train_chunk,
-            takes=(parts, own, common, _of_batches(shape, own, common), common),
-            gives=(parts, own),
-            donate=True,
-        )
-        .lower(state, hypers, brought or train_data, batches, jnp.int32(0))
-        .compile()
-    )
-    evaluated = functools.partial(
-        Examples.compiled,
-        sharding.jit(
-            evaluate, (sharding.for_state(state.params), common, common), gives=own
-        ),
-        state.params,
-        dataset,
+    train_chunk = _compile_training(
+        fns,
+        shape,
         sharding,
-        task,
-        shape.size,
+        ChunkInputs(state, hypers, brought or train_data, batches, np.int32(0)),
     )
+    evaluator = _evaluator(fns, sharding, state.params, task, shape.size)
     sample = training_sample(dataset, run) if run.train_eval_examples else None
+    init = sharding.jit(
+        fns.init, takes=(sharding.own,), gives=sharding.for_state(state)
+    )
     return Program(
         dataset=dataset,
         shape=shape,
         sharding=sharding,
         chunk=chunk,
         train_data=train_data,
-        held_out=evaluated(*held_out(dataset), like=like.held_out if like else None),
-        sample=evaluated(*sample) if sample else None,
-        init=sharding.jit(init, takes=(own,), gives=parts).lower(seeds).compile(),
-        train_chunk=trained,
+        held_out=evaluator.compile(
+            like.held_out.placed
+            if like
+            else evaluator.place(dataset, *held_out(dataset))
+        ),
+        sample=evaluator.compile(evaluator.place(dataset, *sample)) if sample else None,
+        init=init.lower(seeds).compile(),
+        train_chunk=train_chunk,
         compile_s=time.perf_counter() - start,
-        memory=_memory(trained),
+        memory=_memory(train_chunk),
+    )
+
+
+def _for_population(fns: Functions, shape: ProgramShape) -> Functions:
+    """The functions of seeds instead of keys, vmapped if there are several runs.
+
+    A single run has no leading axis: with one, its numbers would be rounded otherwise.
+    """
+
+    def init(seed: jax.Array) -> State:
+        return fns.init(jax.random.key(seed))
+
+    if shape.size == 1:
+        return dataclasses.replace(fns, init=init)
+    axes = _by_member(shape, own=0, common=None)
+    return Functions(
+        init=jax.vmap(init),
+        train_chunk=jax.vmap(fns.train_chunk, in_axes=tuple(axes)),
+        evaluate=jax.vmap(fns.evaluate, in_axes=(axes.state, None, None)),
+    )
+
+
+def _by_member(shape: ProgramShape, own: Any, common: Any) -> ChunkInputs:
+    """`own` for the arguments that each member has by itself, `common` for the rest."""
+    order = common if shape.same_batches else own
+    return ChunkInputs(
+        state=own,
+        hyper=own,
+        data=common,
+        batches=Batches(offsets_SB=order, lr_S=own, first=common, seed=order),
+        n_steps=common,
+    )
+
+
+def _compile_training(
+    fns: Functions, shape: ProgramShape, sharding: Sharding, inputs: ChunkInputs
+) -> jax.stages.Compiled:
+    state = sharding.for_state(inputs.state)
+    shardings = _by_member(shape, sharding.own, sharding.common)._replace(state=state)
+    jitted = sharding.jit(
+        fns.train_chunk,
+        takes=tuple(shardings),
+        gives=(state, sharding.own),
+        donate=True,
+    )
+    return jitted.lower(*inputs).compile()
+
+
+def _evaluator(
+    fns: Functions, sharding: Sharding, params: PyTree, task: TaskShape, population: int
+) -> Evaluator:
+    takes = (sharding.for_state(params), sharding.common, sharding.common)
+    return Evaluator(
+        function=sharding.jit(fns.evaluate, takes, gives=sharding.own),
+        params=params,
+        sharding=sharding,
+        task=task,
+        population=population,
     )
 
 
@@ -221,9 +268,9 @@ def chunk_steps(run: RunSpec) -> int:
 def batches_of(
     dataset: Dataset, runs: Sequence[RunSpec], first: int, last: int, chunk: int
 ) -> tuple[Arrays | None, Batches]:
-    """What steps [first, last) of a cohort's runs consume, padded to `chunk` steps.
+    """The batches of steps [first, last) of a cohort's runs, padded to `chunk` steps.
 
-    Before it come the examples themselves, where the device has no room for all of
+    Before them come the examples themselves, where the device has no room for all of
     them; else None.
     """
     seen = runs[:1] if ProgramShape.of(runs).same_batches else runs
@@ -233,8 +280,8 @@ def batches_of(
         for seed in {run.seed_order for run in seen}
     }
     index = np.zeros((len(seen), chunk, batch), np.int64)
-    for part, run in zip(index, seen, strict=True):
-        part[: last - first] = orders[run.seed_order]
+    for index_SB, run in zip(index, seen, strict=True):
+        index_SB[: last - first] = orders[run.seed_order]
     brought = None
     if dataset.fits_device:
         index = dataset.locate(index)
@@ -251,12 +298,6 @@ def batches_of(
     )
 
 
-def _of_batches(shape: ProgramShape, own: Any, common: Any) -> Batches:
-    """`own` for what each of the members has by itself, `common` for the rest."""
-    order = common if shape.same_batches else own
-    return Batches(offsets_SB=order, lr_S=own, first=common, seed=order)
-
-
 def _resident(dataset: Dataset, sharding: Sharding) -> Arrays | None:
     return (
         sharding.place(dataset.train, sharding.common) if dataset.fits_device else None
@@ -264,7 +305,7 @@ def _resident(dataset: Dataset, sharding: Sharding) -> Arrays | None:
 
 
 def _stack(trees: Any) -> Any:
-    """One tree as it is; several, or arrays that lie together, with a leading axis."""
+    """A single tree as it is; several trees, or one array of them, with an axis P."""
     if len(trees) == 1:
         return trees[0]
     if isinstance(trees, np.ndarray):
@@ -272,8 +313,8 @@ def _stack(trees: Any) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def _memory(compiled: Any) -> int:
-    found = compiled.memory_analysis()
-    if found is None:
+def _memory(compiled: jax.stages.Compiled) -> int:
+    memory = compiled.memory_analysis()
+    if memory is None:
         return 0
-    return int(found.argument_size_in_bytes + found.temp_size_in_bytes)
+    return int(memory.argument_size_in_bytes + memory.temp_size_in_bytes)

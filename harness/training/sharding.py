@@ -1,11 +1,11 @@
-"""How a program lies on its devices: on one, or on a mesh of several.
+"""The sharding of a program's arrays: on one device, or on a mesh of several.
 
 A mesh is one row of devices. A single run's batch is spread over it, and its state too
-once that is large: each device then holds a part of every large array, gathers whole
-parameters for a pass, and keeps its part of the gradients (fully sharded data parallel,
-Zhao et al. 2023). Of a population each device trains its own members. What a sharding
-changes of a run's numbers is rounding (see `TrainOptions.accumulate`
-for the exceptions).
+once that is large: each device then holds a share of every large array, gathers whole
+parameters for a pass, and keeps its share of the gradients (fully sharded data
+parallel, Zhao et al. 2023). Of a population each device trains its own members. A
+sharding changes a run's numbers by rounding (see `TrainOptions.accumulate` for the
+exceptions).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from harness.errors import SpecError
+from harness.families.arrays import PyTree
 from harness.specs.run import RunSpec
 from harness.sweeps.options import TrainOptions
 from harness.training import device
 
-PyTree = Any
 AXIS = "devices"
 STATE_SHARE = 0.25
 """A state that would take more than this share of a device's free memory is spread."""
@@ -34,7 +34,7 @@ SMALL = 4096
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Sharding:
-    """Where the arrays of a program lie; on one device there is nothing to place."""
+    """The places of a program's arrays; on one device there is nothing to place."""
 
     mesh: Mesh | None = None
     members: bool = False
@@ -44,22 +44,24 @@ class Sharding:
 
     @property
     def devices(self) -> int:
-        """How many there are."""
+        """The number of devices."""
         return self.mesh.size if self.mesh else 1
 
     @property
     def common(self) -> NamedSharding | None:
-        """Of what all devices hold alike."""
+        """The sharding of arrays that every device holds whole."""
         return self._at(PartitionSpec())
 
     @property
     def own(self) -> NamedSharding | None:
-        """Of what each member of a population has of its own."""
+        """The sharding of arrays that each member of a population has for itself."""
         return self._at(PartitionSpec(AXIS)) if self.members else self.common
 
     def for_state(self, tree: PyTree) -> PyTree:
-        """Of the arrays of a state; from a large one, the longest axis that the devices
-        divide is spread."""
+        """The shardings of a state's arrays.
+
+        Of a large one the longest axis that the devices divide is spread.
+        """
         if not self.shard:
             return self.own
         return jax.tree.map(lambda leaf: self._at(self._parts(leaf.shape)), tree)
@@ -97,21 +99,21 @@ class Sharding:
         )
 
     def spread(self, x: jax.Array) -> jax.Array:
-        """Inside a program: the leading axis over the devices, if they divide it."""
+        """The array, its leading axis over the devices if they divide it; for jit."""
         if self.mesh is None or self.members or len(x) % self.devices:
             return x
         return jax.lax.with_sharding_constraint(x, self._at(PartitionSpec(AXIS)))
 
     def gathered(self, params: PyTree) -> PyTree:
-        """Inside a program: whole parameters on every device, for a pass."""
+        """The parameters, whole on every device, for a pass; for jit."""
         if not self.shard:
             return params
         return jax.tree.map(
             lambda leaf: jax.lax.with_sharding_constraint(leaf, self.common), params
         )
 
-    def parted(self, gradients: PyTree) -> PyTree:
-        """Inside a program: on each device its part of the gradients."""
+    def scattered(self, gradients: PyTree) -> PyTree:
+        """The gradients, on each device those of its share of the state; for jit."""
         if not self.shard:
             return gradients
         return jax.lax.with_sharding_constraint(gradients, self.for_state(gradients))
@@ -144,22 +146,24 @@ def choose(
             f"a batch of {run.batch} cannot be accumulated over {options.accumulate} "
             "equal parts"
         )
-    there = jax.devices()
-    if options.devices > len(there):
-        raise SpecError(f"{options.devices} devices are wanted; jax sees {len(there)}")
+    available = jax.devices()
+    if options.devices > len(available):
+        raise SpecError(
+            f"{options.devices} devices are wanted; jax sees {len(available)}"
+        )
     members = population > 1
     whole = population if members else run.batch // options.accumulate
     count = next(k for k in range(options.devices, 0, -1) if whole % k == 0)
-    if jax.process_count() > 1 and count < len(there):
+    if jax.process_count() > 1 and count < len(available):
         raise SpecError(
-            f"{whole} examples cannot be divided over the {len(there)} devices of all "
-            "hosts"
+            f"{whole} examples cannot be divided over the {len(available)} devices of "
+            "all hosts"
         )
     if count == 1:
         return Sharding(accumulate=options.accumulate)
     shard = _is_large(params, run) if options.shard is None else options.shard
     return Sharding(
-        mesh=Mesh(np.array(there[:count]), (AXIS,)),
+        mesh=Mesh(np.array(available[:count]), (AXIS,)),
         members=members,
         shard=shard and not members,
         accumulate=options.accumulate,

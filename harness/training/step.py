@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from harness.families.arrays import PyTree
 from harness.families.build import Model, Outputs
 from harness.optimizers.update import Hyper, transform, weight_penalty
 from harness.specs.optim import OptimSpec
 from harness.specs.task import TaskShape
 from harness.training.sharding import ONE_DEVICE, Sharding
 
-PyTree = Any
 Gather = Callable[[PyTree, jax.Array], tuple[jax.Array, jax.Array]]
 Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 EVAL_BATCH = {"next_token": 16, "class": 64, "real": 64}
@@ -41,7 +41,7 @@ class State(NamedTuple):
 
 
 class Batches(NamedTuple):
-    """What a chunk of S steps consumes, padded to S."""
+    """The input of a chunk of S steps, padded to S."""
 
     offsets_SB: Any
     lr_S: Any
@@ -49,6 +49,16 @@ class Batches(NamedTuple):
     """Step of the run that the chunk begins with."""
     seed: Any
     """Seed of what is random in the steps."""
+
+
+class ChunkInputs(NamedTuple):
+    """The arguments of `train_chunk`, or in their places their axes or shardings."""
+
+    state: Any
+    hyper: Any
+    data: Any
+    batches: Batches
+    n_steps: Any
 
 
 class HeldOut(NamedTuple):
@@ -118,7 +128,7 @@ def functions(
         def gradients(params: PyTree, offsets: jax.Array, key: jax.Array) -> tuple:
             whole = sharding.gathered(params)
             grads, loss = jax.grad(objective, has_aux=True)(whole, offsets, key)
-            return sharding.parted(grads), loss
+            return sharding.scattered(grads), loss
 
         def one_step(i: jax.Array, carry: tuple[State, jax.Array]) -> tuple:
             (params, opt), loss_S = carry
@@ -155,14 +165,14 @@ def functions(
 def _in_batches(
     function: Callable[[jax.Array], PyTree], offsets_E: jax.Array, size: int
 ) -> PyTree:
-    """What `function` finds of each example, of at most `size` at once."""
+    """The values of `function` of each example, at most `size` at once."""
     E = len(offsets_E)
     size = min(size, E)
     # The last batch is filled up with its own wrap-around, cut off again below.
     rounds = -(-E // size)
     padded = jnp.resize(offsets_E, (rounds, size))
-    found = jax.lax.map(function, padded)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:E], found)
+    values = jax.lax.map(function, padded)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:E], values)
 
 
 def _accumulated(
@@ -171,14 +181,14 @@ def _accumulated(
     key: jax.Array,
     parts: int,
 ) -> PyTree:
-    """The mean of what `gradients` finds of equal parts of a batch, one by one."""
+    """The mean of `gradients` over equal parts of a batch, computed one by one."""
     if parts == 1:
         return gradients(offsets_B, key)
     offsets_PB = offsets_B.reshape(parts, -1)
 
     def add(part: jax.Array, total: PyTree) -> PyTree:
-        found = gradients(offsets_PB[part], jax.random.fold_in(key, part))
-        return jax.tree.map(jnp.add, total, found)
+        values = gradients(offsets_PB[part], jax.random.fold_in(key, part))
+        return jax.tree.map(jnp.add, total, values)
 
     shape = jax.eval_shape(gradients, offsets_PB[0], key)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape)

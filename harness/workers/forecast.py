@@ -1,4 +1,4 @@
-"""What a sweep will take, from the timings of its compiled programs. Imports no jax."""
+"""Forecasts of a sweep's time, from timings of its compiled programs (no jax)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from harness.sweeps.plan import Cohort, Trunk
 from harness.training.history import common_grid
+from harness.workers.queue import rank
 
 PUBLISH_S = 0.03
 """Seconds that a worker spends on a run besides training: its tables and record."""
@@ -15,34 +16,34 @@ PUBLISH_S = 0.03
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
-    """What training one cohort's runs costs on this device."""
+    """The cost of training one cohort's runs on this device."""
 
     population: int
     seconds_per_step: float
-    """Of all runs of the population together."""
+    """Seconds of a step of all runs of the population together."""
     seconds_per_evaluation: float
     seconds_compile: float
-    """Of the first time; later ones find the program in the cache."""
+    """Seconds of the first compilation; later ones find the program in the cache."""
     seconds_load: float = 0.0
-    """Of finding it there."""
+    """Seconds that it takes to find the program in the cache."""
     memory: int
     """Bytes that the compiled program needs, its arguments included."""
 
     @property
     def seconds_per_run_step(self) -> float:
-        """Of one run's step."""
+        """Seconds of a step, divided by the runs that take it together."""
         return self.seconds_per_step / self.population
 
 
 def evaluations(trunk: Trunk) -> int:
-    """How often a trunk's runs are evaluated, what they share counted once."""
+    """The number of evaluations of a trunk's runs, shared ones counted once."""
     points = {0}
     branched = 0
     for planned in trunk.runs:
         grid = common_grid(planned.run.steps, planned.run.evals_per_octave)
         points |= {step for step in grid if step <= planned.branch_step}
-        own = {step for step in grid if step > planned.branch_step}
-        branched += len(own | {planned.run.steps})
+        steps = {step for step in grid if step > planned.branch_step}
+        branched += len(steps | {planned.run.steps})
     return len(points) - 1 + branched
 
 
@@ -59,19 +60,21 @@ def seconds_of(trunks: Sequence[Trunk], timing: Timing) -> float:
 def makespan(jobs: Sequence[tuple[Cohort, Timing]], workers: int) -> float:
     """Seconds until the last of so many workers is done, with programs in the cache.
 
-    Workers take their trunks as `harness.workers.queue` hands them out: their own
-    cohort first, then the longest that nobody has begun, then what is left of others.
+    Workers take their trunks as `harness.workers.queue` ranks them.
     """
     jobs = sorted(jobs, key=lambda job: -job[0].flops)
-    left = [sorted(cohort.trunks, key=lambda t: t.flops) for cohort, _ in jobs]
+    waiting = [sorted(cohort.trunks, key=lambda t: t.flops) for cohort, _ in jobs]
     begun: set[int] = set()
     free = [(0.0, worker, -1) for worker in range(workers)]
     end = 0.0
-    while any(left):
+    while any(waiting):
         clock, worker, own = heapq.heappop(free)
-        chosen = _next(left, begun, own)
+        chosen = min(
+            (index for index, trunks in enumerate(waiting) if trunks),
+            key=lambda index: rank(is_own=index == own, is_begun=index in begun),
+        )
         begun.add(chosen)
-        trunks, timing = left[chosen], jobs[chosen][1]
+        trunks, timing = waiting[chosen], jobs[chosen][1]
         if chosen != own:
             clock += timing.seconds_load
         taken = [trunks.pop() for _ in range(min(timing.population, len(trunks)))]
@@ -80,10 +83,3 @@ def makespan(jobs: Sequence[tuple[Cohort, Timing]], workers: int) -> float:
         end = max(end, clock)
         heapq.heappush(free, (clock, worker, chosen))
     return end
-
-
-def _next(left: Sequence[Sequence[Trunk]], begun: set[int], own: int) -> int:
-    open_ = [index for index, trunks in enumerate(left) if trunks]
-    if own in open_:
-        return own
-    return next((index for index in open_ if index not in begun), open_[0])

@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness.errors import HarnessError
 from harness.specs.canonical import hash_id
-from harness.store import Store, schema
-from harness.store import failures as attempts
+from harness.store import Store, failures, schema
 from harness.store.holding import together
 from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import Cohort, Trunk
@@ -54,7 +53,7 @@ class Populations:
         self.store, self.options, self.peers = store, options, peers
         self._probe = probe
         self._decided: dict[str, int] = {}
-        self._kin: dict[str, list[Trunk]] = {}
+        self._groups: dict[str, list[Trunk]] = {}
         self._blocks: dict[str, list[Trunk]] = {}
 
     def of(self, cohort: Cohort, trunk: Trunk) -> tuple[Trunk, ...]:
@@ -67,36 +66,36 @@ class Populations:
             return begun
         if self.options.population == 1:
             return (trunk,)
-        group = self._kin_of(cohort, trunk)
+        group = self._compatible(cohort, trunk)
         width = self._width(group)
         if width == 1 or self._has_erred(trunk):
             return (trunk,)
         block = self._block_of(trunk, group, width)
-        done = self.store.finished() | attempts.cancelled(self.store)
-        here = set(self.store.files.names("work"))
+        done = self.store.finished() | failures.cancelled(self.store)
+        begun_ids = set(self.store.files.names("work"))
         return tuple(
             t
             for t in block
             if any(r.run_id not in done for r in t.runs)
             and not self._has_erred(t)
-            and not (t.trunk_id in here and self._begun(cohort, t))
+            and not (t.trunk_id in begun_ids and self._begun(cohort, t))
         )
 
     def needs_probe(self, cohort: Cohort, trunk: Trunk) -> bool:
         """Whether `of` must time programs before it can say."""
         if self.options.population is not None or self._begun(cohort, trunk):
             return False
-        group = self._kin_of(cohort, trunk)
+        group = self._compatible(cohort, trunk)
         key = _key(group)
         known = key in self._decided or self.store.files.exists(_decision_name(key))
         return widest(len(group), self.options, self.peers) > 1 and not known
 
-    def _kin_of(self, cohort: Cohort, trunk: Trunk) -> list[Trunk]:
+    def _compatible(self, cohort: Cohort, trunk: Trunk) -> list[Trunk]:
         """The trunks that could be trained with `trunk`, itself among them."""
-        if trunk.trunk_id not in self._kin:
+        if trunk.trunk_id not in self._groups:
             for group in compatible_trunks(cohort):
-                self._kin |= {t.trunk_id: group for t in group}
-        return self._kin[trunk.trunk_id]
+                self._groups |= {t.trunk_id: group for t in group}
+        return self._groups[trunk.trunk_id]
 
     def _block_of(self, trunk: Trunk, group: list[Trunk], width: int) -> list[Trunk]:
         if trunk.trunk_id not in self._blocks:
@@ -114,9 +113,9 @@ class Populations:
         return tuple(known[i] for i in ids) if whole else ()
 
     def _has_erred(self, trunk: Trunk) -> bool:
-        if not attempts.count(self.store, trunk.trunk_id):
+        if not failures.count(self.store, trunk.trunk_id):
             return False
-        failed = attempts.failures(self.store).get(trunk.trunk_id, [])
+        failed = failures.failures(self.store).get(trunk.trunk_id, [])
         return any(failure.kind == "error" for failure in failed)
 
     def _width(self, group: Sequence[Trunk]) -> int:
@@ -142,11 +141,11 @@ class Populations:
             except Exception:
                 return 1
             best = fastest(timings)
-            found = {
+            decision = {
                 "width": best.population,
                 "timings": [dataclasses.asdict(timing) for timing in timings],
             }
-            self.store.files.publish_once(name, schema.with_checksum(found))
+            self.store.files.publish_once(name, schema.with_checksum(decision))
         return _width_in(self.store.json(name))
 
 
@@ -178,13 +177,13 @@ def blocks(group: Sequence[Trunk], width: int, devices: int = 1) -> list[list[Tr
     sets = [list(order) for _, order in itertools.groupby(group, key=_order)]
     if min(map(len, sets)) < width:
         sets = [list(group)]
-    found = []
+    cut: list[list[Trunk]] = []
     for trunks in sets:
-        parts = math.ceil(len(trunks) / width)
-        size = math.ceil(len(trunks) / parts)
+        count = math.ceil(len(trunks) / width)
+        size = math.ceil(len(trunks) / count)
         size = min(width, size + -size % devices)
-        found += [trunks[at : at + size] for at in range(0, len(trunks), size)]
-    return found
+        cut += [trunks[at : at + size] for at in range(0, len(trunks), size)]
+    return cut
 
 
 def largest(
@@ -192,8 +191,8 @@ def largest(
 ) -> list[Trunk]:
     """The largest of a group's populations, and of these one that needs the most
     memory: one that sees different batches."""
-    found = blocks(group, widest(len(group), options, peers), options.devices)
-    return max(found, key=lambda block: (len(block), len(set(map(_order, block)))))
+    candidates = blocks(group, widest(len(group), options, peers), options.devices)
+    return max(candidates, key=lambda block: (len(block), len(set(map(_order, block)))))
 
 
 def _order(trunk: Trunk) -> int:

@@ -21,23 +21,23 @@ REPEATS = 5
 LONGER = 4
 """How many times longer the second of two calls is, where a chunk would take long."""
 MEMORY_SHARE = 0.5
-"""Of the memory that is free, what a population may take."""
+"""The share of the free memory that a population may take."""
 
 
 def probe(
     runs: Sequence[RunSpec], dataset: Dataset, options: TrainOptions
 ) -> list[Timing]:
-    """Times for the first run alone, and for all of them, or as many of them as memory
-    allows, side by side."""
-    found = [time_program(compile_cohort(runs[:1], dataset, options), runs[:1])]
+    """The timing of the first run alone, and that of all of them side by side, or of as
+    many as memory allows."""
+    timings = [time_program(compile_cohort(runs[:1], dataset, options), runs[:1])]
     free, width = device.free_memory(), len(runs)
     while width > 1 and dataset.fits_device:
         program = compile_cohort(runs[:width], dataset, options)
         if free is None or program.memory <= MEMORY_SHARE * free:
-            found.append(time_program(program, runs[:width]))
+            timings.append(time_program(program, runs[:width]))
             break
         width //= 2
-    return found
+    return timings
 
 
 def time_program(program: Program, runs: Sequence[RunSpec]) -> Timing:

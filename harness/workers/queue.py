@@ -1,17 +1,24 @@
-"""What is left of a plan, in the order in which a worker wants it."""
+"""The unfinished trunks of a plan, in the order in which a worker wants them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 
-from harness.store import Store
-from harness.store import failures as attempts
+from harness.store import Store, failures
 from harness.sweeps.plan import Cohort, Plan, Trunk
 
 
+def rank(*, is_own: bool, is_begun: bool) -> int:
+    """The rank of a cohort for a worker; of equal ones, the longest comes first.
+
+    Its own is compiled already; one that nobody has begun keeps workers apart.
+    """
+    return 0 if is_own else 1 + is_begun
+
+
 class Queue:
-    """What is left of a plan, in the order in which a worker wants it.
+    """The unfinished trunks of a plan, in the order in which a worker wants them.
 
     Its own cohort first (that is compiled), then cohorts that nobody has begun, longest
     first: a long one begun last would keep the others waiting.
@@ -39,24 +46,22 @@ class Queue:
 
     def look(self) -> None:
         """Looks again at what is finished, failed and cancelled."""
-        done = self.store.finished() | attempts.cancelled(self.store)
-        failed = attempts.failures(self.store)
+        done = self.store.finished() | failures.cancelled(self.store)
+        failed = failures.failures(self.store)
         self._left, self._not_before = {}, {}
         for cohort, trunk in self._all:
             if any(r.run_id not in done for r in trunk.runs):
                 self._add(cohort, trunk, failed.get(trunk.trunk_id, []))
 
     def _add(
-        self, cohort: Cohort, trunk: Trunk, failed: list[attempts.Failure]
+        self, cohort: Cohort, trunk: Trunk, failed: list[failures.Failure]
     ) -> None:
         if failed:
-            retry_decision = attempts.retry_decision(failed)
-            if retry_decision.given_up:
+            decision = failures.retry_decision(failed)
+            if decision.given_up:
                 return
-            age = self.store.files.age(retry_decision.last.name) or 0.0
-            self._not_before[trunk.trunk_id] = (
-                time.monotonic() + retry_decision.wait_s - age
-            )
+            age = self.store.files.age(decision.last.name) or 0.0
+            self._not_before[trunk.trunk_id] = time.monotonic() + decision.wait_s - age
         self._left[trunk.trunk_id] = (cohort, trunk)
 
     def drop(self, trunk: Trunk) -> None:
@@ -72,10 +77,12 @@ class Queue:
         begun = set(self.store.files.names("work"))
         busy = {id(cohort) for cohort, trunk in ready if trunk.trunk_id in begun}
         others = [e for e in ready if e[0] is not self.own]
-        yield from sorted(others, key=lambda e: id(e[0]) in busy)
+        yield from sorted(
+            others, key=lambda e: rank(is_own=False, is_begun=id(e[0]) in busy)
+        )
 
     def upcoming(self) -> tuple[Cohort, Trunk] | None:
-        """What the worker is likely to want next, if it is of another cohort."""
+        """The trunk that is likely to be next, with its cohort, if that is another."""
         best = next(self.candidates(), None)
         return None if best is None or best[0] is self.own else best
 

@@ -1,4 +1,4 @@
-"""What a finished run leaves behind: its long metric rows, and its record."""
+"""The long metric rows of a run, and the record of a finished one."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _on_training(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _bits_per_byte(run: RunSpec, loss: float) -> float | None:
-    """Where a token is a byte, or where the mean length of the tokens is known."""
+    """The loss per byte, where the mean length of the tokens in bytes is known."""
     if not isinstance(run.data, Text):
         return None
     length = run.data.bytes_per_token or (1.0 if run.data.vocab == 256 else None)
@@ -133,8 +133,10 @@ def _not_finite(value: Any) -> bool:
 def _versions() -> dict[str, str | None]:
     packages = {"harness": "scaling-harness", "jax": "jax", "flax": "flax"}
     packages |= {"optax": "optax", "numpy": "numpy"}
-    found = {f"version.{k}": importlib.metadata.version(v) for k, v in packages.items()}
-    return {**found, "git_commit": _git_commit()}
+    versions = {
+        f"version.{k}": importlib.metadata.version(v) for k, v in packages.items()
+    }
+    return {**versions, "git_commit": _git_commit()}
 
 
 def _git_commit() -> str | None:
