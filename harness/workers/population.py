@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness.errors import HarnessError
 from harness.specs.base import hash_id
-from harness.store import Store, schema
+from harness.store import Store, requests, schema
 from harness.store import failures as attempts
-from harness.store.holding import together
+from harness.store.leases import together
 from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import Cohort, Trunk
 from harness.workers.forecast import Timing
@@ -72,7 +72,7 @@ class Populations:
         if width == 1 or self._has_erred(trunk):
             return (trunk,)
         block = self._block_of(trunk, group, width)
-        done = self.store.finished() | attempts.cancelled(self.store)
+        done = self.store.finished() | requests.cancelled(self.store)
         here = set(self.store.files.names("work"))
         return tuple(
             t

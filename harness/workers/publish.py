@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, Interrupted
 from harness.specs.count import train_flops_per_step
-from harness.store import add_metrics, add_record
+from harness.store import add_metrics, add_record, requests
 from harness.store import failures as attempts
-from harness.store.holding import LeaseSet
-from harness.store.leases import LeaseLost
+from harness.store.leases import LeaseLost, LeaseSet
 from harness.sweeps.plan import Cohort, PlannedRun, Trunk
 from harness.training.loop import Progress, Result, Snapshot
 from harness.training.step import State
@@ -60,7 +59,7 @@ class Attempt:
             self.holding.release("given up")
             return
         try:
-            with self.holding.beating(self._beat):
+            with self.holding.heartbeats(self._beat):
                 self._train()
                 # One may still be being written, into the folder that goes now.
                 self.checkpoints.wait()
@@ -192,7 +191,7 @@ class Attempt:
 
     def _beat(self, trunk_id: str) -> dict[str, Any]:
         """Called in the leases' thread before each beat."""
-        self._cancelled = attempts.cancelled(self.store).intersection(list(self.left))
+        self._cancelled = requests.cancelled(self.store).intersection(list(self.left))
         return self.doing.get(trunk_id, {})
 
     def _describe(self, progress: Progress) -> None:

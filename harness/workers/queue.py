@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from harness.store import Store
+from harness.store import Store, requests
 from harness.store import failures as attempts
 from harness.sweeps.plan import Cohort, Plan, Trunk
 
@@ -39,7 +39,7 @@ class Queue:
 
     def look(self) -> None:
         """Looks again at what is finished, failed and cancelled."""
-        done = self.store.finished() | attempts.cancelled(self.store)
+        done = self.store.finished() | requests.cancelled(self.store)
         failed = attempts.failures(self.store)
         self._left, self._not_before = {}, {}
         for cohort, trunk in self._all:

@@ -17,9 +17,8 @@ from typing import Any
 from harness.data import reader
 from harness.errors import HarnessError, Interrupted
 from harness.specs.run import RunSpec
-from harness.store import Store, failures, refresh_runs, use_system_memory
-from harness.store.holding import LeaseSet, claim_all
-from harness.store.leases import Leases
+from harness.store import Store, failures, refresh_runs, requests, use_system_memory
+from harness.store.leases import Leases, LeaseSet, claim_all
 from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import Cohort, Plan, PlannedRun, Trunk
 from harness.training import device
@@ -146,7 +145,7 @@ class Worker:
 
     def _left_of(self, trunk: Trunk) -> list[PlannedRun]:
         """The trunk's runs that are neither finished nor cancelled."""
-        cancelled = failures.cancelled(self.store)
+        cancelled = requests.cancelled(self.store)
         left = (r for r in trunk.runs if not self.store.is_finished(r.run_id))
         return [r for r in left if r.run_id not in cancelled]
 
