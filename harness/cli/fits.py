@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 app = command_group()
 
+NO_OPTIMUM = "  note: with exponents of zero there is no optimum: a and b are nan"
+
 
 @app.command()
 def fit(
@@ -90,10 +92,7 @@ def fit(
     )
     errors = analysis.Objective(loss=objective, delta=delta, space=space)
     search = analysis.Search(starts=starts, seed=seed)
-    if json_file and not json_file.parent.is_dir():
-        raise AnalysisError(
-            f"--json {json_file}: there is no folder {json_file.parent}"
-        )
+    _check_folder(json_file)
     if bootstrap:
         advice = analysis.advise(rows)
         kind = by or ("group" if group else "run" if run else advice.kind)
@@ -110,9 +109,7 @@ def fit(
         result.save(json_file)
     typer.echo(str(result))
     if any(map(math.isnan, result.derived.values())):
-        typer.echo(
-            "  note: with exponents of zero there is no optimum: a and b are nan"
-        )
+        typer.echo(NO_OPTIMUM)
     if advice and advice.kind != kind:
         typer.echo(f"  note: advised is --by {advice.kind}: {advice.why}")
     elif advice and advice.caution and not by:
@@ -147,6 +144,12 @@ def predict(
         asked = given if compute is None else {"c": float(compute)}
         for note in _extrapolations(record, asked):
             typer.echo(f"  note: {note}")
+
+
+def _check_folder(file: Path | None) -> None:
+    """Raises `AnalysisError` if the folder in which to write a file is missing."""
+    if file and not file.parent.is_dir():
+        raise AnalysisError(f"--json {file}: there is no folder {file.parent}")
 
 
 def _need(fit: Fit, given: dict[str, float]) -> None:

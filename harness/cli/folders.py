@@ -17,8 +17,7 @@ from harness.cli.display import distinctions, duration, shared_distinction, si
 from harness.cli.options import AsJson, Folder, command_group
 from harness.cli.stopping import STOPPER
 from harness.errors import Interrupted, SpecError
-from harness.store import Store, open_store
-from harness.store import failures as attempts
+from harness.store import Store, open_store, requests
 from harness.store.doctor import examine
 from harness.store.read import files_at
 from harness.store.status import SweepStatus, WorkerStatus, sweep_status
@@ -56,9 +55,9 @@ def retry(folder: Folder, runs: Runs = None) -> None:
     store = open_store(folder)
     chosen = _choose(store, runs, "failed", "waiting", "cancelled")
     for trunk_id in sorted({point["trunk_id"] for point in chosen.values()}):
-        attempts.request_retry(store, trunk_id)
+        requests.request_retry(store, trunk_id)
     for run_id in chosen:
-        attempts.withdraw_cancel(store, run_id)
+        requests.withdraw_cancel(store, run_id)
     typer.echo(f"{len(chosen)} runs will be tried again; `harness run` trains them")
 
 
@@ -68,7 +67,7 @@ def cancel(folder: Folder, runs: Runs = None) -> None:
     store = open_store(folder)
     chosen = _choose(store, runs, "pending", "running", "stalled", "waiting", "failed")
     for run_id in chosen:
-        attempts.request_cancel(store, run_id)
+        requests.request_cancel(store, run_id)
     typer.echo(f"{len(chosen)} runs cancelled; `harness retry` takes that back")
 
 

@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 from harness.cli import probing
 from harness.cli.display import duration, model_label, si
 from harness.store import Store
-from harness.store.view import read_runs
+from harness.store.read import read_runs
 from harness.sweeps import mismatch
 from harness.sweeps.plan import Cohort, Plan, PlannedRun
 

@@ -29,7 +29,7 @@ from harness.engines.base import Engine, engine_named
 from harness.errors import Interrupted, StoreError
 from harness.specs.run import ModelSpec
 from harness.store import Store, add_sweep, create_store, refresh_runs
-from harness.store.mirror import fetch
+from harness.store.read import copy_tables
 from harness.sweeps.options import TrainOptions, WorkerOptions
 from harness.sweeps.plan import Plan, sweep_record
 
@@ -214,5 +214,5 @@ def _report(store: Store, name: str) -> None:
 def _copy(store: Store, folder: Path) -> Path:
     """The tables of a store elsewhere, in a folder here, for fits and figures."""
     typer.echo(f"copying the tables of {store.uri} to {folder} …", err=True)
-    fetch(store, folder)
+    copy_tables(store, folder)
     return folder

@@ -8,21 +8,30 @@ records/<run_id>.json     a finished run's whole record; its existence is "done"
 runs.parquet              one wide row per finished run, a view of records/
 failures/<trunk_id>.<k>.json  one record per failed attempt at a trunk
 orders/                   what `harness retry` and `harness cancel` asked for
+populations/              how many runs of one shape are trained side by side
 quarantine/               what `harness doctor` has put aside; nothing is deleted
 work/                     what only an unfinished sweep needs (not for git):
     logs/<worker>.log         what a local worker printed
-    <trunk_id>/claim-<epoch>.json, beat-<epoch>.json, release-<epoch>.json
+    <trunk_id>/claim-<n>.json, beat-<n>.json, release-<n>.json
+                              the lease of generation n, and its holder's heartbeat
     <trunk_id>/parts/         rows of an unfinished run, to look at
     <trunk_id>/ckpt/          checkpoints
 
-`files` and `objects` are the two places where a store can be; `read`, `write` and
-`view` know its tables; `leases` and `attempts` who trains what; `states` and `doctor`
-tell people about it.
+A `Store` reads by its methods and never writes; everything that writes is a function
+that takes a store. `files` and `objects` are the two places where one can be; `schema`,
+`read` and `write` know its tables; `leases`, `identity`, `failures` and `requests` who
+trains what; `status` and `doctor` tell people about it.
 """
 
 from harness.store.read import Store, open_store
-from harness.store.view import refresh_runs, use_system_memory
-from harness.store.write import add_metrics, add_record, add_sweep, create_store
+from harness.store.write import (
+    add_metrics,
+    add_record,
+    add_sweep,
+    create_store,
+    refresh_runs,
+    use_system_memory,
+)
 
 __all__ = [
     "Store",

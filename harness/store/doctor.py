@@ -25,8 +25,7 @@ from harness.store.read import (
     metrics_name,
     record_name,
 )
-from harness.store.view import refresh_runs, view_of
-from harness.store.write import quarantine
+from harness.store.write import quarantine, refresh_runs, view_of
 
 JSON_NAME = re.compile(r"([0-9a-f]{16})\.json")
 METRICS_NAME = re.compile(r"([0-9a-f]{16})\.parquet")
@@ -43,7 +42,7 @@ class Damage:
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class Diagnosis:
-    """What the doctor saw."""
+    """The damage of a store, and what was done about it."""
 
     files: int = 0
     ailments: list[Damage] = dataclasses.field(default_factory=list)
@@ -54,7 +53,7 @@ class Diagnosis:
 
     @property
     def summary(self) -> str:
-        """One line."""
+        """The diagnosis in one line."""
         if not self.ailments:
             skipped = [f"{x} is not known here; its specs" for x in self.unknown]
             note = "".join(f"; {x} are not checked" for x in skipped)
@@ -83,23 +82,23 @@ def examine(store: Store, *, mend: bool) -> Diagnosis:
     visit.folder("populations", JSON_NAME, visit.json)
     visit.work()
     visit.view()
-    return visit.found
+    return visit.diagnosis
 
 
 class _Visit:
     def __init__(self, store: Store, mend: bool) -> None:
         self.store, self.mend = store, mend
-        self.found = Diagnosis()
-        self._records: dict[str, dict[str, Any]] = {}
+        self.diagnosis = Diagnosis()
+        self._records: dict[str, schema.JsonObject] = {}
 
     def marker(self) -> None:
         """Nothing is touched in a folder that is not known to be a store."""
         inside = [
-            n for part in ("records", "sweeps") for n in self.store.files.names(part)
+            n for sub in ("records", "sweeps") for n in self.store.files.names(sub)
         ]
         if not inside and not self.store.files.exists(MARKER):
             raise StoreError(f"{self.store.uri} is not a results folder")
-        self.found.files += 1
+        self.diagnosis.files += 1
         try:
             version = self.store.json(MARKER).get("format")
         except StoreError as error:
@@ -118,7 +117,7 @@ class _Visit:
     ) -> None:
         """Checks each file of a folder; one whose name does not belong is told."""
         for base in self.store.files.names(folder):
-            self.found.files += 1
+            self.diagnosis.files += 1
             name = f"{folder}/{base}"
             if pattern.fullmatch(base):
                 check(name)
@@ -128,7 +127,7 @@ class _Visit:
     def newest_sweep(self) -> None:
         """`sweep.json` is whole; without it the youngest sweep is the newest."""
         if self.store.files.exists(SWEEP):
-            self.found.files += 1
+            self.diagnosis.files += 1
             self.json(SWEEP)
 
     def sweep(self, name: str) -> None:
@@ -144,7 +143,7 @@ class _Visit:
 
     def record(self, name: str) -> None:
         """A record is of its run: the id made from its spec is its name."""
-        run_id = name[8:-5]
+        run_id = name.removeprefix("records/").removesuffix(".json")
         try:
             record = self.store.json(name)
             if (
@@ -161,7 +160,7 @@ class _Visit:
 
     def metrics(self, name: str) -> None:
         """Metrics are sound parquet of one run, with the checksum in its record."""
-        run_id = name[8:-8]
+        run_id = name.removeprefix("metrics/").removesuffix(".parquet")
         try:
             content = self.store.files.read(name)
             _check_metrics(content, run_id, name)
@@ -170,27 +169,27 @@ class _Visit:
             self._ill(name, str(error), lambda: self._reopen(run_id))
 
     def json(self, name: str) -> None:
-        """Any JSON object; reading it verifies its seal, if it has one."""
+        """Any JSON object; reading it verifies its checksum, if it has one."""
         try:
             self.store.json(name)
         except StoreError as error:
             self._ill(name, str(error), lambda: self._aside(name))
 
     def work(self) -> None:
-        """Beats and parts are whole; checkpoints are verified when they are read."""
+        """Lease files and rows are whole; a checkpoint is verified when it is read."""
         for name in self.store.files.walk("work"):
             base = name.rpartition("/")[2]
-            if leases.MARK.fullmatch(base):
-                self.found.files += 1
-                # A damaged claim still holds: its epoch is in its name.
+            if leases.LEASE_FILE.fullmatch(base):
+                self.diagnosis.files += 1
+                # A damaged claim still holds: its generation is in its name.
                 if base.startswith("claim"):
                     continue
                 self.json(name)
             elif name.endswith(".parquet"):
-                self.found.files += 1
-                self.part(name)
+                self.diagnosis.files += 1
+                self.rows(name)
 
-    def part(self, name: str) -> None:
+    def rows(self, name: str) -> None:
         """Rows of an unfinished run."""
         try:
             schema.read_parquet(self.store.files.read(name), name)
@@ -199,13 +198,13 @@ class _Visit:
 
     def view(self) -> None:
         """The view says what the records say, less those that are damaged."""
-        self.found.files += 1
-        if self.found.reopened and self.mend:
+        self.diagnosis.files += 1
+        if self.diagnosis.reopened and self.mend:
             self._new_view()
             return
         try:
             table = schema.read_parquet(self.store.files.read(RUNS), RUNS)
-            if not self.found.ailments and not table.equals(view_of(self.store)):
+            if not self.diagnosis.ailments and not table.equals(view_of(self.store)):
                 raise StoreError("does not say what the records say")
         except (StoreError, FileNotFoundError) as error:
             self._ill(RUNS, str(error), self._new_view)
@@ -216,8 +215,8 @@ class _Visit:
             _check_spec(spec, run_id)
         except UnknownTagError as error:
             unknown = f"{error.kind} {error.name!r}"
-            if unknown not in self.found.unknown:
-                self.found.unknown.append(unknown)
+            if unknown not in self.diagnosis.unknown:
+                self.diagnosis.unknown.append(unknown)
 
     def _check_stamp(self, content: bytes, run_id: str) -> None:
         stamp = self._records.get(run_id, {}).get("metrics")
@@ -236,7 +235,7 @@ class _Visit:
 
     def _ill(self, name: str, wrong: str, cure: Callable[[], str]) -> None:
         done = cure() if self.mend else "left as it is"
-        self.found.ailments.append(Damage(name, " ".join(wrong.split()), done))
+        self.diagnosis.ailments.append(Damage(name, " ".join(wrong.split()), done))
 
     def _aside(self, name: str) -> str:
         if not self.store.files.exists(name):
@@ -247,8 +246,8 @@ class _Visit:
         """Puts record and metrics of a run aside; the record first, as it says done."""
         moved = [self._aside(n) for n in (record_name(run_id), metrics_name(run_id))]
         self._records.pop(run_id, None)
-        if run_id not in self.found.reopened:
-            self.found.reopened.append(run_id)
+        if run_id not in self.diagnosis.reopened:
+            self.diagnosis.reopened.append(run_id)
         return f"run {run_id} is open again ({', '.join(moved)})"
 
     def _new_marker(self) -> str:
@@ -268,15 +267,15 @@ class _Foreign(Exception):  # noqa: N818 - no error of the store
 
 def _check_spec(spec: Any, run_id: str) -> None:
     try:
-        found = RunSpec.from_dict(spec).run_id
+        spec_id = RunSpec.from_dict(spec).run_id
     except UnknownTagError:
         raise
     except HarnessError as error:
         if isinstance(spec, dict) and ID.fullmatch(run_id):
             raise _Foreign(error) from None
         raise StoreError(f"holds no spec: {error}") from None
-    if found != run_id:
-        raise StoreError(f"holds the spec of run {found}")
+    if spec_id != run_id:
+        raise StoreError(f"holds the spec of run {spec_id}")
 
 
 def _check_metrics(content: bytes, run_id: str, name: str) -> None:

@@ -1,27 +1,22 @@
 """Failed attempts at a trunk, and what follows from them.
 
 Each failed attempt is one record, `failures/<trunk_id>.<number>.json`, never changed.
-`harness retry` and `harness cancel` leave marks of their own in `orders/`, so that
-nothing that happened is rewritten.
+`harness retry` forgives failures, but their records stay.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 import socket
 import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from harness.errors import HarnessError, one_line
+from harness.errors import one_line
 from harness.store import schema
 from harness.store.read import Store
+from harness.store.requests import FAILURE, failure_numbers, forgiven_failures
 from harness.store.write import now
-
-FAILURE = re.compile(r"([0-9a-f]{16})\.(\d{6})\.json")
 
 LIMITS = {"killed": 8, "transient": 5, "error": 2}
 """Attempts of each kind after which a trunk counts as failed.
@@ -49,12 +44,12 @@ class Failure:
     """How far the trunk had come; equal for kills with nothing between them."""
     time: str
     name: str
-    record: Mapping[str, Any] = dataclasses.field(repr=False)
+    record: Mapping[str, object] = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RetryDecision:
-    """What becomes of a trunk that has failed before."""
+    """Whether and when a trunk that has failed before is tried again."""
 
     given_up: bool
     wait_s: float
@@ -87,7 +82,10 @@ def add_failure(
         "host": socket.gethostname(),
         "time": now(),
     }
-    content, number = schema.with_checksum(record), 1 + _last(store, trunk_id)
+    content, number = (
+        schema.with_checksum(record),
+        1 + max(failure_numbers(store, trunk_id), default=0),
+    )
     while not store.files.publish_once(
         f"failures/{trunk_id}.{number:06d}.json", content
     ):
@@ -96,23 +94,22 @@ def add_failure(
 
 def failures(store: Store) -> dict[str, list[Failure]]:
     """Failed attempts by trunk, oldest first, less those that a retry has forgiven."""
-    found: defaultdict[str, list[Failure]] = defaultdict(list)
-    forgiven = _orders(store, "retry")
+    by_trunk: defaultdict[str, list[Failure]] = defaultdict(list)
+    forgiven = forgiven_failures(store)
     for match in filter(None, map(FAILURE.fullmatch, store.files.names("failures"))):
         trunk_id, number = match[1], int(match[2])
         if number > forgiven.get(trunk_id, 0):
-            found[trunk_id].append(_failure(store, trunk_id, match[0]))
-    return dict(found)
+            by_trunk[trunk_id].append(_failure(store, trunk_id, match[0]))
+    return dict(by_trunk)
 
 
 def count(store: Store, trunk_id: str) -> int:
-    """How many attempts at a trunk have failed, forgiven ones included."""
-    found = map(FAILURE.fullmatch, store.files.names("failures"))
-    return sum(1 for m in found if m and m[1] == trunk_id)
+    """The number of failed attempts at a trunk, forgiven ones included."""
+    return len(failure_numbers(store, trunk_id))
 
 
 def retry_decision(failed: list[Failure]) -> RetryDecision:
-    """Whether and when to try a trunk again after these failures."""
+    """The decision whether and when to try a trunk again after these failures."""
     last = failed[-1]
     same = [f for f in failed if f.kind == last.kind]
     if last.kind == "killed":
@@ -128,51 +125,13 @@ def must_wait(store: Store, trunk_id: str) -> bool:
     # Names first: most trunks have no failure, whose records would have to be read.
     if not count(store, trunk_id) or not (failed := failures(store).get(trunk_id)):
         return False
-    found = retry_decision(failed)
-    return found.given_up or (store.files.age(found.last.name) or 0.0) < found.wait_s
-
-
-def request_retry(store: Store, trunk_id: str) -> None:
-    """Forgives a trunk's failures so far: it is tried again at once."""
-    content = schema.with_checksum({"until": _last(store, trunk_id), "time": now()})
-    store.files.publish(f"orders/{trunk_id}.retry.json", content)
-
-
-def request_cancel(store: Store, run_id: str) -> None:
-    """No worker will train this run, or go on training it."""
-    content = schema.with_checksum({"time": now()})
-    store.files.publish_once(f"orders/{run_id}.cancel.json", content)
-
-
-def withdraw_cancel(store: Store, run_id: str) -> None:
-    """The run may be trained again."""
-    store.files.remove(f"orders/{run_id}.cancel.json")
-
-
-def cancelled(store: Store) -> set[str]:
-    """Ids of the runs that were cancelled."""
-    end = ".cancel.json"
-    return {n[: -len(end)] for n in store.files.names("orders") if n.endswith(end)}
-
-
-def _orders(store: Store, kind: str) -> dict[str, int]:
-    end = f".{kind}.json"
-    found = {}
-    for name in store.files.names("orders"):
-        if name.endswith(end):
-            until = _object(store, f"orders/{name}").get("until")
-            found[name[: -len(end)]] = until if isinstance(until, int) else 0
-    return found
-
-
-def _last(store: Store, trunk_id: str) -> int:
-    """Number of the trunk's newest failure, 0 if it has none."""
-    found = filter(None, map(FAILURE.fullmatch, store.files.names("failures")))
-    return max((int(m[2]) for m in found if m[1] == trunk_id), default=0)
+    decision = retry_decision(failed)
+    age = store.files.age(decision.last.name) or 0.0
+    return decision.given_up or age < decision.wait_s
 
 
 def _failure(store: Store, trunk_id: str, name: str) -> Failure:
-    record = _object(store, f"failures/{name}")
+    record = store.json_or_empty(f"failures/{name}")
     return Failure(
         trunk_id=trunk_id,
         kind=str(record.get("kind", "error")),
@@ -182,11 +141,3 @@ def _failure(store: Store, trunk_id: str, name: str) -> Failure:
         name=f"failures/{name}",
         record=record,
     )
-
-
-def _object(store: Store, name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(store.files.read(name))
-    except (FileNotFoundError, ValueError, HarnessError):
-        return {}
-    return value if isinstance(value, dict) else {}

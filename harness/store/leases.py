@@ -1,37 +1,36 @@
 """Who trains what: leases on trunks, held by nothing but files.
 
-A claim is a file created exclusively, `work/<trunk_id>/claim-<epoch>.json`: of all who
-try for an epoch exactly one has it. Its holder publishes a beat every few seconds. A
-watcher who sees a beat stand still for the time that the claim itself names, on the
-watcher's own monotonic clock, may claim the next epoch; a process of the same machine
-that is gone is seen at once. A holder that finds a higher epoch, or its own claim gone,
-has lost the trunk and steps aside. So a lease is never given to two by mistake of a
-clock, and should one wake up too late, what it publishes has been published already.
+A claim is a file created exclusively, `work/<trunk_id>/claim-<n>.json`: of all who
+try for generation n exactly one has it. Its holder publishes a heartbeat every few
+seconds. A watcher who sees it stand still for the time that the claim itself names, on
+the watcher's own monotonic clock, may claim the next generation; a process of the same
+machine that is gone is seen at once. A holder that finds a higher generation, or its
+own claim gone, has lost the trunk and steps aside. So a lease is never given to two by
+mistake of a clock, and should one wake up too late, what it publishes has been
+published already.
 
-    free ── claim e ──▶ held ── release e ──▶ free
-                          └─ beat e stands still, or its process is gone ──▶ claim e+1
+    free ── claim n ──▶ held ── release n ──▶ free
+                          └─ heartbeat n stands still, or its process is gone
+                             ──▶ claim n+1
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
-import json
-import os
 import re
-import socket
+import threading
 import time
-import uuid
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from harness.store import schema
+from harness.errors import StoreError
+from harness.store.identity import WorkerId, is_gone
 from harness.store.read import Store
+from harness.store.schema import JsonObject, json_bytes
 from harness.store.write import now
 from harness.sweeps.options import Terms
 
-MARK = re.compile(r"(claim|beat|release)-(\d{6})\.json")
+LEASE_FILE = re.compile(r"(claim|beat|release)-(\d{6})\.json")
 
 
 class LeaseLost(Exception):  # noqa: N818 - no error: another worker has the trunk now
@@ -39,47 +38,28 @@ class LeaseLost(Exception):  # noqa: N818 - no error: another worker has the tru
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerId:
-    """Which worker this is: for people, and to tell whether its process still runs."""
-
-    name: str
-    host: str
-    pid: int
-    process: str | None
-    """Names the process across the life of the machine, where that can be known."""
-
-    @classmethod
-    def mine(cls) -> WorkerId:
-        """This process's identity, new with each call."""
-        host = socket.gethostname()
-        return cls(
-            name=f"{host}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
-            host=host,
-            pid=os.getpid(),
-            process=_process(os.getpid()),
-        )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class LeaseFiles:
-    """The newest epoch of a trunk, and which of its files are there."""
+    """The newest generation of a trunk, and which of its files are there."""
 
-    epoch: int
-    beats: bool
+    generation: int
+    has_heartbeat: bool
     released: bool
 
 
-def marks(store: Store, trunk_id: str) -> LeaseFiles:
-    """What the trunk's folder says."""
-    found = {
-        (m[1], int(m[2])) for m in map(MARK.fullmatch, _names(store, trunk_id)) if m
-    }
-    epoch = max((e for kind, e in found if kind == "claim"), default=0)
-    return LeaseFiles(epoch, ("beat", epoch) in found, ("release", epoch) in found)
+def lease_files(store: Store, trunk_id: str) -> LeaseFiles:
+    """The lease files in a trunk's folder."""
+    matches = map(LEASE_FILE.fullmatch, store.files.names(f"work/{trunk_id}"))
+    present = {(match[1], int(match[2])) for match in matches if match}
+    newest = max((n for kind, n in present if kind == "claim"), default=0)
+    return LeaseFiles(
+        generation=newest,
+        has_heartbeat=("beat", newest) in present,
+        released=("release", newest) in present,
+    )
 
 
 class Leases:
-    """One worker's view of the leases: it claims, and remembers the beats it saw."""
+    """One worker's view of the leases: its claims, and the heartbeats it has seen."""
 
     def __init__(
         self,
@@ -101,29 +81,31 @@ class Leases:
 
         `population` names the trunks that will be trained side by side with it.
         """
-        here = marks(self.store, trunk_id)
+        files = lease_files(self.store, trunk_id)
         abandoned = False
-        if here.epoch and not here.released:
-            abandoned = self._abandoned(trunk_id, here)
+        if files.generation and not files.released:
+            abandoned = self._abandoned(trunk_id, files)
             if not abandoned:
                 return None
         claim = dataclasses.asdict(self.worker) | dataclasses.asdict(self.terms)
         claim |= {"time": now(), "trunks": list(population or [trunk_id])}
-        content = schema.json_bytes(claim)
-        name = _mark(trunk_id, "claim", here.epoch + 1)
+        content = json_bytes(claim)
+        name = _file(trunk_id, "claim", files.generation + 1)
         if not self.store.files.publish_once(name, content):
             return None
         self._seen.pop(trunk_id, None)
-        return Lease(self, trunk_id, here.epoch + 1, took_over=abandoned)
+        return Lease(self, trunk_id, files.generation + 1, took_over=abandoned)
 
-    def _abandoned(self, trunk_id: str, here: LeaseFiles) -> bool:
-        claim = _json(self.store, _mark(trunk_id, "claim", here.epoch))
+    def _abandoned(self, trunk_id: str, files: LeaseFiles) -> bool:
+        claim = self.store.json_or_empty(_file(trunk_id, "claim", files.generation))
         if is_gone(claim):
             return True
         beat = (
-            _json(self.store, _mark(trunk_id, "beat", here.epoch)) if here.beats else {}
+            self.store.json_or_empty(_file(trunk_id, "beat", files.generation))
+            if files.has_heartbeat
+            else {}
         )
-        sign = (here.epoch, beat.get("counter"))
+        sign = (files.generation, beat.get("counter"))
         before, since = self._seen.get(trunk_id, (None, 0.0))
         if sign != before:
             self._seen[trunk_id] = (sign, self._clock())
@@ -135,9 +117,9 @@ class Lease:
     """A trunk held by this worker."""
 
     def __init__(
-        self, leases: Leases, trunk_id: str, epoch: int, *, took_over: bool
+        self, leases: Leases, trunk_id: str, generation: int, *, took_over: bool
     ) -> None:
-        self.store, self.trunk_id, self.epoch = leases.store, trunk_id, epoch
+        self.store, self.trunk_id, self.generation = leases.store, trunk_id, generation
         self.took_over = took_over
         """Whether the holder before vanished without a word."""
         self.beat_s = leases.terms.beat_s
@@ -147,23 +129,23 @@ class Lease:
     def check(self) -> None:
         """Raises `LeaseLost` if the trunk has gone to another worker."""
         if not self._lost:
-            here = marks(self.store, self.trunk_id)
-            self._lost = here.epoch != self.epoch or here.released
+            files = lease_files(self.store, self.trunk_id)
+            self._lost = files.generation != self.generation or files.released
         if self._lost:
             raise LeaseLost
 
-    def beat(self, position: dict[str, Any]) -> None:
+    def heartbeat(self, position: Mapping[str, object]) -> None:
         """Publishes a sign of life with what the worker is doing."""
         self._counter += 1
-        beat = position | {"counter": self._counter, "time": now()}
-        name = _mark(self.trunk_id, "beat", self.epoch)
-        # Not synced: a beat that a power cut takes away was of a dead worker.
-        self.store.files.publish(name, schema.json_bytes(beat), durable=False)
+        content = {**position, "counter": self._counter, "time": now()}
+        name = _file(self.trunk_id, "beat", self.generation)
+        # Not synced: a heartbeat that a power cut takes away was of a dead worker.
+        self.store.files.publish(name, json_bytes(content), durable=False)
 
     def release(self, reason: str) -> None:
         """Lets others have the trunk at once."""
-        name = _mark(self.trunk_id, "release", self.epoch)
-        self.store.files.publish_once(name, schema.json_bytes({"reason": reason}))
+        name = _file(self.trunk_id, "release", self.generation)
+        self.store.files.publish_once(name, json_bytes({"reason": reason}))
 
     def delete(self) -> None:
         """Removes the trunk's folder: its runs are all published."""
@@ -171,73 +153,129 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """What the last look said; costs nothing."""
+        """Whether the last check found a lease lost; costs nothing."""
         return self._lost
 
 
-def holder(store: Store, trunk_id: str, here: LeaseFiles) -> dict[str, Any]:
-    """The claim and the last beat of a trunk's newest epoch, as one dict."""
-    claim = _json(store, _mark(trunk_id, "claim", here.epoch))
-    beat = _json(store, _mark(trunk_id, "beat", here.epoch)) if here.beats else {}
+class LeaseSet:
+    """The leases of trunks that are trained side by side; often it is one."""
+
+    def __init__(self, leases: Sequence[Lease]) -> None:
+        self.leases = tuple(leases)
+
+    @property
+    def took_over(self) -> list[str]:
+        """Trunks whose holder before vanished without a word."""
+        return [lease.trunk_id for lease in self.leases if lease.took_over]
+
+    @property
+    def lost(self) -> bool:
+        """Whether the last check found a lease lost; costs nothing."""
+        return any(lease.lost for lease in self.leases)
+
+    def check(self, trunk_id: str | None = None) -> None:
+        """Raises `LeaseLost` if this trunk, or any, has gone to another worker."""
+        for lease in self.leases:
+            if trunk_id in (None, lease.trunk_id):
+                lease.check()
+
+    def release(self, reason: str) -> None:
+        """Lets others have at once the trunks that are still held."""
+        for lease in self.leases:
+            if not lease.lost:
+                lease.release(reason)
+
+    def delete(self) -> None:
+        """Removes the trunks' folders: their runs are all published."""
+        for lease in self.leases:
+            lease.delete()
+
+    @contextlib.contextmanager
+    def heartbeats(
+        self, doing: Callable[[str], Mapping[str, object]]
+    ) -> Iterator[None]:
+        """Publishes heartbeats in a thread while the block runs, and checks the leases.
+
+        `doing(trunk_id)` is the content of a trunk's heartbeat.
+        """
+        stopped = threading.Event()
+
+        def run() -> None:
+            while not stopped.wait(self.leases[0].beat_s):
+                # A store that cannot be reached now may be reached the next time; if it
+                # never is, the worker's own publishing says so.
+                with contextlib.suppress(StoreError, LeaseLost):
+                    for lease in self.leases:
+                        lease.check()
+                        lease.heartbeat(doing(lease.trunk_id))
+
+        thread = threading.Thread(target=run, daemon=True, name="heartbeat")
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
+
+
+def claim_all(leases: Leases, trunk_ids: Sequence[str]) -> LeaseSet | None:
+    """The leases of all these trunks, or none of them.
+
+    Each claim names them all, so that whoever goes on from their common checkpoint
+    trains the same trunks side by side again.
+    """
+    held: list[Lease] = []
+    for trunk_id in trunk_ids:
+        lease = leases.claim(trunk_id, trunk_ids)
+        if lease is None:
+            LeaseSet(held).release("not all of its population were to be had")
+            return None
+        held.append(lease)
+    return LeaseSet(held)
+
+
+def together(store: Store, trunk_id: str) -> list[str]:
+    """The trunks that were trained side by side with one that was begun, in order."""
+    files = lease_files(store, trunk_id)
+    named = (
+        claim_and_heartbeat(store, trunk_id, files).get("trunks")
+        if files.generation
+        else None
+    )
+    if isinstance(named, list) and trunk_id in named:
+        return [str(name) for name in named]
+    return [trunk_id]
+
+
+def claim_and_heartbeat(store: Store, trunk_id: str, files: LeaseFiles) -> JsonObject:
+    """The claim and the last heartbeat of a trunk's newest generation, as one dict."""
+    claim = store.json_or_empty(_file(trunk_id, "claim", files.generation))
+    beat = (
+        store.json_or_empty(_file(trunk_id, "beat", files.generation))
+        if files.has_heartbeat
+        else {}
+    )
     return claim | beat
 
 
-def silence(store: Store, trunk_id: str, here: LeaseFiles) -> float:
+def silence(store: Store, trunk_id: str, files: LeaseFiles) -> float:
     """Seconds since the holder's last sign of life, on the store's clock."""
-    kind = "beat" if here.beats else "claim"
-    return store.files.age(_mark(trunk_id, kind, here.epoch)) or 0.0
+    kind = "beat" if files.has_heartbeat else "claim"
+    return store.files.age(_file(trunk_id, kind, files.generation)) or 0.0
 
 
-def stale_after(claim: dict[str, Any]) -> float:
+def stale_after(claim: JsonObject) -> float:
     """Seconds of silence after which this claim may be taken over."""
     named = claim.get("stale_s")
     # A damaged claim names nothing.
     return float(named) if isinstance(named, int | float) else Terms().stale_s
 
 
-def is_gone(claim: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine that runs no more."""
-    process, pid = claim.get("process"), claim.get("pid")
-    mine = _process(os.getpid())
-    if not (isinstance(process, str) and isinstance(pid, int) and mine):
-        return False
-    same_machine = process.rsplit(":", 1)[0] == mine.rsplit(":", 1)[0]
-    return same_machine and _process(pid) != process
-
-
-def _process(pid: int) -> str | None:
-    """Boot, process namespace and start time of a process; None if it runs no more.
-
-    Known on Linux only; elsewhere a dead worker is told by its silence.
-    """
-    try:
-        machine = _machine()
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    # The command's name, in brackets, may hold spaces; state is the field after it.
-    state, *rest = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else f"{machine}:{pid}-{rest[18]}"
-
-
-@functools.cache
-def _machine() -> str:
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
-
-
-def _names(store: Store, trunk_id: str) -> list[str]:
-    return store.files.names(f"work/{trunk_id}")
-
-
-def _mark(trunk_id: str, kind: str, epoch: int) -> str:
-    return f"work/{trunk_id}/{kind}-{epoch:06d}.json"
-
-
-def _json(store: Store, name: str) -> dict[str, Any]:
-    """What a mark holds; nothing if it is missing or damaged, which frees no lease."""
-    try:
-        value = json.loads(store.files.read(name))
-    except (FileNotFoundError, ValueError):
+def _heartbeat(store: Store, trunk_id: str, files: LeaseFiles) -> JsonObject:
+    if not files.has_heartbeat:
         return {}
-    return value if isinstance(value, dict) else {}
+    return store.json_or_empty(_file(trunk_id, "beat", files.generation))
+
+
+def _file(trunk_id: str, kind: str, generation: int) -> str:
+    return f"work/{trunk_id}/{kind}-{generation:06d}.json"

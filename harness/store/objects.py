@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.errors import StoreError
 from harness.store.files import checked
+from harness.store.schema import JsonObject
 
 TRIES = 5
 """Attempts at a conditional write that the storage calls a conflict."""
@@ -39,7 +40,8 @@ class ObjectFiles:
 
     def read(self, name: str) -> bytes:
         with self._told("read", name):
-            return self._fs.cat_file(self._key(name))
+            content: bytes = self._fs.cat_file(self._key(name))
+            return content
 
     def exists(self, name: str) -> bool:
         with self._told("read", name):
@@ -66,7 +68,8 @@ class ObjectFiles:
             # An object written now carries the storage's own time.
             self.publish("work/clock", b"")
             now = self._info("work/clock") or written
-            return (now["LastModified"] - written["LastModified"]).total_seconds()
+            age = now["LastModified"] - written["LastModified"]
+            return float(age.total_seconds())
 
     def publish(self, name: str, content: bytes, *, durable: bool = True) -> None:
         with self._told("write", name):
@@ -80,7 +83,7 @@ class ObjectFiles:
                     return True
                 except FileExistsError:
                     # Our own write, if its answer was lost and it was sent again.
-                    return self._fs.cat_file(self._key(name)) == content
+                    return bool(self._fs.cat_file(self._key(name)) == content)
                 except OSError as error:
                     if "Conflict" not in str(error) or attempt == TRIES - 1:
                         raise
@@ -121,12 +124,12 @@ class ObjectFiles:
     def _key(self, name: str) -> str:
         return f"{self._root}/{checked(name)}"
 
-    def _info(self, name: str) -> dict[str, Any] | None:
+    def _info(self, name: str) -> JsonObject | None:
         try:
-            found = self._fs.info(self._key(name))
+            info: JsonObject = self._fs.info(self._key(name))
         except FileNotFoundError:
             return None
-        return found if found["type"] == "file" else None
+        return info if info["type"] == "file" else None
 
     @contextlib.contextmanager
     def _told(self, verb: str, name: str) -> Iterator[None]:

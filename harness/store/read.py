@@ -1,4 +1,4 @@
-"""Reading a store. Nothing here writes."""
+"""Reading a store. Nothing here writes to it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+import pyarrow as pa
 
 from harness.errors import StoreError
 from harness.store.files import Files, LocalFiles
-from harness.store.schema import FORMAT, seal
+from harness.store.schema import FORMAT, JsonObject, checksum, read_parquet
 
 CHECKSUM = re.compile(r"[0-9a-f]{64}")
 MARKER = "_store.json"
@@ -35,7 +36,7 @@ class Store:
 
     @property
     def folder(self) -> Path | None:
-        """Where it is on this machine's disks, if it is."""
+        """The path on this machine's disks, if it has one."""
         return self.files.root if isinstance(self.files, LocalFiles) else None
 
     def finished(self) -> set[str]:
@@ -46,17 +47,17 @@ class Store:
         """Whether this run's record exists."""
         return self.files.exists(record_name(run_id))
 
-    def record(self, run_id: str) -> dict[str, Any]:
+    def record(self, run_id: str) -> JsonObject:
         """The whole record of a finished run. Raises `StoreError` if it is damaged."""
         return self.json(record_name(run_id))
 
-    def sweeps(self) -> list[dict[str, Any]]:
+    def sweeps(self) -> list[JsonObject]:
         """The sweeps written to this store by age, the one run last at the end."""
-        found = [self.sweep(stem) for stem in self._stems("sweeps")]
+        sweeps = [self.sweep(stem) for stem in self._stems("sweeps")]
         current = self._current()
-        return sorted(found, key=lambda s: (s["sweep_id"] == current, s["created"]))
+        return sorted(sweeps, key=lambda s: (s["sweep_id"] == current, s["created"]))
 
-    def sweep(self, sweep_id: str) -> dict[str, Any]:
+    def sweep(self, sweep_id: str) -> JsonObject:
         """One sweep as it was frozen. Raises `StoreError` if it is damaged."""
         name = f"sweeps/{sweep_id}.json"
         sweep = self.json(name)
@@ -65,36 +66,48 @@ class Store:
         return sweep
 
     def _current(self) -> str | None:
-        """The sweep that was run last."""
+        """The id of the sweep that was run last."""
         return self.json(SWEEP).get("sweep_id") if self.files.exists(SWEEP) else None
 
-    def failures(self) -> list[dict[str, Any]]:
+    def failures(self) -> list[JsonObject]:
         """One record per failed attempt, oldest first."""
-        found = [self.json(f"failures/{stem}.json") for stem in self._stems("failures")]
-        return sorted(found, key=lambda failure: str(failure.get("time")))
+        records = [
+            self.json(f"failures/{stem}.json") for stem in self._stems("failures")
+        ]
+        return sorted(records, key=lambda failure: str(failure.get("time")))
 
-    def json(self, name: str) -> dict[str, Any]:
+    def json(self, name: str) -> JsonObject:
         """A JSON object. Raises `StoreError` that names a missing or damaged file."""
         try:
             value = json.loads(self.files.read(name))
         except (FileNotFoundError, ValueError, RecursionError) as error:
-            told = f"{self.uri}/{name} cannot be read: {error}"
-            raise StoreError(f"{told}; `harness doctor {self.uri}` says more") from None
+            problem = f"{self.uri}/{name} cannot be read: {error}"
+            raise StoreError(
+                f"{problem}; `harness doctor {self.uri}` says more"
+            ) from None
         if not isinstance(value, dict):
             raise StoreError(f"{self.uri}/{name} does not hold a JSON object")
         if not _is_sound(value):
             raise StoreError(f"{self.uri}/{name} is damaged: its checksum is another")
         return value
 
+    def json_or_empty(self, name: str) -> JsonObject:
+        """A JSON object whatever its checksum; empty if it is missing or damaged."""
+        try:
+            value = json.loads(self.files.read(name))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
     def _stems(self, folder: str) -> list[str]:
         names = self.files.names(folder)
         return [n.removesuffix(".json") for n in names if n.endswith(".json")]
 
 
-def _is_sound(value: dict[str, Any]) -> bool:
+def _is_sound(value: JsonObject) -> bool:
     """Whether an object agrees with its checksum; one written without any does."""
     if "seal" in value:
-        return value["seal"] == seal(value)
+        return bool(value["seal"] == checksum(value))
     # The name of the checksum may be what is damaged.
     texts = (inner for inner in value.values() if isinstance(inner, str))
     return not any(map(CHECKSUM.fullmatch, texts))
@@ -111,10 +124,10 @@ def open_store(where: str | Path) -> Store:
             f"{store.uri} is not a results folder (it has no {MARKER}); `harness run` "
             "writes one"
         )
-    found = store.json(MARKER).get("format")
-    if not isinstance(found, int) or not 1 <= found <= FORMAT:
+    version = store.json(MARKER).get("format")
+    if not isinstance(version, int) or not 1 <= version <= FORMAT:
         raise StoreError(
-            f"{store.uri} has store format {found}; this harness reads up to "
+            f"{store.uri} has store format {version}; this harness reads up to "
             f"{FORMAT}: upgrade it"
         )
     return store
@@ -133,6 +146,38 @@ def files_at(where: str | Path) -> Files:
     return ObjectFiles(str(where))
 
 
+def read_runs(store: Store) -> pa.Table | None:
+    """The table of finished runs as it is; None if there is none.
+
+    Raises `StoreError` if it is damaged.
+    """
+    try:
+        return read_parquet(store.files.read(RUNS), f"{store.uri}/{RUNS}")
+    except FileNotFoundError:
+        return None
+
+
+COPIED = ("sweeps", "records", "metrics")
+
+
+def copy_tables(store: Store, folder: Path) -> None:
+    """Copies what a store has published to a folder here, for fits and figures.
+
+    Files that never change are copied once.
+    """
+    copy = LocalFiles(folder)
+    for sub in COPIED:
+        present = set(copy.names(sub))
+        for name in store.files.names(sub):
+            if name not in present:
+                copy.publish_once(f"{sub}/{name}", store.files.read(f"{sub}/{name}"))
+    copy.publish_once(MARKER, store.files.read(MARKER))
+    for name in filter(store.files.exists, (SWEEP, RUNS)):
+        content = store.files.read(name)
+        if not copy.exists(name) or copy.read(name) != content:
+            copy.publish(name, content)
+
+
 def record_name(run_id: str) -> str:
     """The file whose existence says that a run is done."""
     return f"records/{run_id}.json"
@@ -143,13 +188,13 @@ def metrics_name(run_id: str) -> str:
     return f"metrics/{run_id}.parquet"
 
 
-def points(sweep: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def points(sweep: JsonObject) -> Iterator[tuple[str, JsonObject]]:
     """(run id, coordinates) of each point of a sweep."""
     for point in sweep["points"]:
         yield point["run_id"], point["coords"]
 
 
-def is_sweep(value: dict[str, Any]) -> bool:
+def is_sweep(value: JsonObject) -> bool:
     """Whether a JSON object has all that a sweep must have."""
     if not {"created", "sweep_id", "name", "points"} <= value.keys():
         return False
@@ -161,7 +206,7 @@ def is_sweep(value: dict[str, Any]) -> bool:
     )
 
 
-def _is_point(value: Any) -> bool:
+def _is_point(value: object) -> bool:
     return (
         isinstance(value, dict)
         and all(_is_id(value.get(key)) for key in ("run_id", "trunk_id"))
@@ -174,5 +219,5 @@ def _is_point(value: Any) -> bool:
     )
 
 
-def _is_id(value: Any) -> bool:
+def _is_id(value: object) -> bool:
     return isinstance(value, str) and ID.fullmatch(value) is not None

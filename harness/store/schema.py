@@ -1,4 +1,4 @@
-"""The two tables that the halves of the house share, and how a record becomes a row."""
+"""The two tables of a store with their columns; how JSON and parquet are written."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.errors import StoreError
+
+JsonObject = dict[str, Any]
+"""A parsed JSON object, whose values nothing has checked yet."""
 
 FORMAT = 1
 """Version of the layout; a reader refuses a greater one."""
@@ -149,13 +152,13 @@ def _damage_named(name: str) -> Iterator[None]:
         raise StoreError(f"{name} is damaged: {reason}") from None
 
 
-def metrics_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def metrics_table(rows: Sequence[Mapping[str, object]]) -> pa.Table:
     """Metric rows in the fixed schema."""
     return pa.Table.from_pylist(list(rows), schema=METRICS)
 
 
 def runs_table(
-    names: Iterable[str], values: Callable[[str], Sequence[Any]]
+    names: Iterable[str], values: Callable[[str], Sequence[object]]
 ) -> pa.Table:
     """A row per run: the fixed columns, then others of these names, with the values
     that `values` has of each."""
@@ -163,25 +166,25 @@ def runs_table(
     return pa.Table.from_arrays([_array(n, values(n)) for n in names], names=names)
 
 
-def json_bytes(value: Any, *, indent: int | None = 1) -> bytes:
+def json_bytes(value: object, *, indent: int | None = 1) -> bytes:
     """JSON with sorted keys; non-finite numbers must have been made null before."""
     text = json.dumps(value, indent=indent, sort_keys=True, allow_nan=False)
     return text.encode() + b"\n"
 
 
-def with_checksum(value: Mapping[str, Any], *, indent: int | None = 1) -> bytes:
+def with_checksum(value: Mapping[str, object], *, indent: int | None = 1) -> bytes:
     """A JSON object with its own checksum in it, under `seal`."""
-    return json_bytes({**value, "seal": seal(value)}, indent=indent)
+    return json_bytes({**value, "seal": checksum(value)}, indent=indent)
 
 
-def seal(value: Mapping[str, Any]) -> str:
-    """SHA-256 of a JSON object's compact text, without the seal itself."""
+def checksum(value: Mapping[str, object]) -> str:
+    """SHA-256 of a JSON object's compact text, without the checksum itself."""
     plain = {key: inner for key, inner in value.items() if key != "seal"}
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _array(name: str, values: Sequence[Any]) -> pa.Array:
+def _array(name: str, values: Sequence[object]) -> pa.Array:
     kind = _type(name, values)
     if kind == pa.string():
         # A column of the grid may mix numbers and names.
@@ -189,7 +192,7 @@ def _array(name: str, values: Sequence[Any]) -> pa.Array:
     return pa.array(values, type=kind)
 
 
-def _type(name: str, values: Sequence[Any]) -> pa.DataType:
+def _type(name: str, values: Sequence[object]) -> pa.DataType:
     if name in RUN_TYPES:
         return RUN_TYPES[name]
     kinds = {type(value) for value in values if value is not None}

@@ -15,10 +15,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import StoreError
-from harness.store import failures as attempts
 from harness.store import leases
-from harness.store.read import ID, Store
-from harness.store.view import read_runs
+from harness.store.failures import Failure, retry_decision
+from harness.store.failures import failures as failures_by_trunk
+from harness.store.identity import is_gone
+from harness.store.read import ID, Store, read_runs
+from harness.store.requests import cancelled as cancelled_runs
 
 STATES = (
     "done",
@@ -34,7 +36,7 @@ STATES = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerStatus:
-    """A worker that holds a trunk, as its claim and last beat tell."""
+    """A worker that holds a trunk, as its claim and last heartbeat tell."""
 
     trunk_id: str
     worker: str
@@ -65,7 +67,7 @@ class SweepStatus:
     elsewhere: int
     """Finished runs in the store that this sweep does not ask for."""
     holders: tuple[WorkerStatus, ...]
-    failures: tuple[attempts.Failure, ...]
+    failures: tuple[Failure, ...]
     """The last failure of each trunk that waits or has failed for good."""
     flops_left: float
     """Training FLOPs still to do, trunks shared, less what is trained or kept."""
@@ -104,8 +106,8 @@ def sweep_status(store: Store) -> SweepStatus:
     points = {point["run_id"]: point for point in sweeps[-1]["points"]}
     finished = _finished(store)
     found = holders(store)
-    failed = attempts.failures(store)
-    cancelled = attempts.cancelled(store)
+    failed = failures_by_trunk(store)
+    cancelled = cancelled_runs(store)
     busy = {h.run_id: "running" if h.alive else "stalled" for h in found}
     runs: dict[str, str] = {}
     for run_id, point in points.items():
@@ -136,11 +138,13 @@ def sweep_status(store: Store) -> SweepStatus:
 
 
 def _progress(store: Store, found: list[WorkerStatus]) -> dict[str, int]:
-    """The step that each trunk has come to: its holder's, else its last beat's."""
+    """The step that each trunk has come to: its holder's, else its last heartbeat's."""
     steps = {h.trunk_id: h.step or 0 for h in found}
     for trunk_id in filter(ID.fullmatch, store.files.names("work")):
         if trunk_id not in steps:
-            mark = leases.holder(store, trunk_id, leases.marks(store, trunk_id))
+            mark = leases.claim_and_heartbeat(
+                store, trunk_id, leases.lease_files(store, trunk_id)
+            )
             step = mark.get("step")
             # Who lets go of a trunk has kept what it had come to.
             steps[trunk_id] = step if isinstance(step, int) else 0
@@ -174,16 +178,16 @@ def holders(store: Store) -> list[WorkerStatus]:
     """Everybody who holds a trunk now."""
     found = []
     for trunk_id in filter(ID.fullmatch, store.files.names("work")):
-        here = leases.marks(store, trunk_id)
-        if here.epoch and not here.released:
-            found.append(_holder(store, trunk_id, here))
+        files = leases.lease_files(store, trunk_id)
+        if files.generation and not files.released:
+            found.append(_holder(store, trunk_id, files))
     return found
 
 
-def _holder(store: Store, trunk_id: str, here: leases.LeaseFiles) -> WorkerStatus:
-    told = leases.holder(store, trunk_id, here)
-    silent = leases.silence(store, trunk_id, here)
-    alive = silent <= leases.stale_after(told) and not leases.is_gone(told)
+def _holder(store: Store, trunk_id: str, files: leases.LeaseFiles) -> WorkerStatus:
+    told = leases.claim_and_heartbeat(store, trunk_id, files)
+    silent = leases.silence(store, trunk_id, files)
+    alive = silent <= leases.stale_after(told) and not is_gone(told)
     numbers = {
         key: told[key] if isinstance(told.get(key), int | float) else None
         for key in ("step", "steps", "loss", "tokens_per_second", "flops_per_second")
@@ -219,9 +223,9 @@ def _status(store: Store, run_id: str) -> str:
     return status if status in ("done", "diverged") else "done"
 
 
-def _trouble(store: Store, failed: list[attempts.Failure]) -> str | None:
-    retry_decision = attempts.retry_decision(failed)
-    if retry_decision.given_up:
+def _trouble(store: Store, failed: list[Failure]) -> str | None:
+    decision = retry_decision(failed)
+    if decision.given_up:
         return "failed"
-    age = store.files.age(retry_decision.last.name) or 0.0
-    return "waiting" if age < retry_decision.wait_s else None
+    age = store.files.age(decision.last.name) or 0.0
+    return "waiting" if age < decision.wait_s else None

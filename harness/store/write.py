@@ -1,26 +1,42 @@
-"""Writing a store. Every file is published whole; the record of a run comes last."""
+"""Writing a store: every file is published whole, the record of a run last.
+
+`runs.parquet`, one wide row per finished run, is a view of the records. It is brought
+up to date incrementally: rows that the present view has are kept, only new records are
+read.
+"""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import os
+import sys
 import uuid
+import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+import pyarrow as pa
 
 from harness.errors import StoreError
 from harness.store import schema
 from harness.store.read import (
     MARKER,
+    RUNS,
     SWEEP,
     Store,
     files_at,
     metrics_name,
     open_store,
+    points,
     record_name,
 )
+from harness.store.schema import JsonObject
+
+PLACE = ("sweep", "sweep_id")
+"""With `grid.…`, the columns that tell a run's place in a sweep, not the run."""
 
 
 def create_store(where: str | Path) -> Store:
@@ -33,7 +49,7 @@ def create_store(where: str | Path) -> Store:
     return open_store(where)
 
 
-def add_sweep(store: Store, sweep: Mapping[str, Any]) -> None:
+def add_sweep(store: Store, sweep: Mapping[str, object]) -> None:
     """Freezes a sweep's expansion under its id, once, and makes it the newest.
 
     Its `doc` is no part of the expansion: a better text replaces the one before.
@@ -50,8 +66,8 @@ def add_sweep(store: Store, sweep: Mapping[str, Any]) -> None:
 
 
 def add_metrics(
-    store: Store, run_id: str, rows: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+    store: Store, run_id: str, rows: Sequence[Mapping[str, object]]
+) -> dict[str, str | int]:
     """Publishes a run's long rows; returns their checksum and count for its record.
 
     A metrics file is never replaced. One that is there was left by an attempt which
@@ -71,12 +87,12 @@ def add_metrics(
     return {"sha256": hashlib.sha256(content).hexdigest(), "rows": table.num_rows}
 
 
-def add_record(store: Store, record: Mapping[str, Any]) -> bool:
+def add_record(store: Store, record: Mapping[str, object]) -> bool:
     """Publishes a run's record, which makes it done.
 
     Returns False, and changes nothing, if the run was published before.
     """
-    name = record_name(record["run_id"])
+    name = record_name(str(record["run_id"]))
     return store.files.publish_once(name, schema.with_checksum(record))
 
 
@@ -88,5 +104,135 @@ def quarantine(store: Store, name: str) -> str:
 
 
 def now() -> str:
-    """UTC, ISO 8601 with microseconds, so that it sorts."""
+    """The UTC time in ISO 8601 with microseconds, so that it sorts."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def refresh_runs(store: Store, *, anew: bool = False) -> None:
+    """Brings `runs.parquet` up to date with the records and the sweeps.
+
+    `anew` reads every record again. A damaged record is left out, with a `UserWarning`
+    that names it.
+    """
+    content = schema.parquet_bytes(view_of(store, anew=anew))
+    # An unchanged view keeps its time, so that what was made from it stays current.
+    if not store.files.exists(RUNS) or store.files.read(RUNS) != content:
+        store.files.publish(RUNS, content)
+    # A worker that lives long gives back what its largest table took.
+    pa.default_memory_pool().release_unused()
+
+
+def use_system_memory() -> None:
+    """Has this process's tables lie in memory of the system's allocator.
+
+    `refresh_runs` then gives back what the largest took; Arrow's own keeps most of it.
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
+def view_of(store: Store, *, anew: bool = True) -> pa.Table:
+    """The content that `runs.parquet` must have."""
+    if not anew and store.files.exists(RUNS):
+        try:
+            return _view(store, store.files.read(RUNS))
+        except StoreError:
+            # It is only a view: whatever happened to it, the records have everything.
+            pass
+    return _view(store, b"")
+
+
+def _view(store: Store, present: bytes) -> pa.Table:
+    """The view, from the present one, if any, and the records that it lacks.
+
+    It is read and made column by column: all rows at once, as Python objects or beside
+    the old table, would take far more memory than the table.
+    """
+    finished = store.finished()
+    known = schema.parquet_columns(present, RUNS) if present else []
+    before = list(map(str, _column(present, "run_id"))) if "run_id" in known else []
+    kept = [i for i, run_id in enumerate(before) if run_id in finished]
+    new_ids, read = _records(store, finished - set(before))
+    run_ids, places = [*(before[i] for i in kept), *new_ids], _places(store)
+    order = sorted(range(len(run_ids)), key=run_ids.__getitem__)
+    names = {
+        name for name in known if name not in PLACE and not name.startswith("grid.")
+    }
+
+    def values(name: str) -> list[object]:
+        new = read.get(name) or [None] * len(new_ids)
+        if name in names:
+            old = _column(present, name)
+            column = [*(old[i] for i in kept), *new]
+            return [column[i] for i in order]
+        column = [None] * len(kept) + new
+        return [places.get(run_ids[i], {}).get(name, column[i]) for i in order]
+
+    others = read.keys() | {
+        name for run_id in run_ids for name in places.get(run_id, ())
+    }
+    return schema.runs_table(names | others, values)
+
+
+def _column(present: bytes, name: str) -> list[object]:
+    values: list[object] = schema.read_parquet(present, RUNS, [name])[name].to_pylist()
+    return values
+
+
+def _records(
+    store: Store, run_ids: set[str]
+) -> tuple[list[str], dict[str, list[object]]]:
+    """Ids and columns of the records that are sound."""
+    sound: list[str] = []
+    columns: defaultdict[str, list[object]] = defaultdict(list)
+    for run_id in run_ids:
+        try:
+            row = _row(store, run_id)
+        except StoreError as error:
+            warnings.warn(f"left out of {RUNS}: {error}", stacklevel=3)
+            continue
+        for name in columns.keys() | row.keys():
+            column = columns[name]
+            column += [None] * (len(sound) - len(column))
+            column.append(row.get(name))
+        sound.append(run_id)
+    return sound, columns
+
+
+def _row(store: Store, run_id: str) -> JsonObject:
+    """A run's row, checked: what a hand has changed in it must not stop the view."""
+    row = store.record(run_id).get("row")
+    if not isinstance(row, dict):
+        raise StoreError(f"{store.uri}/{record_name(run_id)} holds no row")
+    row = {key: _cell(value) for key, value in row.items()}
+    for key, value in row.items():
+        wanted = schema.RUN_TYPES.get(key)
+        try:
+            fits = wanted is None or pa.array([value], type=wanted) is not None
+        except (pa.ArrowException, TypeError, OverflowError):
+            fits = False
+        scalar = value is None or isinstance(value, bool | int | float | str)
+        if not (fits and scalar) or (isinstance(value, int) and abs(value) >= 2**63):
+            raise StoreError(
+                f"{store.uri}/{record_name(run_id)} has {key} {str(value)[:40]!r}"
+            )
+    return row | {"run_id": run_id}
+
+
+def _cell(value: object) -> object:
+    """A value as the table holds it: a list of a spec, such as a network's channels, is
+    text there."""
+    if isinstance(value, str):
+        # Thousands of rows share their words.
+        return sys.intern(value)
+    plain = isinstance(value, list) and all(isinstance(v, int | float) for v in value)
+    return json.dumps(value) if plain else value
+
+
+def _places(store: Store) -> dict[str, JsonObject]:
+    """Sweep and coordinates of each run, of the newest sweep that has it."""
+    places: dict[str, JsonObject] = {}
+    for sweep in store.sweeps():
+        label = {"sweep": sweep["name"], "sweep_id": sweep["sweep_id"]}
+        for run_id, coords in points(sweep):
+            places[run_id] = label | {f"grid.{k}": v for k, v in coords.items()}
+    return places

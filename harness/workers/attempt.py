@@ -7,8 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 
 from harness.errors import HarnessError, Interrupted
 from harness.store import Store, failures
-from harness.store.holding import LeaseSet
-from harness.store.leases import LeaseLost
+from harness.store.leases import LeaseLost, LeaseSet
 from harness.sweeps.plan import PlannedRun, Trunk
 from harness.training.loop import FinishedRuns
 from harness.training.program import Program
@@ -66,7 +65,7 @@ class Attempt:
             self._leases.release("given up")
             return
         try:
-            with self._leases.beating(self._heartbeat.content):
+            with self._leases.heartbeats(self._heartbeat.content):
                 self._train(train, program)
                 # One may still be being written, into the folder that goes now.
                 self._checkpoints.wait()

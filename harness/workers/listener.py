@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.specs.count import train_flops_per_step
 from harness.specs.run import RunSpec
-from harness.store import Store, failures
+from harness.store import Store, requests
 from harness.sweeps.plan import PlannedRun, Trunk
 from harness.training.snapshot import Progress
 
@@ -39,7 +39,7 @@ class Heartbeat:
 
     def content(self, trunk_id: str) -> dict[str, Any]:
         """The news of a trunk; called in the leases' thread before each heartbeat."""
-        cancelled = failures.cancelled(self._store)
+        cancelled = requests.cancelled(self._store)
         self.cancelled = not cancelled.isdisjoint(list(self._unpublished))
         return self._news.get(trunk_id, {})
 

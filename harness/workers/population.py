@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness.errors import HarnessError
 from harness.specs.canonical import hash_id
-from harness.store import Store, failures, schema
-from harness.store.holding import together
+from harness.store import Store, failures, requests, schema
+from harness.store.leases import together
 from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import Cohort, Trunk
 from harness.workers.forecast import Timing
@@ -71,7 +71,7 @@ class Populations:
         if width == 1 or self._has_erred(trunk):
             return (trunk,)
         block = self._block_of(trunk, group, width)
-        done = self.store.finished() | failures.cancelled(self.store)
+        done = self.store.finished() | requests.cancelled(self.store)
         begun_ids = set(self.store.files.names("work"))
         return tuple(
             t

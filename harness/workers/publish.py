@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.store import Store, add_metrics, add_record, failures, schema
-from harness.store.holding import LeaseSet
+from harness.store.leases import LeaseSet
 from harness.sweeps.plan import PlannedRun
 from harness.training.history import History
 from harness.training.loop import Result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from harness.store import Store, failures
+from harness.store import Store, failures, requests
 from harness.sweeps.plan import Cohort, Plan, Trunk
 
 
@@ -46,7 +46,7 @@ class Queue:
 
     def look(self) -> None:
         """Looks again at what is finished, failed and cancelled."""
-        done = self.store.finished() | failures.cancelled(self.store)
+        done = self.store.finished() | requests.cancelled(self.store)
         failed = failures.failures(self.store)
         self._left, self._not_before = {}, {}
         for cohort, trunk in self._all:

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 
 from harness.errors import HarnessError, Interrupted
-from harness.store import Store, failures, refresh_runs, use_system_memory
-from harness.store.holding import LeaseSet, claim_all
-from harness.store.leases import Leases
+from harness.store import Store, failures, refresh_runs, requests, use_system_memory
+from harness.store.leases import Leases, LeaseSet, claim_all
 from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import Cohort, Plan, PlannedRun, Trunk
 from harness.training import device
@@ -141,7 +140,7 @@ class Worker:
 
     def _unpublished(self, trunks: Sequence[Trunk]) -> dict[str, PlannedRun]:
         """The trunks' runs that are neither finished nor cancelled, by id."""
-        cancelled = failures.cancelled(self._store)
+        cancelled = requests.cancelled(self._store)
         runs = (r for t in trunks for r in t.runs if r.run_id not in cancelled)
         return {r.run_id: r for r in runs if not self._store.is_finished(r.run_id)}
 

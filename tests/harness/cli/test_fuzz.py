@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.store import add_sweep, create_store, open_store
 from harness.store.doctor import examine
 from harness.store.status import sweep_status
-from harness.store.view import view_of
+from harness.store.write import view_of
 from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import plan_of_record, sweep_record
 from harness.workers.worker import work

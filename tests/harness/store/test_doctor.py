@@ -5,11 +5,18 @@ import shutil
 import pytest
 
 from harness.errors import HarnessError, StoreError
-from harness.store import add_sweep, create_store, failures, open_store, refresh_runs
+from harness.store import (
+    add_sweep,
+    create_store,
+    failures,
+    open_store,
+    refresh_runs,
+    requests,
+)
 from harness.store.doctor import examine
 from harness.store.leases import Leases
+from harness.store.read import read_runs
 from harness.store.status import holders, sweep_status
-from harness.store.view import read_runs
 from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import plan_of_record, sweep_record
 from harness.workers.worker import work
@@ -43,7 +50,7 @@ def sound(tmp_path_factory):
     add_sweep(store, sweep_record(made, name="small", doc=""))
     trunk_id = made.runs[0].trunk_id
     failures.add_failure(store, trunk_id, [], error=OSError("x"), progress="")
-    failures.request_retry(store, trunk_id)
+    requests.request_retry(store, trunk_id)
     work(store, made, options=WorkerOptions(train=ALONE))
     return folder
 
@@ -93,7 +100,7 @@ def test_damaged_beats_and_parts_of_a_running_sweep(sound, tmp_path, damage):
     store = open_store(folder)
     trunk_id = "0123456789abcdef"
     lease = Leases(store).claim(trunk_id)
-    lease.beat({"run_id": "r", "step": 7})
+    lease.heartbeat({"run_id": "r", "step": 7})
     rows = next((folder / "metrics").iterdir()).read_bytes()
     store.files.publish(f"work/{trunk_id}/parts/trunk-0-7.parquet", rows)
     for name in ("beat-000001.json", "parts/trunk-0-7.parquet"):

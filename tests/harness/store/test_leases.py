@@ -1,6 +1,5 @@
 """Leases: each trunk has one holder, whatever dies, sleeps, or has a wrong clock."""
 
-import inspect
 import json
 import os
 import subprocess
@@ -11,9 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from harness.cli import workers
 from harness.errors import StoreError
-from harness.store import add_record, create_store, leases
+from harness.store import add_record, create_store, leases, requests
 from harness.store import failures as attempts
 from harness.store.leases import LeaseLost, Leases, WorkerId
 from harness.store.status import holders
@@ -48,7 +46,7 @@ def store(tmp_path):
 
 def test_a_held_trunk_is_not_claimed_and_a_released_one_is(store):
     lease = here(store).claim(TRUNK)
-    assert lease.epoch == 1 and not lease.took_over
+    assert lease.generation == 1 and not lease.took_over
     other = here(store, name="b")
     assert other.claim(TRUNK) is None
     lease.check()
@@ -56,7 +54,7 @@ def test_a_held_trunk_is_not_claimed_and_a_released_one_is(store):
     with pytest.raises(LeaseLost):
         lease.check()
     again = other.claim(TRUNK)
-    assert again.epoch == 2 and not again.took_over
+    assert again.generation == 2 and not again.took_over
 
 
 def test_a_silent_holder_is_replaced_and_steps_aside(store):
@@ -66,13 +64,13 @@ def test_a_silent_holder_is_replaced_and_steps_aside(store):
     for _ in range(3):
         clock.now += 80.0
         # Each beat starts the wait anew, on the watcher's clock alone.
-        lease.beat({"step": 1})
+        lease.heartbeat({"step": 1})
         assert watcher.claim(TRUNK) is None
     clock.now += 90.0
     assert watcher.claim(TRUNK) is None
     clock.now += 0.1
     taken = watcher.claim(TRUNK)
-    assert taken.epoch == 2 and taken.took_over
+    assert taken.generation == 2 and taken.took_over
     with pytest.raises(LeaseLost):
         lease.check()
     taken.check()
@@ -110,7 +108,7 @@ def test_clocks_of_hosts_are_never_compared(store, monkeypatch, shift):
 
     monkeypatch.setattr(leases, "now", skewed)
     lease = here(store).claim(TRUNK)
-    lease.beat({"run_id": "a"})
+    lease.heartbeat({"run_id": "a"})
     monkeypatch.undo()
     clock = Clock()
     watcher = here(store, clock, "b")
@@ -133,14 +131,6 @@ def test_a_damaged_claim_still_holds_for_the_usual_time(store):
         assert watcher.claim(TRUNK) is None
     clock.now = 91.0
     assert watcher.claim(TRUNK).took_over
-
-
-def test_the_command_line_has_the_defaults_of_the_workers():
-    given = inspect.signature(workers.work).parameters
-    options = WorkerOptions()
-    assert given["beat"].default == options.terms.beat_s
-    assert given["stale"].default == options.terms.stale_s
-    assert given["checkpoint"].default == options.checkpoint_s
 
 
 def test_terms_that_would_lose_leases_are_refused():
@@ -185,12 +175,12 @@ def test_orders_and_failures_decide_what_is_tried(store):
 
     assert not fail(ValueError("once")).given_up
     assert fail(ValueError("twice")).given_up
-    attempts.request_retry(store, TRUNK)
+    requests.request_retry(store, TRUNK)
     assert attempts.failures(store) == {} and attempts.count(store, TRUNK) == 2
     # What comes from disks and networks is tried more often, later and later.
     waits = [fail(OSError("disk")).wait_s for _ in range(4)]
     assert waits == [5, 10, 20, 40] and fail(OSError("disk")).given_up
-    attempts.request_retry(store, TRUNK)
+    requests.request_retry(store, TRUNK)
     # Kills count only while nothing is achieved between them.
     for k in range(20):
         assert not fail(None, progress=str(k)).given_up
@@ -224,14 +214,14 @@ class Sharing(RuleBasedStateMachine):
     def claim(self, worker):
         if self.held[worker] is None and (lease := self.leases[worker].claim(TRUNK)):
             self.held[worker], self.owner = lease, worker
-            self.epochs.append(lease.epoch)
+            self.epochs.append(lease.generation)
 
     @rule(worker=workers)
     def beat(self, worker):
         if self.held[worker]:
             try:
                 self.held[worker].check()
-                self.held[worker].beat({})
+                self.held[worker].heartbeat({})
             except LeaseLost:
                 assert self.owner != worker
                 self.held[worker] = None
@@ -275,8 +265,8 @@ class Sharing(RuleBasedStateMachine):
             assert self.store.record("r")["by"] == self.published[0]
 
     def _holds(self, lease):
-        marks = leases.marks(self.store, TRUNK)
-        return marks.epoch == lease.epoch and not marks.released
+        marks = leases.lease_files(self.store, TRUNK)
+        return marks.generation == lease.generation and not marks.released
 
 
 TestSharing = Sharing.TestCase

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from harness.errors import Interrupted, StoreError
-from harness.store import add_sweep, create_store, mirror, open_store
+from harness.store import add_sweep, create_store, open_store
 from harness.store.doctor import examine
 from harness.store.leases import Leases
+from harness.store.read import copy_tables
 from harness.store.status import sweep_status
 from harness.sweeps.options import WorkerOptions
 from harness.workers.worker import Listener, work
@@ -70,7 +71,7 @@ def test_a_store_on_s3_is_the_store_on_a_disk(bucket, tmp_path):
     assert resumed[0].step - resumed[0].new_steps > 0 or len(resumed) < 22
     work(local, made, options=WorkerOptions(train=ALONE))
     assert examine(remote, mend=False).ailments == []
-    mirror.fetch(remote, tmp_path / "copy")
+    copy_tables(remote, tmp_path / "copy")
     assert_same(tmp_path / "local", tmp_path / "copy")
     view = pd.read_parquet(f"{bucket}/runs.parquet")
     assert len(view) == 4
@@ -101,7 +102,7 @@ def test_leases_and_status_on_s3(bucket):
     add_sweep(store, sweep)
     lease = Leases(store, worker=elsewhere("a")).claim(TRUNK)
     assert Leases(store, worker=elsewhere("b")).claim(TRUNK) is None
-    lease.beat({"run_id": "r"})
+    lease.heartbeat({"run_id": "r"})
     (holder,) = sweep_status(store).holders
     assert holder.alive and holder.host == "a"
     lease.delete()

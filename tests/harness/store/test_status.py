@@ -5,8 +5,7 @@ import pytest
 from harness.cli.display import SHOWN_ANYWAY, distinctions, shared_distinction
 from harness.cli.folders import describe
 from harness.store import add_sweep, create_store
-from harness.store.holding import claim_all
-from harness.store.leases import Leases
+from harness.store.leases import Leases, claim_all
 from harness.store.status import sweep_status
 from harness.sweeps.plan import plan, sweep_record
 from harness.sweeps.sweep import product, with_seeds
@@ -44,7 +43,7 @@ def test_a_population_is_one_line_and_its_progress_counts(begun):
     assert describe(before).count("worker ") == 1
     told = beats(made, 15, flops_per_second=made.flops / 8)
     for lease in holding.leases:
-        lease.beat(told[lease.trunk_id])
+        lease.heartbeat(told[lease.trunk_id])
     after = sweep_status(store)
     trunk = made.cohorts[0].trunks[0]
     behind = 15 * trunk.flops / trunk.steps * 4
@@ -58,7 +57,7 @@ def test_what_an_interrupted_worker_has_kept_is_not_to_do_again(begun):
     store, made, holding = begun
     told = beats(made, 15)
     for lease in holding.leases:
-        lease.beat(told[lease.trunk_id])
+        lease.heartbeat(told[lease.trunk_id])
     running = sweep_status(store).flops_left
     holding.release("interrupted")
     assert sweep_status(store).flops_left == running < made.flops

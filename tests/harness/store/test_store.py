@@ -17,8 +17,8 @@ from harness.store import (
     refresh_runs,
 )
 from harness.store.files import LocalFiles
+from harness.store.read import read_runs
 from harness.store.schema import METRICS, RUN_TYPES
-from harness.store.view import read_runs
 
 
 def metric(run_id, step, value):

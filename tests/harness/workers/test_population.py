@@ -6,8 +6,7 @@ import pytest
 
 from harness import OptimSpec
 from harness.store import create_store, failures
-from harness.store.holding import claim_all
-from harness.store.leases import Leases
+from harness.store.leases import Leases, claim_all
 from harness.sweeps.options import TrainOptions
 from harness.workers.forecast import Timing
 from harness.workers.population import (
