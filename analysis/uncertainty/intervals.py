@@ -18,8 +18,8 @@ from analysis.fitting.fit import derived_values, fit_parts
 from analysis.fitting.problem import HOFFMANN, Objective, Problem
 from analysis.fitting.record import Fit
 from analysis.fitting.search import THOROUGH, Optimum, Search, constants_of, minimise
+from analysis.laws.allocation import Allocation, allocate
 from analysis.laws.base import Law, get_law
-from analysis.optimal.allocation import Allocation, allocate
 from analysis.tables.table import Table
 from analysis.uncertainty.percentile import percentiles, tail_of
 from analysis.uncertainty.units import (
