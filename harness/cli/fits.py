@@ -70,8 +70,7 @@ def fit(
 ) -> None:
     """Fit a law to a table of runs, with bootstrap intervals."""
     from analysis.fitting.fit import fit_law
-    from analysis.fitting.problem import Objective
-    from analysis.fitting.search import Search
+    from analysis.fitting.options import FitOptions, Objective, Search
     from analysis.tables.table import read_table
     from analysis.uncertainty.intervals import fit_with_intervals
     from analysis.uncertainty.units import Bootstrap, advise
@@ -85,8 +84,10 @@ def fit(
         every_rate=every_rate,
         **{**roles, **labels, **roles_of(column or [])},
     )
-    how = Objective(loss=objective, delta=delta, space=space)  # type: ignore[arg-type]
-    search = Search(starts=starts, seed=seed)
+    options = FitOptions(
+        objective=Objective(loss=objective, delta=delta, space=space),  # type: ignore[arg-type]
+        search=Search(starts=starts, seed=seed),
+    )
     if json_file and not json_file.parent.is_dir():
         raise AnalysisError(
             f"--json {json_file}: there is no folder {json_file.parent}"
@@ -95,10 +96,10 @@ def fit(
         advice = advise(rows)
         kind = by or ("group" if group else "run" if run else advice.kind)
         draws = Bootstrap(kind=kind, replicas=bootstrap, level=level, seed=seed)  # type: ignore[arg-type]
-        result = fit_with_intervals(rows, law, draws, objective=how, search=search)
+        result = fit_with_intervals(rows, law, draws, options)
     else:
         advice = None
-        result = fit_law(rows, law, objective=how, search=search)
+        result = fit_law(rows, law, options)
     if json_file:
         result.save(json_file)
     typer.echo(str(result))
