@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import cast
 
 import jax
 import numpy as np
@@ -210,7 +211,7 @@ def solve(
         )
         with jax.enable_x64(True):
             new = compiled(state, regression, np.int64(limit))
-            return jax.tree.map(np.asarray, new)
+            return cast(NumpyState, jax.tree.map(np.asarray, new))
 
     state = _first_state(np.clip(starts, low, high), NEAR if near else FAR)
     most = search.max_iterations
@@ -263,4 +264,4 @@ def _round(
         filled[active] = value
         return filled
 
-    return jax.tree.map(put, state, new)
+    return cast(NumpyState, jax.tree.map(put, state, new))

@@ -38,7 +38,7 @@ class Problem:
     @property
     def rows(self) -> int:
         """The number of rows."""
-        return self.y.shape[-1]
+        return int(self.y.shape[-1])
 
     def with_weights(self, weights: FloatArray) -> Problem:
         """The same problem with other row weights."""

@@ -65,7 +65,8 @@ def _data_constrained(p: Values, x: Values) -> Array:
 def _share(one: Number, other: Number) -> FloatArray:
     """The share one/(one+other); NaN where both are zero: no optimum follows then."""
     total = np.asarray(one, np.float64) + other
-    return np.divide(one, total, out=np.full(total.shape, np.nan), where=total != 0)
+    share = np.full(total.shape, np.nan)
+    return np.asarray(np.divide(one, total, out=share, where=total != 0))
 
 
 def n_exponent(p: Constants) -> FloatArray:
