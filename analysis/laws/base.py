@@ -1,4 +1,4 @@
-"""What a law is: a plain JAX function with named, bounded parameters, and a registry.
+"""A law is a plain JAX function with named, bounded parameters, kept in a registry.
 
 A law maps (parameters, columns) to a predicted loss. Everything else that a fit needs
 (Jacobian, starts, bounds, intervals, optimum) is derived from it.
@@ -50,7 +50,7 @@ COLUMN_MEANING = {
     "x": "any one measure of scale",
     "u": "unique tokens",
 }
-"""What the columns of the laws hold."""
+"""The meaning of the columns of laws."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,10 +120,7 @@ def scale_of(
 ) -> Parameter:
     """A positive constant in the units of a column (or "1/column"), solved in logs.
 
-    Args:
-        name: of the constant.
-        unit: the column, or "1/column", that sets its magnitude.
-        start: range of the starts, in multiples of that column's geometric mean.
+    `start` is in multiples of that column's geometric mean.
     """
     return Parameter(name=name, start=start, lower=0.0, scale="log", unit=unit)
 
@@ -231,11 +228,7 @@ _FACTORIES: dict[str, Callable[[tuple[str, ...]], Law]] = {}
 
 
 def register(law: Law) -> Law:
-    """The law, from now on available by its name.
-
-    Raises:
-        AnalysisError: another law has the name.
-    """
+    """The law, from now on available by its name, which no other may have."""
     if law.name in _REGISTRY and _REGISTRY[law.name] is not law:
         raise AnalysisError(f"a law named {law.name!r} is already registered")
     _REGISTRY[law.name] = law

@@ -1,4 +1,4 @@
-"""How sure a fit is: bootstrap draws, percentile intervals, predictions with bands.
+"""The certainty of a fit: percentile intervals, and predictions with bands.
 
 What is drawn, and which kind to use when, is in `units`; how it is drawn, in `draws`.
 """

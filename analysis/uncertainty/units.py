@@ -1,4 +1,4 @@
-"""What a bootstrap draws: rows, runs, trunks, groups or seeds, and which one to use.
+"""The units that bootstraps draw: rows, runs, trunks, groups or seeds.
 
 `WHEN` says which kind suits what, `advise` which one a table. Drawing rows that are
 correlated gives intervals that are far too narrow; drawing fewer than about ten units
