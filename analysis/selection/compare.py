@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.fitting.problem import HOFFMANN, Objective
+from analysis.fitting.options import DEFAULT, FitOptions
 from analysis.fitting.record import Fit
-from analysis.fitting.search import THOROUGH, Search
 from analysis.laws.base import Law, all_laws, get_law
 from analysis.selection.extrapolation import HeldOut, cutoffs, extrapolate
 from analysis.tables.plain import to_json
@@ -61,8 +60,7 @@ def compare(
     laws: tuple[str, ...] = (),
     *,
     bootstrap: Bootstrap = BY_ROW,
-    objective: Objective = HOFFMANN,
-    search: Search = THOROUGH,
+    options: FitOptions = DEFAULT,
 ) -> tuple[Ranking, ...]:
     """Fit the laws and rank them by prediction error above compute cutoffs.
 
@@ -70,7 +68,7 @@ def compare(
         table: rows with a role c.
         laws: names; every suitable law when empty.
         bootstrap: of the constants' intervals.
-        objective, search: as for `fit_law`.
+        options: as for `fit_law`.
 
     Returns:
         Best first; laws without an error last.
@@ -86,7 +84,7 @@ def compare(
         )
     largest = max(chosen, key=lambda law: len(law.parameters))
     at = cutoffs(table, largest)
-    standings = [_stand(table, x, at, bootstrap, objective, search) for x in chosen]
+    standings = [_stand(table, x, at, bootstrap, options) for x in chosen]
     if not any(s.held_out for s in standings):
         raise AnalysisError(f"no law can be ranked: {standings[0].why_not}")
     return tuple(sorted(standings, key=lambda s: (np.isnan(s.error), s.error)))
@@ -97,19 +95,14 @@ def _stand(
     law: Law,
     at: tuple[float, ...],
     bootstrap: Bootstrap,
-    objective: Objective,
-    search: Search,
+    options: FitOptions,
 ) -> Ranking:
     fitted: Fit | None = None
     held: tuple[HeldOut, ...] = ()
     why = ""
     try:
-        fitted = fit_with_intervals(
-            table, law, bootstrap, objective=objective, search=search
-        )
-        held = extrapolate(
-            table, law, at=at or None, objective=objective, search=search
-        )
+        fitted = fit_with_intervals(table, law, bootstrap, options)
+        held = extrapolate(table, law, at=at or None, options=options)
     except AnalysisError as error:
         why = str(error)
     squares = sum(h.rows_predicted * h.rms_log_error**2 for h in held)

@@ -90,8 +90,10 @@ def fit(
         every_rate=every_rate,
         **{**roles, **labels, **roles_of(column or [])},
     )
-    errors = analysis.Objective(loss=objective, delta=delta, space=space)
-    search = analysis.Search(starts=starts, seed=seed)
+    options = analysis.FitOptions(
+        objective=analysis.Objective(loss=objective, delta=delta, space=space),
+        search=analysis.Search(starts=starts, seed=seed),
+    )
     _check_folder(json_file)
     if bootstrap:
         advice = analysis.advise(rows)
@@ -99,12 +101,10 @@ def fit(
         draws = analysis.Bootstrap(
             kind=kind, replicas=bootstrap, level=level, seed=seed
         )
-        result = analysis.fit_with_intervals(
-            rows, law, draws, objective=errors, search=search
-        )
+        result = analysis.fit_with_intervals(rows, law, draws, options)
     else:
         advice = None
-        result = analysis.fit_law(rows, law, objective=errors, search=search)
+        result = analysis.fit_law(rows, law, options)
     if json_file:
         result.save(json_file)
     typer.echo(str(result))
