@@ -20,15 +20,15 @@ from analysis.optimal.side_by_side import Exponent, disagreements, side_by_side
 from analysis.report.findings import Findings, load_findings
 from analysis.report.remarks import convention_warnings, vague_warnings
 from analysis.selection.extrapolation import HeldOut, cutoffs, extrapolate
+from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, INNER_AXIS
 from analysis.tables.files import read_metrics, read_runs
-from analysis.tables.table import CONVENTIONS, INNER_AXIS, Table, read_table
-from analysis.tuning.lr_minima import read_lr_curves
+from analysis.tables.table import Table, read_table
+from analysis.tuning.lr_minima import at_minima, read_lr_curves
 from analysis.tuning.summary import TuningSummary, summarise_tuning
 from analysis.uncertainty.intervals import fit_with_intervals
 from analysis.uncertainty.profile import Profile, profile
 from analysis.uncertainty.units import Advice, Bootstrap, advise
 
-BUDGET_COLUMN = "grid.compute"
 RIVALS = ("chinchilla", "tied", "kaplan")  # laws whose predictions are compared
 T = TypeVar("T")
 
@@ -83,7 +83,8 @@ def read_study(store: str | Path) -> Study:
         AnalysisError: the folder holds no finished run, or no fits of a report.
     """
     path = Path(store)
-    return _study(path, read_table(path, duplicates="keep"), load_findings(path))
+    table = at_minima(read_table(path, duplicates="keep"))
+    return _study(path, table, load_findings(path))
 
 
 def fit_store(
@@ -101,7 +102,7 @@ def fit_store(
         AnalysisError: the folder holds no finished run.
     """
     path = Path(store)
-    table = read_table(path, duplicates="keep")
+    table = at_minima(read_table(path, duplicates="keep"))
     warnings = [str(x) for x in table.left_out]
     warnings += [note for study in _rates(path) for note in study.notes()]
     advice = advise(table)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.errors import AnalysisError
 from analysis.fitting.problem import Problem
-from analysis.tables.coordinates import SEEDS, spec_columns
+from analysis.tables.columns import SEEDS, spec_columns
 from analysis.tables.table import Table
 
 Kind = Literal["row", "run", "trunk", "group", "seed"]
