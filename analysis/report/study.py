@@ -14,12 +14,13 @@ from analysis.errors import AnalysisError
 from analysis.fitting.fit import fit_parts
 from analysis.fitting.record import Fit
 from analysis.laws import get_law
-from analysis.optimal.frontier import by_family, families_of, frontier
+from analysis.optimal.families import by_family, families_of
+from analysis.optimal.frontier import frontier
 from analysis.optimal.isoflop import IsoFlop, isoflop
 from analysis.optimal.side_by_side import Exponent, disagreements, side_by_side
 from analysis.report.findings import Findings, load_findings
 from analysis.report.remarks import convention_warnings, vague_warnings
-from analysis.selection.extrapolation import HeldOut, cutoffs, extrapolate
+from analysis.selection.extrapolation import HoldOut, cutoffs, extrapolate
 from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, INNER_AXIS
 from analysis.tables.files import read_metrics, read_runs
 from analysis.tables.table import Table, read_table
@@ -112,7 +113,7 @@ def fit_store(
     families = by_family(table, chosen) if len(families_of(table)) > 1 else ()
     fits: dict[str, Fit] = {}
     curves: tuple[Fit, ...] = ()
-    held: dict[str, tuple[HeldOut, ...]] | None = None
+    held: dict[str, tuple[HoldOut, ...]] | None = None
     iso: IsoFlop | None = None
     if not families:
         fits = _fits(table, chosen, warnings)
@@ -210,7 +211,7 @@ def _isoflop(table: Table) -> IsoFlop:
     return isoflop(table, budget=nominal)
 
 
-def _held_out(table: Table) -> dict[str, tuple[HeldOut, ...]]:
+def _held_out(table: Table) -> dict[str, tuple[HoldOut, ...]]:
     """Errors of the main law and its rivals beyond the same cutoffs."""
     at = cutoffs(table, get_law("chinchilla"))
     return {name: extrapolate(table, name, at=at or None) for name in RIVALS}

@@ -160,14 +160,14 @@ def tune(
 ) -> None:
     """The best learning rate of each point, and the rule of each family."""
     from analysis.tuning.lr_minima import read_lr_curves
-    from analysis.tuning.summary import save_rates, summarise_tuning
+    from analysis.tuning.summary import save_summaries, summarise_tuning
 
     roles = {"n": n, "d": d, "loss": loss, "lr": lr, "batch": batch, "group": group}
     found = summarise_tuning(
         read_lr_curves(table, where=where, duplicates=duplicates, **roles), level
     )
     if json_file:
-        save_rates(found, json_file)
+        save_summaries(found, json_file)
     typer.echo("\n\n".join(map(str, found)))
 
 

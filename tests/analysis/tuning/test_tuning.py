@@ -24,7 +24,7 @@ from analysis.tuning.lr_minima import (
     read_lr_curves,
     with_rates,
 )
-from analysis.tuning.lr_rule import LrRule, fit_rate_rule
+from analysis.tuning.lr_rule import LrRule, fit_lr_rule
 from analysis.tuning.summary import summarise_tuning
 from analysis.uncertainty.units import Bootstrap
 from harness.cli import studies
@@ -62,7 +62,7 @@ def table(frame: pd.DataFrame) -> Table:
 
 
 def rule_of(frame: pd.DataFrame) -> LrRule:
-    return fit_rate_rule(rate_curves(table(frame)))
+    return fit_lr_rule(rate_curves(table(frame)))
 
 
 def test_a_planted_rule_comes_back_exactly_without_noise() -> None:
@@ -225,7 +225,7 @@ def test_figures_are_drawn_for_any_points() -> None:
     for frame in (planted(), planted(n=(1e5,), d=(1e6,), batch=(16,))):
         curves = rate_curves(table(frame))
         assert loss_against_rate(curves).axes
-        assert rates_against_size(curves, fit_rate_rule(curves)).axes
+        assert rates_against_size(curves, fit_lr_rule(curves)).axes
     lone = with_rates(
         table_from_frame(planted().assign(g="a").iloc[:11], loss="loss", lr="lr", n="n")
     )
