@@ -198,6 +198,11 @@ def test_reading_reads_and_the_minima_are_asked_for(store: Path) -> None:
     assert (kept.values("loss") <= kept.frame["loss"] + 1e-12).all()
 
 
+def test_a_table_without_an_inner_axis_has_no_minima_to_ask_for(tmp_path: Path) -> None:
+    table = read_table(write_store(tmp_path / "toy"))
+    assert at_minima(table) is table
+
+
 def test_points_are_told_apart_by_what_was_trained_not_by_grid_or_names(
     store: Path, tmp_path: Path
 ) -> None:
