@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from analysis.report.findings import is_of_these_runs
-from analysis.report.page import OPTIONAL, RUN_COLUMNS, page
+from analysis.report.page import page
 from analysis.report.study import read_study
+from analysis.tables.columns import OPTIONAL, RUN_COLUMNS
 from harness.cli import experiment
 from harness.store import open_store
 from harness.store.read import metrics_name

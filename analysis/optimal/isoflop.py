@@ -1,52 +1,40 @@
-"""Estimators of compute-optimal scaling (Hoffmann et al. 2022, approaches 1 to 3)."""
+"""Approach 2: isoFLOP curves (Hoffmann et al. 2022, sec. 3.2).
+
+At each compute budget the loss is a parabola in ln n; N* and D* are at its minimum, and
+a power law of C goes through the minima.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import block_diag
 
-from analysis.errors import AnalysisError
+from analysis.laws.arrays import FloatArray
+from analysis.optimal.parabolas import (
+    LEAST_SIZES,
+    Parabola,
+    budgets,
+    fit_parabolas,
+    pooled_noise,
+    quadratic,
+)
 from analysis.tables.table import Table
+from analysis.uncertainty.draws import bootstrap_draws
+from analysis.uncertainty.intervals import interval, tail_of
+from analysis.uncertainty.units import BY_ROW, Bootstrap, Units, units_of
+from analysis.uncertainty.wild import SPENT, Errors, linear_errors
 
-BUDGET_TOLERANCE = 0.1  # rows whose c differs by less than 10 % share a budget
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parabola:
-    """Loss against size along one compute budget: loss = p0 + p1 u + p2 u², u = ln n.
-
-    Attributes:
-        compute: the budget C in FLOPs (median over its rows).
-        n, loss: the rows, ordered by n (parameters, nats).
-        coefficients: (p0, p1, p2), u measured from `centre`.
-        centre: mean ln n of the rows.
-        n_star, loss_star: size and loss at the minimum; NaN without one.
-        d_star: tokens that spend the budget at `n_star`.
-        edge: why the minimum is not to be trusted: "" when it is.
-    """
-
-    compute: float
-    n: tuple[float, ...]
-    loss: tuple[float, ...]
-    coefficients: tuple[float, float, float]
-    centre: float
-    n_star: float
-    d_star: float
-    loss_star: float
-    edge: str
-
-    def at(self, n: np.ndarray) -> np.ndarray:
-        """Loss (nats) of the parabola at sizes n."""
-        u = np.log(n) - self.centre
-        p0, p1, p2 = self.coefficients
-        return np.asarray(p0 + p1 * u + p2 * u * u)
+Minimum = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
+"""`(ln n, weights, losses) -> ln N*` of one budget: (rows,), (replicas, rows) twice ->
+(replicas,), NaN where a replica has no minimum."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PowerOfCompute:
-    """quantity = coefficient · C^exponent, fitted in logs.
+    """The power law of a quantity: coefficient · C^exponent, fitted in logs.
 
     Attributes:
         exponent, coefficient: of the least-squares line through the logarithms.
@@ -66,7 +54,7 @@ class PowerOfCompute:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IsoFlop:
-    """Approach 2: parabolas along each budget and the power laws through their minima.
+    """The parabolas along each budget, and the power laws through their minima.
 
     Attributes:
         parabolas: one per budget, cheapest first.
@@ -83,80 +71,43 @@ class IsoFlop:
     notes: tuple[str, ...]
 
 
-def budgets(table: Table, column: str | None = None) -> np.ndarray:
-    """Label (rows,) of the compute budget of every row.
-
-    Args:
-        table: rows with a role c.
-        column: the column that holds the nominal budget. Without it rows are sorted by
-            c and a new budget starts where c rises by more than 10 %.
-    """
-    if column is not None:
-        return table.with_columns(budget=column).values("budget")
-    log_c = np.log(table.values("c"))
-    order = np.argsort(log_c)
-    jumps = np.diff(log_c[order]) > np.log1p(BUDGET_TOLERANCE)
-    labels = np.empty(len(table))
-    labels[order] = np.concatenate([[0], np.cumsum(jumps)])
-    return labels
-
-
 def isoflop(
-    table: Table,
-    *,
-    budget: str | None = None,
-    level: float = 0.95,
-    replicas: int = 2000,
-    seed: int = 0,
+    table: Table, *, budget: str | None = None, bootstrap: Bootstrap = BY_ROW
 ) -> IsoFlop:
-    """Fit a parabola in ln n along each budget and N*, D* against C (approach 2).
-
-    Intervals of the exponents come from a parametric bootstrap: new losses are drawn
-    around the parabolas with their pooled residual standard deviation.
+    """The parabola in ln n along each budget, and N*, D* against C.
 
     Args:
-        table: rows with roles n, c and loss.
+        table: rows with roles n, d, c and loss.
         budget: column of the nominal budget (FLOPs); None groups rows whose C agree.
-        level: coverage of the intervals.
-        replicas: draws of the bootstrap.
-        seed: of the draws.
+        bootstrap: of the intervals of the exponents.
 
     Raises:
-        AnalysisError: no budget has three sizes.
+        AnalysisError: no budget has three sizes, or the table does not know the units
+            of the bootstrap.
     """
-    labels = budgets(table, budget)
-    n, d, c, loss = (table.values(k) for k in ("n", "d", "c", "loss"))
-    groups = [np.flatnonzero(labels == x) for x in np.unique(labels)]
-    used = [g for g in groups if len(np.unique(n[g])) >= 3]
-    if not used:
-        raise AnalysisError(
-            "no compute budget has three sizes: isoFLOP curves need at least three "
-            f"(budgets found: {len(groups)})"
-        )
-    used.sort(key=lambda g: float(np.median(c[g])))
-    parabolas = [_parabola(n[g], d[g], c[g], loss[g]) for g in used]
-    noise = _noise(parabolas)
+    parabolas = fit_parabolas(table, budget)
     notes = [f"C = {p.compute:.3g} FLOPs: {p.edge}" for p in parabolas if p.edge]
-    short = len(groups) - len(used)
-    if short:
-        notes.append(f"{short} budgets have fewer than three sizes and are not used")
-    good = [p for p in parabolas if not p.edge]
+    unused = len(np.unique(budgets(table, budget))) - len(parabolas)
+    if unused:
+        notes.append(f"{unused} budgets have fewer than three sizes and are not used")
+    inside = [p for p in parabolas if not p.edge]
+    noise = pooled_noise(parabolas)
     n_star = d_star = None
-    if len(good) >= 2:
-        draws = _draws(good, noise, replicas, seed)
-        n_star = _power(
-            [p.compute for p in good], [p.n_star for p in good], draws, level
-        )
-        rest = np.log([p.d_star * p.n_star for p in good]) - draws
-        d_star = _power(
-            [p.compute for p in good], [p.d_star for p in good], rest, level
-        )
+    if len(inside) >= 2:
+        draws = minimum_draws(table, inside, noise, _vertices, bootstrap)
+        tail = tail_of(units_of(table, bootstrap.kind), bootstrap.level)
+        compute = [p.compute for p in inside]
+        # On a budget N* and D* vary together: their product stays where it is.
+        d_draws = np.log([p.d_star * p.n_star for p in inside]) - draws
+        n_star = power_of_compute(compute, [p.n_star for p in inside], draws, tail)
+        d_star = power_of_compute(compute, [p.d_star for p in inside], d_draws, tail)
     else:
         notes.append(
-            f"{len(good)} minima lie inside their grid: two are needed for an exponent"
+            f"{len(inside)} minima lie inside their grid: two are needed for an "
+            "exponent"
         )
     return IsoFlop(
-        parabolas=tuple(parabolas),
+        parabolas=parabolas,
         n_star=n_star,
         d_star=d_star,
         noise=noise,
@@ -164,87 +115,109 @@ def isoflop(
     )
 
 
-def _parabola(
-    n: np.ndarray, d: np.ndarray, c: np.ndarray, loss: np.ndarray
-) -> Parabola:
-    order = np.argsort(n)
-    n, d, c, loss = n[order], d[order], c[order], loss[order]
-    centre = float(np.log(n).mean())
-    u = np.log(n) - centre
-    p0, p1, p2 = np.linalg.lstsq(_quadratic(u), loss, rcond=None)[0]
-    u_star = -p1 / (2 * p2) if p2 > 0 else np.nan
-    n_star = float(np.exp(centre + u_star))
-    # C / (n d) drifts with n (attention, embeddings): read d off the rows themselves.
-    log_d = np.interp(centre + u_star, np.log(n), np.log(d * n / c))
-    compute = float(np.median(c))
-    return Parabola(
-        compute=compute,
-        n=tuple(n.tolist()),
-        loss=tuple(loss.tolist()),
-        coefficients=(float(p0), float(p1), float(p2)),
-        centre=centre,
-        n_star=n_star,
-        d_star=float(np.exp(log_d) * compute / n_star),
-        loss_star=float(p0 + p1 * u_star + p2 * u_star**2),
-        edge=_edge(n, loss, n_star),
-    )
+def minimum_draws(
+    table: Table,
+    parabolas: Sequence[Parabola],
+    noise: float,
+    minimum: Minimum,
+    bootstrap: Bootstrap,
+    *,
+    around_losses: bool = False,
+) -> FloatArray:
+    """The bootstrap's ln N* (replicas, budgets), by any estimator of a minimum.
+
+    Args:
+        table: the rows.
+        parabolas: of the budgets; the residuals that are drawn are theirs.
+        noise: their pooled residual standard deviation (nats), which stands in where a
+            parabola goes through its rows exactly; without one nothing can be drawn.
+        minimum: the estimator.
+        bootstrap: units, number and seed of the draws.
+        around_losses: residuals are added to the measured losses, for an estimator
+            that takes no parabola to be true, instead of to the parabolas.
+    """
+    if not np.isfinite(noise):
+        return np.full((bootstrap.replicas, len(parabolas)), np.nan)
+    rows = np.concatenate([p.rows for p in parabolas])
+    losses = np.concatenate([p.loss for p in parabolas])
+    units = _units_at(units_of(table, bootstrap.kind), rows)
+    errors = _errors(parabolas, losses, noise, units)
+    if around_losses:
+        errors = errors._replace(predicted=losses)
+    ends = np.cumsum([len(p.rows) for p in parabolas])[:-1]
+
+    def estimate(weights: FloatArray, drawn: FloatArray) -> FloatArray:
+        curves = zip(
+            parabolas,
+            np.split(weights, ends, axis=1),
+            np.split(drawn, ends, axis=1),
+            strict=True,
+        )
+        return np.stack([minimum(np.log(p.n), w, y) for p, w, y in curves], axis=1)
+
+    return bootstrap_draws(estimate, losses, units, bootstrap, errors)
 
 
-def _quadratic(u: np.ndarray) -> np.ndarray:
-    return np.stack([np.ones_like(u), u, u * u], axis=-1)
-
-
-def _edge(n: np.ndarray, loss: np.ndarray, n_star: float) -> str:
-    if not np.isfinite(n_star):
-        return "the curve has no minimum (it bends downwards); add sizes"
-    if n_star <= n[0]:
-        return f"the minimum is below the smallest size {n[0]:.3g}; add smaller sizes"
-    if n_star >= n[-1]:
-        return f"the minimum is above the largest size {n[-1]:.3g}; add larger sizes"
-    best = n[np.argmin(loss)]
-    if best in (n[0], n[-1]):
-        side = "smallest" if best == n[0] else "largest"
-        return f"the {side} size {best:.3g} is the best one; add sizes beyond it"
-    return ""
-
-
-def _noise(parabolas: Sequence[Parabola]) -> float:
-    """Pooled residual standard deviation; NaN when every curve has three rows."""
-    squares = sum(
-        float(np.sum((np.array(p.loss) - p.at(np.array(p.n))) ** 2)) for p in parabolas
-    )
-    spare = sum(len(p.n) - 3 for p in parabolas)
-    return float(np.sqrt(squares / spare)) if spare > 0 else float("nan")
-
-
-def _draws(
-    parabolas: Sequence[Parabola], noise: float, replicas: int, seed: int
-) -> np.ndarray:
-    """ln N* of refitted parabolas under drawn noise: (replicas, budgets)."""
-    rng = np.random.default_rng(seed)
-    columns = []
-    for p in parabolas:
-        u = np.log(p.n) - p.centre
-        drawn = p.at(np.array(p.n)) + noise * rng.standard_normal((replicas, len(u)))
-        _, p1, p2 = np.linalg.pinv(_quadratic(u)) @ drawn.T
-        # A draw that bends downwards has no minimum: NaN, left out of the quantiles.
-        columns.append(p.centre - p1 / (2 * np.where(p2 > 0, p2, np.nan)))
-    return np.stack(columns, axis=1)
-
-
-def _power(
-    compute: Sequence[float], value: Sequence[float], draws: np.ndarray, level: float
+def power_of_compute(
+    compute: Sequence[float], values: Sequence[float], draws: FloatArray, tail: float
 ) -> PowerOfCompute:
-    u = np.log(compute)
-    slope, intercept = np.polyfit(u, np.log(value), 1)
-    slopes = draws @ ((u - u.mean()) / np.sum((u - u.mean()) ** 2))
-    low, high = float("nan"), float("nan")
-    if np.isfinite(slopes).any():
-        tail = (1 - level) / 2
-        low, high = np.nanquantile(slopes, [tail, 1 - tail])
+    """The power law through values at some budgets.
+
+    Args:
+        compute: C in FLOPs.
+        values: of the quantity there.
+        draws: (replicas, budgets) of its logarithm.
+        tail: share of the draws that the interval cuts off on either side.
+    """
+    slope, intercept = np.polyfit(np.log(compute), np.log(values), 1)
     return PowerOfCompute(
         exponent=float(slope),
         coefficient=float(np.exp(intercept)),
-        interval=(float(low), float(high)),
+        interval=interval(draws @ _levers(compute), tail),
         points=len(compute),
     )
+
+
+def _levers(compute: Sequence[float]) -> FloatArray:
+    """The weights (budgets,) whose sum over ln values is their slope against ln C."""
+    centred = np.log(compute) - np.log(compute).mean()
+    return np.asarray(centred / (centred @ centred))
+
+
+def _units_at(units: Units, rows: np.ndarray) -> Units:
+    """The units of some rows, in the order of those."""
+    strata = None if units.strata is None else units.strata[rows]
+    return replace(units, labels=units.labels[rows], strata=strata)
+
+
+def _errors(
+    parabolas: Sequence[Parabola], losses: FloatArray, noise: float, units: Units
+) -> Errors:
+    """The errors of all parabolas together, as far as the exponent of N* feels them."""
+    design = block_diag(*(quadratic(np.log(p.n) - p.centre) for p in parabolas))
+    gradient = []
+    for p, lever in zip(
+        parabolas, _levers([p.compute for p in parabolas]), strict=True
+    ):
+        _, p1, p2 = p.coefficients
+        gradient += [0.0, -lever / (2 * p2), lever * p1 / (2 * p2**2)]
+    errors = linear_errors(design, losses, units, np.array([gradient]))
+    leverage = np.sum(np.linalg.qr(design)[0] ** 2, axis=1)
+    return errors._replace(
+        residuals=np.where(leverage > 1 - SPENT, noise, errors.residuals)
+    )
+
+
+def _vertices(log_n: FloatArray, weights: FloatArray, losses: FloatArray) -> FloatArray:
+    """The minima (replicas,) of weighted parabolas: a `Minimum`."""
+    centre = log_n.mean()
+    x = quadratic(log_n - centre)
+    normal = np.einsum("rk,ki,kj->rij", weights, x, x)
+    moment = np.einsum("rk,rk,ki->ri", weights, losses, x)
+    drawn = [np.any(weights[:, log_n == size] > 0, axis=1) for size in np.unique(log_n)]
+    few = np.sum(drawn, axis=0) < LEAST_SIZES
+    normal[few] = np.eye(3)
+    _, p1, p2 = np.linalg.solve(normal, moment[..., None])[..., 0].T
+    bends_up = ~few & (p2 > 0)
+    # A draw that bends downwards has no minimum: NaN, left out of the quantiles.
+    return np.asarray(centre - p1 / (2 * np.where(bends_up, p2, np.nan)))

@@ -1,26 +1,32 @@
 """The estimators of compute-optimal scaling side by side, under each convention.
 
 Approach 1: the lower envelope of all training curves (`envelope`). Approach 2: isoFLOP
-minima, by a parabola in ln n and by Akima interpolation. Approach 3: the parametric law
-(Hoffmann et al. 2022, sec. 3).
+minima, by a parabola in ln n (`isoflop`) and by interpolation (`akima`). Approach 3:
+the parametric law (Hoffmann et al. 2022, sec. 3).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import Akima1DInterpolator
 
 from analysis.errors import AnalysisError
 from analysis.fitting.record import Fit
+from analysis.optimal.akima import akima
 from analysis.optimal.envelope import envelope
-from analysis.optimal.isoflop import budgets, isoflop
+from analysis.optimal.isoflop import isoflop
 from analysis.tables.table import Table
-from analysis.uncertainty.intervals import fit_with_intervals, percentiles
+from analysis.uncertainty.intervals import fit_with_intervals
 from analysis.uncertainty.units import BY_ROW, Bootstrap
+
+ENVELOPE = "1 envelope"
+PARABOLA = "2 isoFLOP, parabola"
+AKIMA = "2 isoFLOP, Akima"
+PARAMETRIC = "3 parametric"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +36,7 @@ class Exponent:
     Attributes:
         approach: the estimator.
         convention: the column that counts parameters.
-        value: a.
+        value: a; NaN where the estimator gives none.
         interval: of a; NaN where the estimator has none.
         note: what it rests on, or why there is no value.
     """
@@ -47,6 +53,14 @@ class Exponent:
         return bool(np.isfinite(self.value))
 
 
+class _Estimate(NamedTuple):
+    """The part of an `Exponent` that an estimator gives."""
+
+    value: float
+    interval: tuple[float, float]
+    note: str
+
+
 def side_by_side(
     table: Table,
     *,
@@ -56,7 +70,7 @@ def side_by_side(
     fits: Mapping[str, Fit] | None = None,
     bootstrap: Bootstrap = BY_ROW,
 ) -> tuple[Exponent, ...]:
-    """Every estimator under every convention; what cannot be had says why.
+    """The exponents by every estimator under every convention, or why there is none.
 
     Args:
         table: rows with roles n, d, c and loss.
@@ -65,7 +79,7 @@ def side_by_side(
         curves: long rows (run_id, step, flops, value) of the held-out loss, for the
             envelope; None uses the ends of the runs.
         fits: convention -> Chinchilla fit, where it has been made already.
-        bootstrap: of the intervals; its kind is that of the parametric law.
+        bootstrap: of all intervals.
 
     Raises:
         AnalysisError: a column is missing or does not vary, or no estimator works.
@@ -78,20 +92,26 @@ def side_by_side(
                 f"{len(values)} rows: an exponent of N* needs runs in which it varies"
             )
     known = fits or {}
-    estimators: dict[str, Callable[[Table], Exponent]] = {
-        "1 envelope": lambda t: _envelope(t, curves, bootstrap),
-        "2 isoFLOP, parabola": lambda t: _parabola(t, budget, bootstrap),
-        "2 isoFLOP, Akima": lambda t: _akima(t, budget, bootstrap),
-        "3 parametric": lambda t: _parametric(t, known, bootstrap),
+    estimators: dict[str, Callable[[Table], _Estimate]] = {
+        ENVELOPE: lambda t: _by_envelope(t, curves, bootstrap),
+        PARABOLA: lambda t: _by_parabola(t, budget, bootstrap),
+        AKIMA: lambda t: _by_akima(t, budget, bootstrap),
+        PARAMETRIC: lambda t: _by_law(t, known, bootstrap),
     }
     rows = []
-    for column in conventions or (table.columns["n"],):
-        counted = table.with_columns(n=column)
-        for name, estimate in estimators.items():
-            try:
-                rows.append(estimate(counted))
-            except AnalysisError as error:
-                rows.append(_none(name, column, str(error)))
+    for convention in conventions or (table.columns["n"],):
+        counted = table.with_columns(n=convention)
+        for approach, estimate in estimators.items():
+            value, interval, note = _tried(estimate, counted)
+            rows.append(
+                Exponent(
+                    approach=approach,
+                    convention=convention,
+                    value=value,
+                    interval=interval,
+                    note=note,
+                )
+            )
     if not any(r.found for r in rows):
         reasons = dict.fromkeys(r.note for r in rows)
         raise AnalysisError("no estimator finds an exponent: " + "; ".join(reasons))
@@ -99,14 +119,14 @@ def side_by_side(
 
 
 def disagreements(rows: tuple[Exponent, ...]) -> tuple[str, ...]:
-    """Pairs of estimators or conventions whose intervals do not overlap.
+    """A sentence for each two estimators or conventions whose intervals do not overlap.
 
     Pairs that differ in both are left out: each step between them is named already.
     """
-    found = [r for r in rows if r.found and np.all(np.isfinite(r.interval))]
+    known = [r for r in rows if r.found and np.all(np.isfinite(r.interval))]
     notes = []
-    for i, one in enumerate(found):
-        for other in found[i + 1 :]:
+    for i, one in enumerate(known):
+        for other in known[i + 1 :]:
             alike = one.convention == other.convention or one.approach == other.approach
             if alike and not overlap(one.interval, other.interval):
                 notes.append(
@@ -129,117 +149,40 @@ def _shown(row: Exponent) -> str:
     )
 
 
-def _none(approach: str, convention: str, why: str) -> Exponent:
-    nan = float("nan")
-    return Exponent(
-        approach=approach,
-        convention=convention,
-        value=nan,
-        interval=(nan, nan),
-        note=why,
-    )
+def _tried(estimate: Callable[[Table], _Estimate], table: Table) -> _Estimate:
+    """The estimate, or NaN with the reason why there is none."""
+    try:
+        return estimate(table)
+    except AnalysisError as error:
+        nan = float("nan")
+        return _Estimate(nan, (nan, nan), str(error))
 
 
-def _envelope(
+def _by_envelope(
     table: Table, curves: pd.DataFrame | None, bootstrap: Bootstrap
-) -> Exponent:
-    found = envelope(table, curves, bootstrap)
-    return Exponent(
-        approach="1 envelope",
-        convention=table.columns["n"],
-        value=found.exponent,
-        interval=found.interval,
-        note=found.note,
-    )
+) -> _Estimate:
+    lowest = envelope(table, curves, bootstrap)
+    return _Estimate(lowest.exponent, lowest.interval, lowest.note)
 
 
-def _parametric(
-    table: Table, known: Mapping[str, Fit], bootstrap: Bootstrap
-) -> Exponent:
-    column = table.columns["n"]
-    fit = known.get(column) or fit_with_intervals(table, "chinchilla", bootstrap)
-    return Exponent(
-        approach="3 parametric",
-        convention=column,
-        value=fit.derived["a"],
-        interval=fit.intervals["a"],
-        note="; ".join(fit.diagnostics.notes) or f"{len(table)} rows",
-    )
-
-
-def _parabola(table: Table, budget: str | None, bootstrap: Bootstrap) -> Exponent:
-    curves = isoflop(
-        table,
-        budget=budget,
-        level=bootstrap.level,
-        replicas=bootstrap.replicas,
-        seed=bootstrap.seed,
-    )
-    approach = "2 isoFLOP, parabola"
+def _by_parabola(table: Table, budget: str | None, bootstrap: Bootstrap) -> _Estimate:
+    curves = isoflop(table, budget=budget, bootstrap=bootstrap)
+    notes = "; ".join(curves.notes)
     if curves.n_star is None:
-        return _none(approach, table.columns["n"], "; ".join(curves.notes))
-    return Exponent(
-        approach=approach,
-        convention=table.columns["n"],
-        value=curves.n_star.exponent,
-        interval=curves.n_star.interval,
-        note="; ".join(curves.notes) or f"{curves.n_star.points} minima",
+        raise AnalysisError(notes)
+    n_star = curves.n_star
+    return _Estimate(
+        n_star.exponent, n_star.interval, notes or f"{n_star.points} minima"
     )
 
 
-def _akima(table: Table, budget: str | None, bootstrap: Bootstrap) -> Exponent:
-    """Minima of an Akima interpolation of loss in ln n (Porian et al. 2024, app. B).
-
-    The interval draws noise of the size of the parabolas' residuals, as there.
-    """
-    labels = budgets(table, budget)
-    n, c, loss = (table.values(k) for k in ("n", "c", "loss"))
-    noise = isoflop(table, budget=budget, replicas=2).noise
-    rng = np.random.default_rng(bootstrap.seed)
-    at, minima, draws = [], [], []
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        rows = rows[np.argsort(n[rows])]
-        if len(np.unique(n[rows])) < 5 or len(np.unique(n[rows])) < len(rows):
-            continue
-        lowest = _interpolated_minimum(np.log(n[rows]), loss[rows][None])[0]
-        if not np.isfinite(lowest):
-            continue
-        shape = (min(bootstrap.replicas, 500), len(rows))
-        drawn = loss[rows] + np.nan_to_num(noise) * rng.standard_normal(shape)
-        at.append(float(np.log(np.median(c[rows]))))
-        minima.append(lowest)
-        draws.append(_interpolated_minimum(np.log(n[rows]), drawn))
-    if len(at) < 2:
-        raise AnalysisError(
-            "Akima needs two budgets of five distinct sizes each with a minimum inside"
-        )
-    slopes = _slopes(np.array(at), np.stack(draws, axis=1))
-    return Exponent(
-        approach="2 isoFLOP, Akima",
-        convention=table.columns["n"],
-        value=float(_slopes(np.array(at), np.array(minima)[None])[0]),
-        interval=_interval(slopes, bootstrap.level),
-        note=f"{len(at)} minima",
-    )
+def _by_akima(table: Table, budget: str | None, bootstrap: Bootstrap) -> _Estimate:
+    n_star = akima(table, budget, bootstrap)
+    return _Estimate(n_star.exponent, n_star.interval, f"{n_star.points} minima")
 
 
-def _interpolated_minimum(u: np.ndarray, losses: np.ndarray) -> np.ndarray:
-    """Place of the minimum of each interpolated curve; NaN at an edge."""
-    fine = np.linspace(u[0], u[-1], 400)
-    curve = Akima1DInterpolator(u, losses.T)(fine)
-    best = curve.argmin(axis=0)
-    edge = (best == 0) | (best == len(fine) - 1)
-    return np.where(edge, np.nan, fine[best])
-
-
-def _slopes(u: np.ndarray, values: np.ndarray) -> np.ndarray:
-    centred = u - u.mean()
-    return np.asarray(values @ centred / (centred @ centred))
-
-
-def _interval(draws: np.ndarray, level: float) -> tuple[float, float]:
-    if not np.isfinite(draws).any():
-        return float("nan"), float("nan")
-    low, high = percentiles(draws, (1 - level) / 2)
-    return float(low), float(high)
+def _by_law(table: Table, known: Mapping[str, Fit], bootstrap: Bootstrap) -> _Estimate:
+    fit = known.get(table.columns["n"])
+    fit = fit or fit_with_intervals(table, "chinchilla", bootstrap)
+    note = "; ".join(fit.diagnostics.notes) or f"{len(table)} rows"
+    return _Estimate(fit.derived["a"], fit.intervals["a"], note)

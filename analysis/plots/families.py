@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.optimal.frontier import Curve
+from analysis.optimal.families import Curve
 from analysis.plots.style import (
     AXIS,
     GREY,

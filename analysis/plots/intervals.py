@@ -25,7 +25,7 @@ from analysis.plots.style import (
     styled,
     thin,
 )
-from analysis.selection.extrapolation import HeldOut
+from analysis.selection.extrapolation import HoldOut
 from analysis.uncertainty.profile import Profile
 
 FEW_CUTOFFS = 6  # that many labels fit side by side
@@ -134,7 +134,7 @@ def _named(constant: str) -> str:
 
 
 @styled
-def rollout_errors(held_out: Mapping[str, Sequence[HeldOut]]) -> Figure:
+def rollout_errors(held_out: Mapping[str, Sequence[HoldOut]]) -> Figure:
     """Prediction error above a compute cutoff against that cutoff, one line per law.
 
     Args:

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.fitting.record import Fit
-from analysis.optimal.isoflop import IsoFlop, Parabola
+from analysis.optimal.isoflop import IsoFlop
+from analysis.optimal.parabolas import Parabola
 from analysis.plots.style import (
     AXIS,
     BAND,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from analysis.optimal.frontier import Curve, equal_compute
+from analysis.optimal.families import Curve, equal_compute
 from analysis.report.html import html_table
 
 TITLES = {"n": "parameters", "d": "data", "c": "compute"}

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from analysis.errors import AnalysisError
 from analysis.fitting.record import Fit
-from analysis.optimal.frontier import Curve
+from analysis.optimal.families import Curve
 from analysis.optimal.side_by_side import Exponent
-from analysis.selection.extrapolation import HeldOut
+from analysis.selection.extrapolation import HoldOut
 from analysis.tables.plain import dump_json, number, to_json, write_text
 
 FITS = "fits.json"
@@ -57,7 +57,7 @@ class Findings:
     curves: tuple[Fit, ...]
     families: tuple[Curve, ...]
     exponents: tuple[Exponent, ...]
-    held_out: dict[str, tuple[HeldOut, ...]]
+    held_out: dict[str, tuple[HoldOut, ...]]
     warnings: tuple[str, ...]
     pictures: tuple[Picture, ...] = ()
 
@@ -193,8 +193,8 @@ def _exponent_from(record: Mapping[str, Any]) -> Exponent:
     )
 
 
-def _held_out_from(record: Mapping[str, Any]) -> HeldOut:
-    return HeldOut(
+def _held_out_from(record: Mapping[str, Any]) -> HoldOut:
+    return HoldOut(
         cutoff=number(record["cutoff"]),
         rows_fitted=record["rows_fitted"],
         rows_predicted=record["rows_predicted"],

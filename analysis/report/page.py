@@ -14,28 +14,11 @@ from analysis.report.families import families_section
 from analysis.report.findings import Picture
 from analysis.report.html import html_table
 from analysis.report.study import Study
+from analysis.tables.columns import RUN_COLUMNS
 from analysis.tuning.summary import HEAD, PASTE, TuningSummary
 from analysis.uncertainty.intervals import optimum_at
 from analysis.uncertainty.units import WHEN
 
-RUN_COLUMNS = (
-    "run_id",
-    "status",
-    "family",
-    "model.width",
-    "model.depth",
-    "n_matmul",
-    "tokens",
-    "flops_train",
-    "loss",
-    "loss_se",
-    "error",
-    "optim.lr",
-    "epochs",
-    "seconds_train",
-)
-OPTIONAL = ("model.width", "model.depth", "loss_se", "error")
-"""Of these, what some families and tasks do not have."""
 MOST_RUNS = 200
 STYLE = """
 :root{color-scheme:light}

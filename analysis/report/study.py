@@ -14,21 +14,22 @@ from analysis.errors import AnalysisError
 from analysis.fitting.fit import fit_parts
 from analysis.fitting.record import Fit
 from analysis.laws import get_law
-from analysis.optimal.frontier import by_family, families_of, frontier
+from analysis.optimal.families import by_family, families_of
+from analysis.optimal.frontier import frontier
 from analysis.optimal.isoflop import IsoFlop, isoflop
 from analysis.optimal.side_by_side import Exponent, disagreements, side_by_side
 from analysis.report.findings import Findings, load_findings
 from analysis.report.remarks import convention_warnings, vague_warnings
-from analysis.selection.extrapolation import HeldOut, cutoffs, extrapolate
+from analysis.selection.extrapolation import HoldOut, cutoffs, extrapolate
+from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, INNER_AXIS
 from analysis.tables.files import read_metrics, read_runs
-from analysis.tables.table import CONVENTIONS, INNER_AXIS, Table, read_table
-from analysis.tuning.lr_minima import read_lr_curves
+from analysis.tables.table import Table, read_table
+from analysis.tuning.lr_minima import at_minima, read_lr_curves
 from analysis.tuning.summary import TuningSummary, summarise_tuning
 from analysis.uncertainty.intervals import fit_with_intervals
 from analysis.uncertainty.profile import Profile, profile
 from analysis.uncertainty.units import Advice, Bootstrap, advise
 
-BUDGET_COLUMN = "grid.compute"
 RIVALS = ("chinchilla", "tied", "kaplan")  # laws whose predictions are compared
 T = TypeVar("T")
 
@@ -83,7 +84,8 @@ def read_study(store: str | Path) -> Study:
         AnalysisError: the folder holds no finished run, or no fits of a report.
     """
     path = Path(store)
-    return _study(path, read_table(path, duplicates="keep"), load_findings(path))
+    table = at_minima(read_table(path, duplicates="keep"))
+    return _study(path, table, load_findings(path))
 
 
 def fit_store(
@@ -101,7 +103,7 @@ def fit_store(
         AnalysisError: the folder holds no finished run.
     """
     path = Path(store)
-    table = read_table(path, duplicates="keep")
+    table = at_minima(read_table(path, duplicates="keep"))
     warnings = [str(x) for x in table.left_out]
     warnings += [note for study in _rates(path) for note in study.notes()]
     advice = advise(table)
@@ -111,7 +113,7 @@ def fit_store(
     families = by_family(table, chosen) if len(families_of(table)) > 1 else ()
     fits: dict[str, Fit] = {}
     curves: tuple[Fit, ...] = ()
-    held: dict[str, tuple[HeldOut, ...]] | None = None
+    held: dict[str, tuple[HoldOut, ...]] | None = None
     iso: IsoFlop | None = None
     if not families:
         fits = _fits(table, chosen, warnings)
@@ -209,7 +211,7 @@ def _isoflop(table: Table) -> IsoFlop:
     return isoflop(table, budget=nominal)
 
 
-def _held_out(table: Table) -> dict[str, tuple[HeldOut, ...]]:
+def _held_out(table: Table) -> dict[str, tuple[HoldOut, ...]]:
     """Errors of the main law and its rivals beyond the same cutoffs."""
     at = cutoffs(table, get_law("chinchilla"))
     return {name: extrapolate(table, name, at=at or None) for name in RIVALS}

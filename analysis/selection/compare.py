@@ -1,9 +1,8 @@
-"""Which law predicts best: every suitable law, ranked by its error beyond a cutoff."""
+"""The ranking of laws by how well they predict runs beyond a compute cutoff."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -11,8 +10,8 @@ from analysis.errors import AnalysisError
 from analysis.fitting.options import DEFAULT, FitOptions
 from analysis.fitting.record import Fit
 from analysis.laws.base import Law, all_laws, get_law
-from analysis.selection.extrapolation import HeldOut, cutoffs, extrapolate
-from analysis.tables.plain import to_json
+from analysis.selection.extrapolation import HoldOut, cutoffs, extrapolate
+from analysis.tables.plain import JsonObject, to_json
 from analysis.tables.table import Table
 from analysis.uncertainty.intervals import fit_with_intervals
 from analysis.uncertainty.units import BY_ROW, Bootstrap
@@ -20,7 +19,7 @@ from analysis.uncertainty.units import BY_ROW, Bootstrap
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranking:
-    """How one law did.
+    """The place of one law among those that were compared.
 
     Attributes:
         law: its name.
@@ -32,13 +31,13 @@ class Ranking:
 
     law: str
     fit: Fit | None
-    held_out: tuple[HeldOut, ...]
+    held_out: tuple[HoldOut, ...]
     error: float
     why_not: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; an unknown error is null."""
-        plain: dict[str, Any] = to_json(asdict(self))
+    def to_json(self) -> JsonObject:
+        """The ranking as plain JSON; an unknown error is null."""
+        plain: JsonObject = to_json(asdict(self))
         return plain
 
 
@@ -62,7 +61,7 @@ def compare(
     bootstrap: Bootstrap = BY_ROW,
     options: FitOptions = DEFAULT,
 ) -> tuple[Ranking, ...]:
-    """Fit the laws and rank them by prediction error above compute cutoffs.
+    """The ranking of the laws by prediction error above compute cutoffs, best first.
 
     Args:
         table: rows with a role c.
@@ -84,33 +83,34 @@ def compare(
         )
     largest = max(chosen, key=lambda law: len(law.parameters))
     at = cutoffs(table, largest)
-    standings = [_stand(table, x, at, bootstrap, options) for x in chosen]
-    if not any(s.held_out for s in standings):
-        raise AnalysisError(f"no law can be ranked: {standings[0].why_not}")
-    return tuple(sorted(standings, key=lambda s: (np.isnan(s.error), s.error)))
+    rankings = [_rank(table, x, at, bootstrap, options) for x in chosen]
+    if not any(r.held_out for r in rankings):
+        raise AnalysisError(f"no law can be ranked: {rankings[0].why_not}")
+    return tuple(sorted(rankings, key=lambda r: (np.isnan(r.error), r.error)))
 
 
-def _stand(
+def _rank(
     table: Table,
     law: Law,
     at: tuple[float, ...],
     bootstrap: Bootstrap,
     options: FitOptions,
 ) -> Ranking:
+    """The ranking of one law by its errors beyond the cutoffs `at`."""
     fitted: Fit | None = None
-    held: tuple[HeldOut, ...] = ()
+    held_out: tuple[HoldOut, ...] = ()
     why = ""
     try:
         fitted = fit_with_intervals(table, law, bootstrap, options)
-        held = extrapolate(table, law, at=at or None, options=options)
+        held_out = extrapolate(table, law, at=at or None, options=options)
     except AnalysisError as error:
         why = str(error)
-    squares = sum(h.rows_predicted * h.rms_log_error**2 for h in held)
-    rows = sum(h.rows_predicted for h in held)
+    squares = sum(h.rows_predicted * h.rms_log_error**2 for h in held_out)
+    rows = sum(h.rows_predicted for h in held_out)
     return Ranking(
         law=law.name,
         fit=fitted,
-        held_out=held,
+        held_out=held_out,
         error=float(np.sqrt(squares / rows)) if rows else float("nan"),
         why_not=why,
     )

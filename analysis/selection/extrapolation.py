@@ -1,4 +1,4 @@
-"""Judges a law by what it predicts: fit below a compute cutoff, predict above it."""
+"""The judgement of a law by prediction: fit below a compute cutoff, test above it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from analysis.tables.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HeldOut:
-    """Prediction error above one cutoff.
+class HoldOut:
+    """The prediction errors of a law above one compute cutoff.
 
     Attributes:
         cutoff: greatest C (FLOPs) that the fit saw.
@@ -36,7 +36,7 @@ class HeldOut:
 
 
 def cutoffs(table: Table, law: Law, most: int = 6) -> tuple[float, ...]:
-    """Budgets to cut at: those that leave rows to fit and rows to predict.
+    """The budgets to cut at: those that leave rows to fit and rows to predict.
 
     A cutoff keeps at least one and a half rows per constant below it and one row above.
 
@@ -62,8 +62,8 @@ def extrapolate(
     *,
     at: Sequence[float] | None = None,
     options: FitOptions = DEFAULT,
-) -> tuple[HeldOut, ...]:
-    """Fit below and predict above each cutoff, cheapest cutoff first.
+) -> tuple[HoldOut, ...]:
+    """The errors above each cutoff of a fit below it, cheapest cutoff first.
 
     Args:
         table: rows with a role c.
@@ -81,10 +81,10 @@ def extrapolate(
             f"{len(table)} rows are too few to fit {law.name} below a compute cutoff "
             "and predict above it"
         )
-    return tuple(_held_out(table, law, x, options) for x in chosen)
+    return tuple(_hold_out(table, law, x, options) for x in chosen)
 
 
-def _held_out(table: Table, law: Law, cutoff: float, options: FitOptions) -> HeldOut:
+def _hold_out(table: Table, law: Law, cutoff: float, options: FitOptions) -> HoldOut:
     c = table.values("c")
     below = c <= cutoff * (1 + 1e-9)
     fitted = fit_law(table.keep(below, f"c above {cutoff:g}"), law, options)
@@ -92,7 +92,7 @@ def _held_out(table: Table, law: Law, cutoff: float, options: FitOptions) -> Hel
     columns = {k: above.values(role_of(law, k, table)) for k in law.columns}
     predicted = law.losses(fitted.constants, columns)
     error = np.log(predicted / above.values("loss"))
-    return HeldOut(
+    return HoldOut(
         cutoff=float(cutoff),
         rows_fitted=int(below.sum()),
         rows_predicted=int((~below).sum()),

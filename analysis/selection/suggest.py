@@ -1,4 +1,4 @@
-"""Is a set of runs able to identify a law, and which runs to add.
+"""The runs to add to a table, so that a law fitted to it is known best.
 
 Local optimal design (Chernoff 1953; Atkinson, Donev & Tobias 2007, ch. 17): near the
 fitted constants θ the variance of a target t(θ) is σ² gᵀ (JᵀJ)⁻¹ g, with J the Jacobian
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from analysis.fitting.options import DEFAULT, FitOptions
 from analysis.fitting.problem import Problem, collinear_columns
 from analysis.fitting.search import constants_of_each
 from analysis.laws.allocation import allocate
+from analysis.laws.arrays import FloatArray
 from analysis.laws.base import Law, get_law
 from analysis.tables.table import Table
 
@@ -30,7 +31,7 @@ Kind = Literal["loss", "n_star", "a"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """What the next runs should pin down.
+    """The quantity that the next runs should pin down.
 
     Attributes:
         kind: "loss": the best loss at `compute`; "n_star": ln N* there; "a": the
@@ -50,7 +51,12 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """A run that could be made: parameters, tokens, price (FLOPs)."""
+    """A run that could be made.
+
+    Attributes:
+        n, d: parameters, tokens.
+        price: training FLOPs.
+    """
 
     n: float
     d: float
@@ -59,12 +65,12 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suggestion:
-    """What to run next.
+    """The runs to make next.
 
     Attributes:
         runs: the chosen candidates, in order of gain for their price.
         spent: their price together (FLOPs).
-        error_before, error_after: standard error of the target, by the local design.
+        error_before, error_after: standard error of the target, without and with them.
         notes: what a reader must know about the present design.
     """
 
@@ -76,13 +82,16 @@ class Suggestion:
 
 
 BEYOND = 4.0
-"""How far outside the table's range a candidate may lie, as a factor."""
+"""The factor by which a candidate may lie outside the table's range."""
+THRIFT = (1.0, 0.5, 0.0)
+"""The powers of its price that a run's gain is divided by: from gain for the price to
+gain alone."""
 
 
 def target_value(
     law: Law, constants: dict[str, np.ndarray], target: Target, flops_per_nd: float
 ) -> np.ndarray:
-    """The target for arrays of constants: loss in nats, ln N*, or an exponent.
+    """The target (draws,) for arrays of constants: loss in nats, ln N*, or an exponent.
 
     Args:
         law: in n and d.
@@ -101,7 +110,13 @@ def target_value(
 def target_gradient(
     law: Law, theta: np.ndarray, target: Target, flops_per_nd: float
 ) -> np.ndarray:
-    """Gradient (p,) of the target in solver coordinates, by central differences.
+    """The gradient (p,) of the target in solver coordinates, by central differences.
+
+    Args:
+        law: in n and d.
+        theta: (p,) solver coordinates.
+        target: what is to be known, and at which C (FLOPs).
+        flops_per_nd: k of C = k N D.
 
     Raises:
         AnalysisError: the law has no optimum near the target's C.
@@ -122,7 +137,7 @@ def target_gradient(
 def candidate_grid(
     table: Table, budget: float, flops_per_nd: float, points: int = 14
 ) -> tuple[Candidate, ...]:
-    """Runs up to `BEYOND` times outside the table's range, that the budget can pay.
+    """The runs up to `BEYOND` times outside the table's range that a budget can pay.
 
     That holds for sizes, tokens, and tokens per parameter; no run is smaller, shorter
     or cheaper than the table's: far outside, a gain would rest on the law's form alone.
@@ -158,10 +173,10 @@ def suggest(
     repeats: int = 2,
     options: FitOptions = DEFAULT,
 ) -> Suggestion:
-    """Choose the runs that most shrink the error of the target for a budget.
+    """The runs that most shrink the error of the target for a budget.
 
     Greedy choices are made by gain for the price, by gain alone and in between; the
-    best of them is returned.
+    best of them is taken.
 
     Args:
         table: the runs made so far, with n, d, loss (and c for the price of a run).
@@ -184,33 +199,55 @@ def suggest(
     pool = [x for x in pool if x.price <= budget]
     if not pool:
         raise AnalysisError(f"no candidate run costs at most {budget:g} FLOPs")
-    rows = _rows(law, parts.optimum.theta, pool)
-    now = _information(parts.problem, parts.optimum.theta)
-    gradient = target_gradient(law, parts.optimum.theta, target, k)
+    design = _Design(
+        information=_information(parts.problem, parts.optimum.theta),
+        rows=_rows(law, parts.optimum.theta, pool),
+        prices=np.array([x.price for x in pool]),
+        gradient=target_gradient(law, parts.optimum.theta, target, k),
+    )
+    choices = [_greedy(design, power, budget, most_runs, repeats) for power in THRIFT]
+    best = min(choices, key=lambda choice: choice.variance)
+    chosen = tuple(pool[i] for i in best.rows)
     sigma = float(np.sqrt(np.mean(np.square(parts.fit.residuals))))
     sigma *= np.sqrt(len(table) / max(1, len(table) - len(law.parameters)))
-    prices = np.array([x.price for x in pool])
-    limits = (most_runs, repeats)
-    best = min(
-        (
-            _greedy(now, rows, prices**power, prices, gradient, budget, limits)
-            for power in (1.0, 0.5, 0.0)
-        ),
-        key=lambda found: found[1],
-    )
-    chosen = tuple(pool[i] for i in best[0])
-    before = float(gradient @ np.linalg.solve(now, gradient))
     return Suggestion(
         runs=chosen,
         spent=float(sum(x.price for x in chosen)),
-        error_before=sigma * float(np.sqrt(before)),
-        error_after=sigma * float(np.sqrt(best[1])),
-        notes=design_notes(parts.problem, parts.fit.diagnostics.notes, table, target),
+        error_before=sigma * float(np.sqrt(design.variance())),
+        error_after=sigma * float(np.sqrt(best.variance)),
+        notes=_notes(parts.problem, parts.fit.diagnostics.notes, table, target),
     )
 
 
+class _Design(NamedTuple):
+    """The present runs, the candidates and the target, near the fitted constants.
+
+    Attributes:
+        information: (p, p) JᵀWJ of the present rows.
+        rows: (candidates, p) their rows of J.
+        prices: (candidates,) FLOPs.
+        gradient: (p,) of the target.
+    """
+
+    information: FloatArray
+    rows: FloatArray
+    prices: FloatArray
+    gradient: FloatArray
+
+    def variance(self) -> float:
+        """The target's variance with the present rows, in units of σ²."""
+        return float(self.gradient @ np.linalg.solve(self.information, self.gradient))
+
+
+class _Choice(NamedTuple):
+    """The candidates that were chosen, and the variance (σ²) that they leave."""
+
+    rows: list[int]
+    variance: float
+
+
 def _rows(law: Law, theta: np.ndarray, pool: Sequence[Candidate]) -> np.ndarray:
-    """Jacobian rows (candidates, p) of ln loss."""
+    """The Jacobian (candidates, p) of ln loss."""
     columns = {
         "n": np.array([x.n for x in pool]),
         "d": np.array([x.d for x in pool]),
@@ -222,7 +259,7 @@ def _rows(law: Law, theta: np.ndarray, pool: Sequence[Candidate]) -> np.ndarray:
 
 
 def _information(problem: Problem, theta: np.ndarray) -> np.ndarray:
-    """JᵀWJ of the present rows; a trace of a ridge keeps it invertible."""
+    """The information JᵀWJ of the present rows; a trace of a ridge keeps it regular."""
     jac = lanes.jacobian(problem.law, theta, problem.columns, problem.y, True)[1]
     information = (jac.T * problem.weights) @ jac
     ridge = 1e-9 * np.diag(np.diag(information))
@@ -230,43 +267,36 @@ def _information(problem: Problem, theta: np.ndarray) -> np.ndarray:
 
 
 def _greedy(
-    now: np.ndarray,
-    rows: np.ndarray,
-    divisors: np.ndarray,
-    prices: np.ndarray,
-    gradient: np.ndarray,
-    budget: float,
-    limits: tuple[int, int],
-) -> tuple[list[int], float]:
-    """Add the row with the greatest gain / divisor until nothing is affordable.
-
-    `limits` are the greatest number of rows, and of repeats of one row.
+    design: _Design, power: float, budget: float, most_runs: int, repeats: int
+) -> _Choice:
+    """The choice that adds the run with the greatest gain / price^power while it can.
 
     Adding row x turns the inverse V into V - Vx xᵀV / (1 + xᵀVx) (Sherman & Morrison
     1950), so the variance gᵀVg falls by (gᵀVx)² / (1 + xᵀVx).
     """
-    inverse, left = np.linalg.inv(now), budget
+    _, rows, prices, gradient = design
+    inverse = np.linalg.inv(design.information)
     chosen: list[int] = []
     uses = np.zeros(len(rows), int)
-    while len(chosen) < limits[0]:
+    while len(chosen) < most_runs:
         pulled = rows @ inverse
         spread = 1 + np.einsum("ij,ij->i", pulled, rows)
-        gain = (pulled @ gradient) ** 2 / spread / divisors
-        gain = np.where((prices <= left) & (uses < limits[1]), gain, -np.inf)
+        gain = (pulled @ gradient) ** 2 / spread / prices**power
+        gain = np.where((prices <= budget) & (uses < repeats), gain, -np.inf)
         best = int(np.argmax(gain))
         if not np.isfinite(gain[best]):
             break
         chosen.append(best)
         uses[best] += 1
         inverse = inverse - np.outer(pulled[best], pulled[best]) / spread[best]
-        left -= prices[best]
-    return chosen, float(gradient @ inverse @ gradient)
+        budget -= prices[best]
+    return _Choice(chosen, float(gradient @ inverse @ gradient))
 
 
-def design_notes(
+def _notes(
     problem: Problem, fit_notes: Sequence[str], table: Table, target: Target
 ) -> tuple[str, ...]:
-    """What is weak about the runs made so far, one sentence each.
+    """The weaknesses of the runs made so far, one sentence each.
 
     Args:
         problem: the regression.

@@ -1,13 +1,17 @@
-"""The rule LR* = k · N^n · D^d · B^batch through the minima of tuned points."""
+"""The rule LR* = k · N^n · D^d · B^batch through the minima of tuned points.
+
+It is the rule that a sweep file writes as `harness.recipe.LearningRate`: here it is
+fitted, there it is used, and `LrRule.line` is the one written for the other.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import t
 
 from analysis.errors import AnalysisError
@@ -15,13 +19,15 @@ from analysis.tuning.lr_curve import LrCurve
 
 ROLES = ("n", "d", "batch")
 NAMES = {"n": "N", "d": "D", "batch": "B"}
-LEAST_RANGE = 1.1  # a column whose values lie within 10 % is one value
-LEAST_OWN = 0.1  # share of a column's spread that no other column explains
+LEAST_RANGE = 1.1
+"""A column whose greatest value is less than this times its least is one value."""
+LEAST_OWN = 0.1
+"""The least share of a column's spread that no other column may explain."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LrRule:
-    """A fitted rule; least squares in logarithms, intervals of Student's t.
+    """The fitted rule: least squares in logarithms, intervals of Student's t.
 
     Attributes:
         k: the factor.
@@ -46,18 +52,22 @@ class LrRule:
 
     @property
     def formula(self) -> str:
-        """LR* = 0.02 · N^-0.25, fixed exponents left out."""
+        """The rule as text, LR* = 0.02 · N^-0.25; fixed exponents are left out."""
         terms = [f"{NAMES[r]}^{e:.3g}" for r, e in self.exponents.items() if e]
         return " · ".join([f"LR* = {self.k:.4g}", *terms])
 
-    def at(self, n: Any, d: Any, batch: Any) -> np.ndarray:
+    def at(self, n: ArrayLike, d: ArrayLike, batch: ArrayLike) -> np.ndarray:
         """The learning rate for N parameters, D tokens and B examples a step."""
         scales = zip(self.exponents.values(), (n, d, batch), strict=True)
         powers = [np.asarray(x, np.float64) ** e for e, x in scales if e]
         return np.asarray(self.k * math.prod(powers))
 
     def line(self, convention: str) -> str:
-        """The rule as a sweep file says it; `convention`: the column of N."""
+        """The rule as a sweep file says it.
+
+        Args:
+            convention: the column that counts parameters.
+        """
         terms = [f"k={self.k:.5g}"]
         terms += [f"{r}={e:.5g}" for r, e in self.exponents.items() if e]
         if convention in ("n_total", "n_body") and self.exponents["n"]:
@@ -65,7 +75,7 @@ class LrRule:
         return f"recipe.LearningRate({', '.join(terms)})"
 
     def rows(self) -> list[tuple[str, float, float, float, str]]:
-        """(constant, value, low, high, why it is fixed) of k and the exponents."""
+        """The rows (constant, value, low, high, why it is fixed) of k and exponents."""
         unknown = (float("nan"), float("nan"))
         rows = [("k", self.k, *self.intervals.get("k", unknown), "")]
         for role, value in self.exponents.items():
@@ -84,12 +94,16 @@ class LrRule:
         return "\n".join(lines)
 
 
-def fit_rate_rule(curves: Sequence[LrCurve], level: float = 0.95) -> LrRule:
-    """Fit the exponents that the minima identify; the others are fixed at 0.
+def fit_lr_rule(curves: Sequence[LrCurve], level: float = 0.95) -> LrRule:
+    """The rule with the exponents that the minima identify; the others are 0.
 
     A column whose values are all about equal, or follow the columns before it, has no
     exponent of its own; neither is one fitted that would need more minima than there
     are. The intervals take the minima as independent.
+
+    Args:
+        curves: the points; those with a flag are not used.
+        level: coverage of the intervals.
 
     Raises:
         AnalysisError: no point has a minimum between two rates.
@@ -114,11 +128,11 @@ def fit_rate_rule(curves: Sequence[LrCurve], level: float = 0.95) -> LrRule:
     residual = y - design @ theta
     spare = len(used) - len(theta)
     scatter = float(np.sqrt(residual @ residual / spare)) if spare else float("nan")
-    found = dict(zip(("k", *free), theta.tolist(), strict=True))
-    intervals = _intervals(design, found, scatter, spare, level) if spare else {}
+    fitted = dict(zip(("k", *free), theta.tolist(), strict=True))
+    intervals = _intervals(design, fitted, scatter, spare, level) if spare else {}
     return LrRule(
-        k=math.exp(found["k"]),
-        exponents={r: found.get(r, 0.0) for r in ROLES},
+        k=math.exp(fitted["k"]),
+        exponents={r: fitted.get(r, 0.0) for r in ROLES},
         intervals=intervals,
         fixed=fixed,
         points=len(used),
@@ -131,7 +145,7 @@ def fit_rate_rule(curves: Sequence[LrCurve], level: float = 0.95) -> LrRule:
 def _not_identified(
     role: str, log: np.ndarray, design: np.ndarray, free: Sequence[str]
 ) -> str:
-    """Why a column has no exponent of its own; "" when it has."""
+    """The reason why a column has no exponent of its own; "" when it has."""
     name = NAMES[role]
     if np.isnan(log).any():
         return f"no column of {name}"
@@ -148,25 +162,25 @@ def _not_identified(
 
 def _intervals(
     design: np.ndarray,
-    found: Mapping[str, float],
+    fitted: Mapping[str, float],
     scatter: float,
     spare: int,
     level: float,
 ) -> dict[str, tuple[float, float]]:
+    """The intervals of k and the exponents; `fitted` holds ln k under "k"."""
     # By QR: the columns of logs are far from orthogonal to the constant.
     inverse = np.linalg.inv(np.linalg.qr(design, mode="r"))
     error = (
         scatter * np.sqrt(np.sum(inverse**2, axis=1)) * t.isf((1 - level) / 2, spare)
     )
-    both = {
-        k: (v - e, v + e)
-        for (k, v), e in zip(found.items(), error.tolist(), strict=True)
-    }
-    low, high = both.pop("k")
-    return {"k": (math.exp(low), math.exp(high)), **both}
+    pairs = zip(fitted.items(), error.tolist(), strict=True)
+    intervals = {name: (value - e, value + e) for (name, value), e in pairs}
+    low, high = intervals.pop("k")
+    return {"k": (math.exp(low), math.exp(high)), **intervals}
 
 
 def _notes(used: Sequence[LrCurve], spare: int, by_d: bool) -> tuple[str, ...]:
+    """The notes of a rule; `by_d` says whether it has an exponent of D."""
     if not spare:
         return ("as many constants as minima: the rule has no intervals",)
     if by_d and len({c.trunk for c in used}) < len(used):

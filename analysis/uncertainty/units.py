@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.tables.coordinates import SEEDS, spec_columns
+from analysis.tables.columns import SEEDS, spec_columns
 from analysis.tables.table import Table
 
 Kind = Literal["row", "run", "trunk", "group", "seed"]

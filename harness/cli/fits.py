@@ -87,9 +87,9 @@ def fit(
         table,
         where=where,
         duplicates=duplicates,
-        every_rate=every_rate,
         **{**roles, **labels, **roles_of(column or [])},
     )
+    rows = rows if every_rate else analysis.at_minima(rows)
     options = analysis.FitOptions(
         objective=analysis.Objective(loss=objective, delta=delta, space=space),
         search=analysis.Search(starts=starts, seed=seed),

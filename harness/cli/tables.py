@@ -16,10 +16,10 @@ from typing import Annotated
 import typer
 
 import analysis
+from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS
 from analysis.tables.files import read_metrics
 from analysis.tables.plain import dump_json
-from analysis.tables.table import CONVENTIONS
-from analysis.tuning.summary import save_rates
+from analysis.tuning.summary import save_summaries
 from harness.cli.options import (
     AsJson,
     Column,
@@ -39,7 +39,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Fit a results folder and write its report and fits.json."""
-    rows = analysis.read_table(store, duplicates="keep")
+    rows = analysis.at_minima(analysis.read_table(store, duplicates="keep"))
     intervals = analysis.Bootstrap(kind=analysis.advise(rows).kind, replicas=bootstrap)
     path = analysis.write_report(store, bootstrap=intervals)
     if as_json:
@@ -68,8 +68,10 @@ def compare(
     """Rank laws by how well they predict budgets beyond those they are fitted to."""
     from analysis.selection.compare import compare as rank
 
-    rows = analysis.read_table(
-        table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss, x=x
+    rows = analysis.at_minima(
+        analysis.read_table(
+            table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss, x=x
+        )
     )
     standings = rank(
         rows, tuple(law or ()), bootstrap=analysis.Bootstrap(replicas=bootstrap)
@@ -109,11 +111,13 @@ def approaches(
     """Exponent of N* against C by each estimator under each counting convention."""
     from analysis.optimal.side_by_side import disagreements
 
-    rows = analysis.read_table(
-        table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
+    rows = analysis.at_minima(
+        analysis.read_table(
+            table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
+        )
     )
-    if budget is None and "grid.compute" in rows.frame.columns:
-        budget = "grid.compute"
+    if budget is None and BUDGET_COLUMN in rows.frame.columns:
+        budget = BUDGET_COLUMN
     known = tuple(k for k in CONVENTIONS if table.is_dir() and k in rows.frame.columns)
     curves = None
     if table.is_dir() and (table / "metrics").is_dir():
@@ -168,7 +172,7 @@ def tune(
         level,
     )
     if json_file:
-        save_rates(summaries, json_file)
+        save_summaries(summaries, json_file)
     typer.echo("\n\n".join(map(str, summaries)))
 
 
@@ -191,8 +195,10 @@ def suggest(
     as_json: AsJson = False,
 ) -> None:
     """Which runs to add, to know the target best for the compute spent."""
-    rows = analysis.read_table(
-        table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
+    rows = analysis.at_minima(
+        analysis.read_table(
+            table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
+        )
     )
     compute = 10 * float(rows.values("c").max()) if at is None else at
     goal = analysis.Target(kind=target, compute=compute)

@@ -11,7 +11,7 @@ import pytest
 
 from analysis import plots
 from analysis.errors import AnalysisError
-from analysis.optimal.frontier import by_family, equal_compute, families_of
+from analysis.optimal.families import by_family, equal_compute, families_of
 from analysis.report.findings import load_findings
 from analysis.report.write import write_report
 from analysis.tables.table import read_table, table_from_frame

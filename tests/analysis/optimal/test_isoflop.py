@@ -7,8 +7,11 @@ import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
+from analysis.optimal.akima import akima
+from analysis.optimal.envelope import envelope
 from analysis.optimal.isoflop import isoflop
 from analysis.tables.table import Table, table_from_frame
+from analysis.uncertainty.units import Bootstrap
 from tests.analysis import synthetic
 from tests.analysis.synthetic import TRUTH
 
@@ -62,3 +65,32 @@ def test_minima_off_the_grid_are_flagged_and_not_used(shift: float, side: str) -
 def test_isoflop_needs_three_sizes_at_one_budget() -> None:
     with pytest.raises(AnalysisError, match="no compute budget has three sizes"):
         isoflop(isoflop_table(sizes=2))
+
+
+def test_every_estimator_draws_the_units_that_the_bootstrap_names() -> None:
+    table, by_trunk = isoflop_table(noise=0.001), Bootstrap(kind="trunk", replicas=20)
+    for estimate in (
+        lambda: isoflop(table, bootstrap=by_trunk),
+        lambda: akima(table, None, by_trunk),
+        lambda: envelope(table, None, by_trunk),
+    ):
+        with pytest.raises(AnalysisError, match="which runs share a trunk"):
+            estimate()
+
+
+def test_the_interval_by_seed_is_of_refitted_parabolas() -> None:
+    """Two seeds of every run: units are drawn by weights, not by residuals."""
+    frames = [isoflop_table(noise=0.001).frame, isoflop_table(noise=0.001).frame]
+    frames[1]["loss"] *= np.exp(0.001 * np.random.default_rng(1).standard_normal(42))
+    roles = {k: k for k in ("n", "d", "c", "loss")}
+    table = table_from_frame(pd.concat(frames).assign(s=1), **roles, seed="s")
+    n_star = isoflop(table, bootstrap=Bootstrap(kind="seed", replicas=200)).n_star
+    assert n_star is not None
+    low, high = n_star.interval
+    assert low < n_star.exponent < high and high - low < 0.1
+
+
+def test_parabolas_through_all_their_rows_have_no_interval() -> None:
+    n_star = isoflop(isoflop_table(noise=0.001, sizes=3)).n_star
+    assert n_star is not None
+    assert np.isnan(n_star.interval).all()
