@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -67,8 +67,8 @@ def _gadre_check(
     small = runs["size"].isin(SMALL) & (at == 1)
     small |= (runs["size"] == SMALL[0]) & (at == 16)
     table = table_from_frame(runs[small], n="params", d="d", loss="loss_c4_val")
-    how = Objective(loss="squares", space="linear")
-    fit = fit_law(table, "overtrained", objective=how)
+    squares = Objective(loss="squares", space="linear")
+    fit = fit_law(table, "overtrained", objective=squares)
     target = runs[(runs["size"] == size) & (at == multiple)].iloc[0]
     columns = {"n": float(target["params"]), "d": float(target["d"])}
     predicted = get_law("overtrained").predict(fit.constants, columns)
@@ -126,17 +126,17 @@ def muennighoff() -> Outcome:
     return Outcome(checks=checks, notes=(flat,), figures=_repetition_figures)
 
 
-def _r2(task: Problem, constants: dict[str, Any]) -> float:
-    """Share of the variance of the loss that the law explains."""
+def _r2(task: Problem, constants: Mapping[str, float]) -> float:
+    """The share of the variance of the loss that the law explains."""
     with jax.enable_x64(True):
         predicted = np.asarray(task.law.predict(constants, task.columns))
     spread = np.sum((task.y - task.y.mean()) ** 2)
     return float(1 - np.sum((predicted - task.y) ** 2) / spread)
 
 
-def _repetition_figures() -> list[tuple[str, str, Figure]]:
+def _repetition_figures() -> list[tuple[str, Figure]]:
     task, best = _repetition()
     grid = np.geomspace(5, 2000, 60)
-    found = profile_objective(task, best, "R_D", grid)
-    figure = plots.profile_curve(grid, found, "R_D* (repetitions)")
-    return [("profile", "The objective against R_D*, R_N* refitted.", figure)]
+    objective = profile_objective(task, best, "R_D", grid)
+    figure = plots.profile_curve(grid, objective, "R_D* (repetitions)")
+    return [("profile", figure)]

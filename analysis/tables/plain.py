@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+JsonObject = dict[str, Any]
+"""A JSON object that was parsed, or that is about to be written."""
+
 
 def to_json(value: Any) -> Any:
     """Plain JSON values: of arrays lists, of NaN and infinities null."""

@@ -134,20 +134,41 @@ def read_table(
             negative scale, duplicate rows; one line with the rows and the remedy.
     """
     path, frame = Path(source), read_frame(source)
-    named = {k: v for k, v in columns.items() if v is not None}
     if path.is_dir():
-        # The columns outlive the renaming of a convention: a store has all of them.
-        table = Table(frame=frame, columns={**STORE_COLUMNS, **named}, source=str(path))
-        table = _finished(table)
+        table = table_of_runs(
+            frame, str(path), where=where, duplicates=duplicates, **columns
+        )
     else:
+        named = {k: v for k, v in columns.items() if v is not None}
         same = {k: k for k in ("n", "d", "c", "loss") if k in frame.columns}
         table = Table(frame=frame, columns=same | named, source=str(path))
-    table = _prepare(table, where, duplicates)
+        table = _prepare(table, where, duplicates)
     if every_rate or INNER_AXIS not in frame:
         return table
     from analysis.tuning.lr_minima import tuned_minima  # which is made of tables itself
 
     return tuned_minima(table, frame, where)
+
+
+def table_of_runs(
+    runs: pd.DataFrame,
+    source: str,
+    *,
+    where: str | None = None,
+    duplicates: Literal["error", "keep", "drop"] = "error",
+    **columns: str | None,
+) -> Table:
+    """The measured rows of a results folder whose `runs.parquet` is in memory.
+
+    Args:
+        runs: all its rows, diverged runs included.
+        source: what a fit record calls them.
+        where, duplicates, **columns: as for `read_table`.
+    """
+    named = {k: v for k, v in columns.items() if v is not None}
+    # The columns outlive the renaming of a convention: a store has all of them.
+    table = Table(frame=runs, columns={**STORE_COLUMNS, **named}, source=source)
+    return _prepare(_finished(table), where, duplicates)
 
 
 def table_from_frame(

@@ -59,6 +59,11 @@ def read_lr_curves(
     return _curves(table, read_frame(source), where)
 
 
+def lr_curves_of_runs(table: Table, runs: pd.DataFrame) -> LrCurves:
+    """The points of a table; `runs` has its diverged runs too."""
+    return _curves(table, runs, None)
+
+
 def tuned_minima(table: Table, frame: pd.DataFrame, where: str | None) -> Table:
     """What `read_table` gives of a tuned sweep; `frame` has the diverged runs too."""
     return keep_minima(*_curves(table, frame, where))

@@ -83,8 +83,8 @@ def test_a_page_is_written_from_fits_json_without_fitting(
     record = json.loads((reported / "fits.json").read_text())
     stamp = {key: record[key] for key in ("runs", "version")}
     assert stamp | load_findings(reported).to_json() == record
-    monkeypatch.setattr("analysis.report.study.fit_with_intervals", None)
-    monkeypatch.setattr("analysis.report.study.side_by_side", None)
+    monkeypatch.setattr("analysis.report.collect.fit_with_intervals", None)
+    monkeypatch.setattr("analysis.report.collect.side_by_side", None)
     assert write_page(reported).read_text() == fitted
 
 
@@ -102,7 +102,7 @@ def test_touched_files_stay_of_these_runs_and_other_runs_make_them_stale(
     other_bytes.to_parquet(store / "runs.parquet", compression="gzip", index=False)
     assert is_of_these_runs(store)
     with monkeypatch.context() as patch:
-        patch.setattr("analysis.report.findings.version", lambda name: "another")
+        patch.setattr("analysis.report.stamp.version", lambda name: "another")
         assert not is_of_these_runs(store)
     one_more = pd.concat([runs, runs.tail(1).assign(run_id="new")])
     one_more.to_parquet(store / "runs.parquet", index=False)
