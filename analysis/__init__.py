@@ -37,10 +37,12 @@ IsoFLOP curves::
     curves = isoflop(table, budget="grid.compute")
     curves.n_star.exponent, curves.n_star.interval, curves.notes
 
-Learning rates, tuned at each point (a results folder gives the minima by itself)::
+A sweep whose learning rate was tuned has a run at every rate; its minima are asked
+for, and any other table stays as it is::
 
-    for found in summarise_tuning(read_lr_curves("runs.csv", lr="lr")):
-        found.family, found.curves[0].lr, found.rule.exponents, found.rule.intervals
+    table = at_minima(read_table("results/text_rates"))  # one row per tuned point
+    for summary in summarise_tuning(read_lr_curves("runs.csv", lr="lr")):
+        summary.family, summary.curves[0].lr, summary.rule.exponents
 
 Judge and plan::
 
@@ -89,6 +91,7 @@ _HOME = {
     "isoflop": "optimal.isoflop",
     "side_by_side": "optimal.side_by_side",
     "extrapolate": "selection.extrapolation",
+    "at_minima": "tuning.lr_minima",
     "read_lr_curves": "tuning.lr_minima",
     "summarise_tuning": "tuning.summary",
     "Target": "selection.suggest",

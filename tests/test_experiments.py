@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from analysis.report.findings import is_of_these_runs, load_findings
-from analysis.report.page import OPTIONAL, RUN_COLUMNS, page
+from analysis.report.page import page
 from analysis.report.store import read_store
+from analysis.tables.columns import OPTIONAL, RUN_COLUMNS
 from harness.cli import experiment
 from harness.store import open_store
 from harness.store.read import metrics_name

@@ -1,7 +1,8 @@
 """Functional forms of loss against scale, each a small pure function with a reference.
 
 `curves` holds the laws in one variable, `joint` those in parameters and tokens, `base`
-what a law is and the registry. Importing this package registers them all.
+what a law is and the registry, `allocation` the optimum of a law at a compute budget.
+Importing this package registers the laws.
 """
 
 from analysis.laws import curves, joint  # noqa: F401  (registers the laws)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.errors import AnalysisError
 from analysis.tables.table import Table
-from analysis.uncertainty.percentile import percentiles
+from analysis.uncertainty.intervals import percentiles
 from analysis.uncertainty.units import Bootstrap, trunk_labels
 
 BUDGETS = 120  # geometric grid of compute

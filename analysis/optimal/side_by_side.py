@@ -19,8 +19,7 @@ from analysis.fitting.record import Fit
 from analysis.optimal.envelope import envelope
 from analysis.optimal.isoflop import budgets, isoflop
 from analysis.tables.table import Table
-from analysis.uncertainty.intervals import fit_with_intervals
-from analysis.uncertainty.percentile import percentiles
+from analysis.uncertainty.intervals import fit_with_intervals, percentiles
 from analysis.uncertainty.units import BY_ROW, Bootstrap
 
 

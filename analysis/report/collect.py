@@ -25,13 +25,13 @@ from analysis.report.findings import Findings
 from analysis.report.store import Store
 from analysis.report.warnings import convention_warnings, vague_warnings
 from analysis.selection.extrapolation import HeldOut, cutoffs, extrapolate
+from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, LOSS
 from analysis.tables.files import read_metrics
-from analysis.tables.table import CONVENTIONS, Table
+from analysis.tables.table import Table
 from analysis.uncertainty.intervals import fit_with_intervals
 from analysis.uncertainty.profile import Profile, profile
 from analysis.uncertainty.units import Bootstrap
 
-BUDGET_COLUMN = "grid.compute"
 RIVALS = ("chinchilla", "tied", "kaplan")  # laws whose predictions are compared
 T = TypeVar("T")
 Warnings = tuple[str, ...]
@@ -121,7 +121,7 @@ def _attempt(compute: Callable[[], T], subject: str) -> tuple[T | None, Warnings
 
 
 def _metrics(path: Path) -> tuple[pd.DataFrame | None, Warnings]:
-    curves, warnings = _attempt(partial(read_metrics, path, "loss", "eval"), "curves")
+    curves, warnings = _attempt(partial(read_metrics, path, LOSS, "eval"), "curves")
     return (curves.rows, curves.damaged) if curves else (None, warnings)
 
 

@@ -22,28 +22,11 @@ from analysis.report.findings import Findings
 from analysis.report.grid import Grid, cell, is_prose
 from analysis.report.store import Store
 from analysis.selection.extrapolation import HeldOut
+from analysis.tables.columns import RUN, RUN_COLUMNS, STORE_COLUMNS
 from analysis.tuning.summary import HEAD, PASTE, TuningSummary
 from analysis.uncertainty.intervals import optimum_at
 from analysis.uncertainty.units import WHEN, Advice
 
-RUN_COLUMNS = (
-    "run_id",
-    "status",
-    "family",
-    "model.width",
-    "model.depth",
-    "n_matmul",
-    "tokens",
-    "flops_train",
-    "loss",
-    "loss_se",
-    "error",
-    "optim.lr",
-    "epochs",
-    "seconds_train",
-)
-OPTIONAL = ("model.width", "model.depth", "loss_se", "error")
-"""Columns among these that some families and tasks do not have."""
 MOST_RUNS = 200
 BEYOND = 10  # times the largest budget trained, for which the best model is named
 
@@ -269,6 +252,8 @@ def _optimal(fit: Fit) -> Grid:
 
 def _runs(runs: pd.DataFrame) -> Grid:
     columns = [c for c in RUN_COLUMNS if c in runs.columns]
-    ordered = runs.sort_values([c for c in ("flops_train", "run_id") if c in columns])
-    rows = ordered[columns].head(MOST_RUNS).itertuples(index=False)
+    by_compute = runs.sort_values(
+        [c for c in (STORE_COLUMNS["c"], RUN) if c in columns]
+    )
+    rows = by_compute[columns].head(MOST_RUNS).itertuples(index=False)
     return Grid(columns, rows)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.tables.table import STORE_COLUMNS
+from analysis.tables.columns import RUN
 
 
 def stamp(runs: pd.DataFrame) -> dict[str, str]:
@@ -24,7 +24,7 @@ def digest_of_runs(runs: pd.DataFrame) -> str:
     Neither the order of rows or columns, nor empty columns, nor whether a number is
     stored as an integer changes it.
     """
-    by_id = runs.sort_values(STORE_COLUMNS["run"], kind="stable")
+    by_id = runs.sort_values(RUN, kind="stable")
     table = pa.Table.from_pandas(by_id, preserve_index=False)
     digest = hashlib.sha256()
     for name in sorted(table.column_names):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.tables.columns import INNER_AXIS
 from analysis.tables.files import read_runs
-from analysis.tables.table import INNER_AXIS, Table, table_of_runs
-from analysis.tuning.lr_minima import keep_minima, lr_curves_of_runs
+from analysis.tables.table import Table, table_of_runs
+from analysis.tuning.lr_minima import keep_minima, lr_curves
 from analysis.tuning.summary import TuningSummary, summarise_tuning
 from analysis.uncertainty.units import Advice, advise
 
@@ -75,7 +76,7 @@ def _rows_of_fits(
     table = table_of_runs(runs, source, duplicates="keep")
     if INNER_AXIS not in runs:
         return table, ()
-    points = lr_curves_of_runs(table, runs)
+    points = lr_curves(table)
     is_tuned = bool(runs[INNER_AXIS].notna().any())
     return keep_minima(*points), summarise_tuning(points) if is_tuned else ()
 

@@ -20,8 +20,8 @@ from analysis.fitting import lanes
 from analysis.fitting.fit import fit_parts
 from analysis.fitting.problem import HOFFMANN, Objective, Problem, collinear_columns
 from analysis.fitting.search import THOROUGH, Search, constants_of
+from analysis.laws.allocation import allocate
 from analysis.laws.base import Law, get_law
-from analysis.optimal.allocation import allocate
 from analysis.tables.table import Table
 
 Kind = Literal["loss", "n_star", "a"]

@@ -1,4 +1,4 @@
-"""A restricted expression over the columns of a table; no code is ever executed.
+"""The restricted expressions over the columns of a table; no code is ever executed.
 
 Column names with a dot (`model.width`) are written as they are; names with spaces go in
 backticks: `` `Training FLOP` / (6 * `Model Size`) ``. Allowed: numbers, strings, lists,
@@ -11,14 +11,17 @@ import ast
 import difflib
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
 
-_BINARY: dict[type, Callable[[Any, Any], Any]] = {
+Value: TypeAlias = Any
+"""A part of an expression is a series, a number, text, a truth or a list of them."""
+
+_BINARY: dict[type, Callable[[Value, Value], Value]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
     ast.Mult: lambda a, b: a * b,
@@ -26,7 +29,7 @@ _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Pow: lambda a, b: a**b,
     ast.Mod: lambda a, b: a % b,
 }
-_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+_COMPARE: dict[type, Callable[[Value, Value], Value]] = {
     ast.Eq: lambda a, b: a == b,
     ast.NotEq: lambda a, b: a != b,
     ast.Lt: lambda a, b: a < b,
@@ -36,7 +39,7 @@ _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.In: lambda a, b: a.isin(b) if isinstance(a, pd.Series) else a in b,
     ast.NotIn: lambda a, b: ~a.isin(b) if isinstance(a, pd.Series) else a not in b,
 }
-_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+_FUNCTIONS: dict[str, Callable[[Value], Value]] = {
     "log": np.log,
     "log10": np.log10,
     "log2": np.log2,
@@ -56,8 +59,8 @@ def missing_column(name: str, frame: pd.DataFrame) -> AnalysisError:
     return AnalysisError(f"the table has no column {name!r}; {hint}")
 
 
-def _as_float(value: Any) -> Any:
-    """Integers become float64, so that 6 * n * d cannot overflow."""
+def _as_float(value: Value) -> Value:
+    """The value with integers as float64, so that 6 * n * d cannot overflow."""
     if isinstance(value, pd.Series) and value.dtype.kind in "iu":
         return value.astype(np.float64)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -66,13 +69,19 @@ def _as_float(value: Any) -> Any:
 
 
 class _Evaluator:
+    """One expression over one table, evaluated by a walk through its syntax tree."""
+
     def __init__(self, text: str, frame: pd.DataFrame) -> None:
         self.text = text
         self.frame = frame
         self.quoted: dict[str, str] = {}
 
-    def run(self) -> Any:
-        """The value of the text. Raises `AnalysisError` when it is no expression."""
+    def run(self) -> Value:
+        """The value of the text.
+
+        Raises:
+            AnalysisError: it is no expression, or has no value.
+        """
         source = _BACKTICKED.sub(self._hide, self.text).strip()
         try:
             tree = ast.parse(source, mode="eval")
@@ -100,7 +109,7 @@ class _Evaluator:
             raise missing_column(name, self.frame)
         return self.frame[name]
 
-    def _visit(self, node: ast.expr) -> Any:
+    def _visit(self, node: ast.expr) -> Value:
         match node:
             case ast.Constant(value=value) if isinstance(value, _CONSTANTS):
                 return value
@@ -110,17 +119,17 @@ class _Evaluator:
                 return self._column(ast.unparse(node))
             case ast.List(elts=items) | ast.Tuple(elts=items):
                 return [self._visit(i) for i in items]
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-                sides = [_as_float(self._visit(x)) for x in (left, right)]
+            case ast.BinOp(op=op) if type(op) in _BINARY:
+                sides = [_as_float(self._visit(x)) for x in (node.left, node.right)]
                 return _BINARY[type(op)](*sides)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return -self._visit(operand)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return self._series(~self._truth(operand))
             case ast.BoolOp(op=op, values=values):
-                parts = [self._truth(v) for v in values]
+                truths = [self._truth(v) for v in values]
                 combine = np.logical_and if isinstance(op, ast.And) else np.logical_or
-                return self._series(combine.reduce(parts))
+                return self._series(combine.reduce(truths))
             case ast.Compare():
                 return self._compare(node)
             case ast.Call(func=ast.Name(id=f), args=[argument], keywords=[]) if (
@@ -133,6 +142,7 @@ class _Evaluator:
         )
 
     def _truth(self, node: ast.expr) -> np.ndarray:
+        """The value of a node that must be a condition."""
         value = self._visit(node)
         if getattr(getattr(value, "dtype", None), "kind", "") != "b":
             raise AnalysisError(
@@ -143,8 +153,9 @@ class _Evaluator:
     def _series(self, values: np.ndarray) -> pd.Series:
         return pd.Series(values, index=self.frame.index)
 
-    def _compare(self, node: ast.Compare) -> Any:
-        result: Any = True
+    def _compare(self, node: ast.Compare) -> Value:
+        """The truth of a chain of comparisons, such as 1 < n < 3."""
+        result: Value = True
         left = self._visit(node.left)
         for op, comparator in zip(node.ops, node.comparators, strict=True):
             if type(op) not in _COMPARE:
@@ -156,9 +167,14 @@ class _Evaluator:
 
 
 def evaluate(text: str, frame: pd.DataFrame) -> pd.Series:
-    """Evaluate an expression over the columns of `frame`, one value per row.
+    """The value of an expression over the columns of a table, one per row.
 
-    Raises `AnalysisError` for unknown columns and anything outside the allowed grammar.
+    Args:
+        text: the expression; a column's name is one, whatever is in it.
+        frame: the rows.
+
+    Raises:
+        AnalysisError: a column is unknown, or the text is outside the grammar.
     """
     if text in frame.columns:
         return frame[text]
@@ -169,7 +185,7 @@ def evaluate(text: str, frame: pd.DataFrame) -> pd.Series:
 
 
 def condition(text: str, frame: pd.DataFrame) -> np.ndarray:
-    """Evaluate a condition over the columns: a boolean array, one entry per row.
+    """The truth (rows,) of a condition over the columns of a table.
 
     Raises:
         AnalysisError: the text is no expression, or its value is not true or false.
@@ -179,4 +195,4 @@ def condition(text: str, frame: pd.DataFrame) -> np.ndarray:
         raise AnalysisError(
             f"the filter {text!r} is not a condition; write e.g. `n > 1e6`"
         )
-    return value.to_numpy()
+    return np.asarray(value)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from analysis.errors import AnalysisError
+from analysis.tables.columns import METRIC, SPLIT
+
+READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".csv": pd.read_csv,
+    ".tsv": partial(pd.read_csv, sep="\t"),
+    ".parquet": pd.read_parquet,
+    ".jsonl": partial(pd.read_json, lines=True),
+}
+"""Ending of a file's name -> what reads it; also with .gz."""
 
 
 def read_frame(source: str | Path) -> pd.DataFrame:
-    """Every row of a results folder or a file, as it is.
+    """Every row of a results folder or a file, as it stands there.
 
     Raises:
         AnalysisError: as `read_runs` and `read_file`.
@@ -39,14 +50,14 @@ def read_runs(store: Path) -> pd.DataFrame:
 
 
 class Curves(NamedTuple):
-    """Long rows of one metric, and one sentence for each file that is not in them."""
+    """The long rows of one metric, and a sentence for each file that is not in them."""
 
     rows: pd.DataFrame
     damaged: tuple[str, ...]
 
 
 def read_metrics(store: Path, metric: str, split: str) -> Curves:
-    """One metric of all runs as long rows (run_id, step, tokens, flops, value, …).
+    """The long rows (run_id, step, tokens, flops, value, …) of one metric of all runs.
 
     A damaged file hides only its own run; it is named in `damaged`.
 
@@ -62,9 +73,7 @@ def read_metrics(store: Path, metric: str, split: str) -> Curves:
     for path in sorted((store / "metrics").glob("*.parquet")):
         try:
             frame = read_file(path)
-            frames.append(
-                frame[(frame["metric"] == metric) & (frame["split"] == split)]
-            )
+            frames.append(frame[(frame[METRIC] == metric) & (frame[SPLIT] == split)])
         except (AnalysisError, KeyError) as error:
             damaged.append(
                 f"metrics/{path.name} is damaged and left out of the curves: {error}"
@@ -85,21 +94,14 @@ def read_file(path: Path) -> pd.DataFrame:
             f"there is no table at {path}: give a CSV, JSONL or parquet file, or a "
             "results folder, which `harness run` writes"
         )
-    readers: dict[str, Any] = {
-        ".csv": pd.read_csv,
-        ".tsv": lambda p: pd.read_csv(p, sep="\t"),
-        ".parquet": pd.read_parquet,
-        ".jsonl": lambda p: pd.read_json(p, lines=True),
-    }
     suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    reader = readers.get(suffix.lower())
+    reader = READERS.get(suffix.lower())
     if reader is None:
         raise AnalysisError(
-            f"{path} is none of {', '.join(readers)} (or .gz); convert it or rename it"
+            f"{path} is none of {', '.join(READERS)} (or .gz); convert it or rename it"
         )
     try:
-        frame: pd.DataFrame = reader(path)
+        return reader(path)
     except (ValueError, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise AnalysisError(f"cannot read {path}: {first}") from None
-    return frame

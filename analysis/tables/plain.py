@@ -1,4 +1,4 @@
-"""JSON of everything that an analysis leaves behind: one rule, one writer.
+"""The JSON of everything that an analysis leaves behind: one rule, one writer.
 
 A number that is not known, NaN or infinite, is null.
 """
@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 JsonObject = dict[str, Any]
-"""A JSON object that was parsed, or that is about to be written."""
+"""An object of JSON as it is read or written."""
 
 
-def to_json(value: Any) -> Any:
-    """Plain JSON values: of arrays lists, of NaN and infinities null."""
+def to_json(value: object) -> Any:
+    """The value as plain JSON: of arrays lists, of NaN and infinities null."""
     if isinstance(value, Mapping):
         return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -32,13 +32,13 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def number(value: Any) -> float:
-    """A number that `to_json` has written: NaN for null."""
+def number(value: float | None) -> float:
+    """The number that `to_json` has written: NaN for null."""
     return math.nan if value is None else float(value)
 
 
-def dump_json(value: Any) -> str:
-    """Indented JSON with every list of plain values on one line."""
+def dump_json(value: object) -> str:
+    """The indented JSON text, with every list of plain values on one line."""
     text = json.dumps(to_json(value), indent=1, allow_nan=False)
     return re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m.group()), text)
 

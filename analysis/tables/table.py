@@ -1,4 +1,4 @@
-"""Reads measurements: one tidy row per measured loss, and what was left out and why.
+"""The table of measurements: one tidy row per measured loss, and what was left out.
 
 A source is the folder of a results store or a CSV, JSONL or parquet file. Each role of
 a fit (n parameters, d tokens or examples, c FLOPs, loss in nats) is a column or an
@@ -8,7 +8,7 @@ expression over columns. A user's mistake raises `AnalysisError` naming column a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,25 +16,20 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
+from analysis.tables.columns import ANNEALED, DONE, STATUS, STORE_COLUMNS
 from analysis.tables.expression import condition, evaluate, missing_column
 from analysis.tables.files import read_frame
 
-STORE_COLUMNS = {
-    "n": "n_matmul",
-    "d": "tokens",
-    "c": "flops_train",
-    "loss": "loss",
-    "run": "run_id",
-}
-INNER_AXIS = "grid.tune.lr"  # filled in the runs of a tuned learning rate
 LABEL_ROLES = ("run", "group", "seed")
-OPTIONS = ("n", "d", "c", "x", "loss", "group", "run")  # roles with an option
-CONVENTIONS = ("n_matmul", "n_total", "n_body")
+OPTIONS = ("n", "d", "c", "x", "loss", "group", "run")
+"""Roles that the command line has an option for."""
+Duplicates = Literal["error", "keep", "drop"]
+"""What is done with rows that are equal in every column."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Excluded:
-    """Rows that a fit does not use: how many, and why."""
+    """The rows that a fit does not use for one reason, counted."""
 
     reason: str
     count: int
@@ -45,7 +40,7 @@ class Excluded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """Rows ready for a fit.
+    """The rows of a fit, and which columns have its roles.
 
     Attributes:
         frame: the rows in use, all original columns; its index counts the rows of
@@ -54,12 +49,15 @@ class Table:
             "run", "group", "seed", "weight" and whatever else a law reads.
         source: where the rows came from.
         left_out: the rows not in `frame`, by reason.
+        without_loss: the rows that were left out for want of a finite loss: a tuned
+            point must know at which learning rates its runs diverged.
     """
 
     frame: pd.DataFrame
     columns: Mapping[str, str]
     source: str
     left_out: tuple[Excluded, ...] = ()
+    without_loss: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -69,7 +67,11 @@ class Table:
         return role in self.columns
 
     def need(self, role: str) -> None:
-        """Raises `AnalysisError` when the role has no column."""
+        """Check that the role has a column.
+
+        Raises:
+            AnalysisError: it has none.
+        """
         if role not in self.columns:
             option = f"--{role} " if role in OPTIONS else f"--column {role}="
             raise AnalysisError(
@@ -78,20 +80,27 @@ class Table:
             )
 
     def values(self, role: str) -> np.ndarray:
-        """The role's numbers (float64) or labels; raises when it has no column."""
+        """The role's numbers (float64) or labels, one per row.
+
+        Raises:
+            AnalysisError: the role has no column, or one that is no expression.
+        """
         self.need(role)
         series = evaluate(self.columns[role], self.frame)
         if role in LABEL_ROLES:
-            return series.to_numpy()
-        return series.to_numpy(dtype=np.float64)
+            return np.asarray(series.to_numpy())
+        return np.asarray(series, np.float64)
 
     def where(self, text: str) -> Table:
-        """Keep the rows that satisfy the condition; the rest is recorded."""
-        keep = condition(text, self.frame)
-        return self.keep(keep, f"not ({text})")
+        """The table of the rows that satisfy the condition; the rest is recorded."""
+        table = self
+        if len(self.without_loss):
+            lost = self.without_loss[condition(text, self.without_loss)]
+            table = replace(self, without_loss=lost)
+        return table.keep(condition(text, self.frame), f"not ({text})")
 
     def keep(self, mask: np.ndarray, reason: str) -> Table:
-        """Keep the rows under the mask; record the rest under `reason`."""
+        """The table of the rows under the mask; the rest is recorded under `reason`."""
         mask = np.asarray(mask, bool)
         dropped = int((~mask).sum())
         if dropped == 0:
@@ -102,8 +111,18 @@ class Table:
             left_out=(*self.left_out, Excluded(reason=reason, count=dropped)),
         )
 
+    def keep_measured(self, mask: np.ndarray, reason: str) -> Table:
+        """The same as `keep` where the rows that go have no loss: they are noted."""
+        lost = [f for f in (self.without_loss, self.frame[~mask]) if len(f)]
+        table = self.keep(mask, reason)
+        return replace(table, without_loss=pd.concat(lost)) if lost else table
+
     def with_columns(self, **columns: str) -> Table:
-        """Name other columns for some roles, e.g. `n="n_total"`; values are checked."""
+        """The table with other columns for some roles, e.g. `n="n_total"`.
+
+        Raises:
+            AnalysisError: as `read_table`.
+        """
         return _checked(replace(self, columns={**self.columns, **columns}))
 
 
@@ -111,20 +130,18 @@ def read_table(
     source: str | Path,
     *,
     where: str | None = None,
-    duplicates: Literal["error", "keep", "drop"] = "error",
-    every_rate: bool = False,
+    duplicates: Duplicates = "error",
     **columns: str | None,
 ) -> Table:
-    """Read a results folder or a CSV, JSONL or parquet file.
+    """The measured rows of a results folder or of a CSV, JSONL or parquet file.
 
-    A sweep whose learning rate was tuned gives the minimum over the rates of each of
-    its points (see `analysis.tuning.lr_minima`).
+    Of a sweep whose learning rate was tuned these are the runs at every rate;
+    `analysis.at_minima` gives the minimum over the rates at each point.
 
     Args:
         source: folder with `runs.parquet`, or a file.
         where: condition over columns; rows that fail it are left out and counted.
         duplicates: what to do with rows equal in every column.
-        every_rate: give the runs at every rate of a tuned sweep instead.
         **columns: role -> column or expression, e.g. `n="Model Size"`,
             `d="C / (6 * N)"`. A results folder has defaults for all of them; in a
             file n, d, c and loss default to the columns of the same name.
@@ -135,19 +152,13 @@ def read_table(
     """
     path, frame = Path(source), read_frame(source)
     if path.is_dir():
-        table = table_of_runs(
+        return table_of_runs(
             frame, str(path), where=where, duplicates=duplicates, **columns
         )
-    else:
-        named = {k: v for k, v in columns.items() if v is not None}
-        same = {k: k for k in ("n", "d", "c", "loss") if k in frame.columns}
-        table = Table(frame=frame, columns=same | named, source=str(path))
-        table = _prepare(table, where, duplicates)
-    if every_rate or INNER_AXIS not in frame:
-        return table
-    from analysis.tuning.lr_minima import tuned_minima  # which is made of tables itself
-
-    return tuned_minima(table, frame, where)
+    named = {k: v for k, v in columns.items() if v is not None}
+    same = {k: k for k in ("n", "d", "c", "loss") if k in frame.columns}
+    table = Table(frame=frame, columns=same | named, source=str(path))
+    return _prepare(table, where, duplicates)
 
 
 def table_of_runs(
@@ -155,7 +166,7 @@ def table_of_runs(
     source: str,
     *,
     where: str | None = None,
-    duplicates: Literal["error", "keep", "drop"] = "error",
+    duplicates: Duplicates = "error",
     **columns: str | None,
 ) -> Table:
     """The measured rows of a results folder whose `runs.parquet` is in memory.
@@ -176,10 +187,10 @@ def table_from_frame(
     *,
     source: str = "frame",
     where: str | None = None,
-    duplicates: Literal["error", "keep", "drop"] = "error",
-    **columns: str,
+    duplicates: Duplicates = "error",
+    **columns: str | None,
 ) -> Table:
-    """The same as `read_table` for rows that are already in memory.
+    """The table of rows that are already in memory, checked as by `read_table`.
 
     Args:
         frame: the rows.
@@ -192,18 +203,18 @@ def table_from_frame(
 
 
 def _finished(table: Table) -> Table:
+    """The runs of a store that trained to the end of a decay of their rate."""
     frame = table.frame
-    if "status" in frame:
-        table = table.keep(
-            (frame["status"] == "done").to_numpy(), "the run diverged (status not done)"
-        )
-    if "annealed" in table.frame:
-        annealed = table.frame["annealed"].fillna(False).astype(bool).to_numpy()
+    if STATUS in frame:
+        done = (frame[STATUS] == DONE).to_numpy()
+        table = table.keep_measured(done, "the run diverged (status not done)")
+    if ANNEALED in table.frame:
+        annealed = table.frame[ANNEALED].fillna(False).astype(bool).to_numpy()
         table = table.keep(annealed, "the schedule had not annealed at the end")
     return table
 
 
-def _prepare(table: Table, where: str | None, duplicates: str) -> Table:
+def _prepare(table: Table, where: str | None, duplicates: Duplicates) -> Table:
     if table.frame.empty and not table.left_out:
         raise AnalysisError(f"{table.source} has no rows")
     if where and len(table):
@@ -216,7 +227,7 @@ def _prepare(table: Table, where: str | None, duplicates: str) -> Table:
     return _checked(_deduplicated(table, duplicates))
 
 
-def _deduplicated(table: Table, duplicates: str) -> Table:
+def _deduplicated(table: Table, duplicates: Duplicates) -> Table:
     repeated = table.frame.astype(str).duplicated().to_numpy()
     if duplicates == "keep" or not repeated.any():
         return table
@@ -238,6 +249,7 @@ def _checked(table: Table) -> Table:
 
 
 def _checked_role(table: Table, role: str) -> Table:
+    """The table without the rows whose loss is not finite, its numbers checked."""
     name = table.columns[role]
     series = evaluate(name, table.frame)
     numbers = pd.to_numeric(series, errors="coerce").astype(np.float64)
@@ -251,7 +263,7 @@ def _checked_role(table: Table, role: str) -> Table:
     values = numbers.to_numpy()
     lost = ~np.isfinite(values)
     if role == "loss" and lost.any():
-        table = table.keep(~lost, f"{name} is not a finite number")
+        table = table.keep_measured(~lost, f"{name} is not a finite number")
         values = values[~lost]
     elif lost.any():
         raise AnalysisError(

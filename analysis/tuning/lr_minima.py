@@ -7,24 +7,30 @@ its minimum (`analysis.tuning.lr_curve`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.tables.coordinates import run_columns
-from analysis.tables.expression import condition, evaluate
-from analysis.tables.files import read_frame
-from analysis.tables.table import INNER_AXIS, Table, read_table
-from analysis.tuning.lr_curve import LrCurve, minimum
+from analysis.tables.columns import (
+    BATCH,
+    FAMILY,
+    INNER_AXIS,
+    LEARNING_RATE,
+    RATE_COLUMNS,
+    STEPS,
+    group_labels,
+    run_columns,
+)
+from analysis.tables.table import Duplicates, Table, read_table
+from analysis.tuning.lr_curve import LrCurve, lr_minimum
 
-RATE_COLUMNS = ("optim.lr", "lr", INNER_AXIS)
-FAMILY = "family"
 POINT_ROLES = ("n", "d", "batch", "group", "seed")
-LOSS, RATE, FLAG = "loss_at_best_lr", "best_lr", "lr_flag"
+LOSS_AT_BEST, BEST_RATE, FLAG = "loss_at_best_lr", "best_lr", "lr_flag"
+"""The columns that `keep_minima` adds."""
 
 
 class LrCurves(NamedTuple):
@@ -41,86 +47,89 @@ class LrCurves(NamedTuple):
         return marked or tuple(c for c in self.curves if len(c.rates) > 1)
 
 
+def at_minima(table: Table) -> Table:
+    """The table with one row at each tuned point: its minimum over the learning rates.
+
+    A table whose sweep has no inner axis of rates is returned as it is, so that
+    `at_minima(read_table(source))` reads any results folder for a fit. The other rows
+    of a point are counted in `left_out`.
+    """
+    if INNER_AXIS not in table.frame:
+        return table
+    return keep_minima(*lr_curves(table))
+
+
+def lr_curves(table: Table) -> LrCurves:
+    """The points of a table with its runs at every rate, diverged ones included.
+
+    Raises:
+        AnalysisError: no column holds learning rates, or nothing says which rows are
+            one point.
+    """
+    table = with_rates(table)
+    return LrCurves(table, rate_curves(table))
+
+
 def read_lr_curves(
     source: str | Path,
     *,
     where: str | None = None,
-    duplicates: Literal["error", "keep", "drop"] = "error",
+    duplicates: Duplicates = "error",
     **columns: str | None,
 ) -> LrCurves:
-    """Read the points of a results folder or a file; arguments as of `read_table`.
+    """The points of a results folder or a file; arguments as of `read_table`.
 
     Raises:
-        AnalysisError: no column holds learning rates, and whatever `read_table` raises.
+        AnalysisError: as `read_table` and `lr_curves`.
     """
-    table = read_table(
-        source, where=where, duplicates=duplicates, every_rate=True, **columns
-    )
-    return _curves(table, read_frame(source), where)
+    return lr_curves(read_table(source, where=where, duplicates=duplicates, **columns))
 
 
-def lr_curves_of_runs(table: Table, runs: pd.DataFrame) -> LrCurves:
-    """The points of a table; `runs` has its diverged runs too."""
-    return _curves(table, runs, None)
-
-
-def tuned_minima(table: Table, frame: pd.DataFrame, where: str | None) -> Table:
-    """What `read_table` gives of a tuned sweep; `frame` has the diverged runs too."""
-    return keep_minima(*_curves(table, frame, where))
-
-
-def _curves(table: Table, frame: pd.DataFrame, where: str | None) -> LrCurves:
-    table = with_rates(table)
-    return LrCurves(table, rate_curves(table, diverged_rows(table, frame, where)))
-
-
-def rate_curves(
-    table: Table, diverged: pd.DataFrame | None = None
-) -> tuple[LrCurve, ...]:
+def rate_curves(table: Table) -> tuple[LrCurve, ...]:
     """The points of a table, by n, d and batch, each with its minimum.
 
     Which rows are one point is read off what was trained (all columns of the spec but
     the rate); a table without those has one point per (n, d, batch, group, seed).
 
     Args:
-        table: rows with roles lr and loss, see `with_rates`.
-        diverged: further rows without a loss, with the columns of the table.
+        table: rows with roles lr and loss, see `with_rates`; those that it left out
+            for want of a loss are rates at which a run diverged.
 
     Raises:
         AnalysisError: nothing says which rows are one point.
     """
-    extra = table.frame.iloc[:0] if diverged is None else diverged
-    frames = [table.frame, extra] if len(extra) else [table.frame]
+    frames = [f for f in (table.frame, table.without_loss) if len(f)]
     every = replace(table, frame=pd.concat(frames, ignore_index=True))
     rate = every.values("lr")
     loss = np.full(len(every), np.nan)
     loss[: len(table)] = table.values("loss")
-    labels, trunks = _points(every), _points(every, without="steps")
-    tuned = _marked(every)
-    scales = {k: _scale(every, k) for k in ("n", "d", "batch")}
+    labels, trunks = _points(every), _points(every, without=STEPS)
+    tuned = _tuned_rows(every)
+    n, d, batch = (_scale(every, role) for role in ("n", "d", "batch"))
     families = every.frame.get(FAMILY)
-    found = []
+    curves = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        lowest = minimum(rate[rows], loss[rows])
-        best = _best_row(rows, rate, loss, lowest["lr_best"])
-        at = best if best >= 0 else rows[0]
-        place: dict[str, Any] = {k: float(v[at]) for k, v in scales.items()}
-        found.append(
+        lowest = lr_minimum(rate[rows], loss[rows])
+        best = _best_row(rows, rate, loss, lowest.lr_best)
+        first = best if best >= 0 else int(rows[0])
+        curves.append(
             LrCurve(
-                **lowest,
-                **place,
-                family="" if families is None else str(families.iloc[at]),
+                **asdict(lowest),
+                family="" if families is None else str(families.iloc[first]),
+                n=float(n[first]),
+                d=float(d[first]),
+                batch=float(batch[first]),
                 row=best,
                 trunk=int(trunks[rows[0]]),
                 tuned=bool(tuned[rows].any()),
             )
         )
-    return tuple(sorted(found, key=lambda c: (c.n, c.d, c.batch)))
+    return tuple(sorted(curves, key=lambda c: (c.n, c.d, c.batch)))
 
 
 def keep_minima(table: Table, curves: Sequence[LrCurve]) -> Table:
-    """One row per tuned point: its best run, with the loss at the minimum.
+    """The table with one row per tuned point: its best run, its loss at the minimum.
 
     The loss role becomes the column `loss_at_best_lr`; the runs' own stay as they were.
     Points whose rate the sweep does not call an inner axis keep all their rows.
@@ -134,9 +143,9 @@ def keep_minima(table: Table, curves: Sequence[LrCurve]) -> Table:
             keep[curve.row] = True
             loss[curve.row], rate[curve.row] = curve.loss, curve.lr
             flags[curve.row] = curve.flag
-    frame = table.frame.assign(**{LOSS: loss, RATE: rate, FLAG: flags})
-    kept = replace(table, frame=frame).with_columns(loss=LOSS, lr=RATE)
-    return kept.keep(keep, "another learning rate of the same point has a lower loss")
+    frame = table.frame.assign(**{LOSS_AT_BEST: loss, BEST_RATE: rate, FLAG: flags})
+    minima = replace(table, frame=frame).with_columns(loss=LOSS_AT_BEST, lr=BEST_RATE)
+    return minima.keep(keep, "another learning rate of the same point has a lower loss")
 
 
 def with_rates(table: Table) -> Table:
@@ -150,28 +159,22 @@ def with_rates(table: Table) -> Table:
         known = [c for c in RATE_COLUMNS if c in columns]
         if not known:
             raise AnalysisError(
-                f"{table.source} has no column optim.lr or lr: name the one that holds "
-                "the learning rates with --lr COLUMN"
+                f"{table.source} has no column {LEARNING_RATE} or lr: name the one "
+                "that holds the learning rates with --lr COLUMN"
             )
         table = table.with_columns(lr=known[0])
-    if not table.has("batch") and "batch" in columns:
-        table = table.with_columns(batch="batch")
+    if not table.has("batch") and BATCH in columns:
+        table = table.with_columns(batch=BATCH)
     return table
 
 
-def diverged_rows(table: Table, frame: pd.DataFrame, where: str | None) -> pd.DataFrame:
-    """Those of all rows as they were read that ended without a loss."""
-    loss = pd.to_numeric(evaluate(table.columns["loss"], frame), errors="coerce")
-    lost = ~np.isfinite(loss.to_numpy(dtype=np.float64))
-    if "status" in frame:
-        lost |= (frame["status"] != "done").to_numpy()
-    if where:
-        lost &= condition(where, frame)
-    return frame[lost]
-
-
 def _points(table: Table, without: str = "") -> np.ndarray:
-    """Label (rows,) of the point that each row belongs to."""
+    """The label (rows,) of the point that each row belongs to.
+
+    Args:
+        table: rows that are told apart.
+        without: a column of the spec that makes no difference.
+    """
     spec = [c for c in run_columns(table.frame) if c != without]
     if spec:
         keys = table.frame[[c for c in spec if c not in RATE_COLUMNS]]
@@ -185,16 +188,18 @@ def _points(table: Table, without: str = "") -> np.ndarray:
         keys = pd.DataFrame({r: table.values(r) for r in roles})
         if FAMILY in table.frame:
             keys[FAMILY] = table.frame[FAMILY].to_numpy()
-    return keys.groupby(list(keys), dropna=False, sort=True).ngroup().to_numpy()
+    return group_labels(keys, list(keys))
 
 
-def _marked(table: Table) -> np.ndarray:
+def _tuned_rows(table: Table) -> np.ndarray:
+    """Whether (rows,) the sweep says that the rate of a row is an inner axis."""
     if INNER_AXIS not in table.frame:
         return np.zeros(len(table), bool)
-    return table.frame[INNER_AXIS].notna().to_numpy()
+    return np.asarray(table.frame[INNER_AXIS].notna())
 
 
 def _scale(table: Table, role: str) -> np.ndarray:
+    """The values (rows,) of a role; NaN where it has no column."""
     known = table.has(role)
     return table.values(role) if known else np.full(len(table), np.nan)
 
@@ -202,7 +207,8 @@ def _scale(table: Table, role: str) -> np.ndarray:
 def _best_row(
     rows: np.ndarray, rate: np.ndarray, loss: np.ndarray, lr_best: float
 ) -> int:
+    """The row of the lowest loss at the best rate; -1 where every run diverged."""
     if np.isnan(lr_best):
         return -1
-    here = rows[rate[rows] == lr_best]
-    return int(here[np.argmin(loss[here])])
+    at_best = rows[rate[rows] == lr_best]
+    return int(at_best[np.argmin(loss[at_best])])

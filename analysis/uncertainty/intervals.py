@@ -1,6 +1,6 @@
 """How sure a fit is: bootstrap draws, percentile intervals, predictions with bands.
 
-What is drawn, and which kind to use when, is in `resampling`.
+What is drawn, and which kind to use when, is in `units`; how it is drawn, in `draws`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import norm, t
 
 from analysis.errors import AnalysisError
 from analysis.fitting import lanes as solver
@@ -18,19 +20,12 @@ from analysis.fitting.fit import derived_values, fit_parts
 from analysis.fitting.problem import HOFFMANN, Objective, Problem
 from analysis.fitting.record import Fit
 from analysis.fitting.search import THOROUGH, Optimum, Search, constants_of, minimise
+from analysis.laws.allocation import Allocation, allocate
+from analysis.laws.arrays import FloatArray
 from analysis.laws.base import Law, get_law
-from analysis.optimal.allocation import Allocation, allocate
 from analysis.tables.table import Table
-from analysis.uncertainty.percentile import percentiles, tail_of
-from analysis.uncertainty.units import (
-    BY_ROW,
-    Bootstrap,
-    Units,
-    by_residuals,
-    draw_weights,
-    units_of,
-)
-from analysis.uncertainty.wild import adjust, wild_losses
+from analysis.uncertainty.draws import redrawn
+from analysis.uncertainty.units import BY_ROW, Bootstrap, Units, units_of
 
 
 class Band(NamedTuple):
@@ -72,44 +67,25 @@ def refit(
     )
 
 
-def bootstrap_draws(
+def draw_constants(
     problem: Problem,
     optimum: Optimum,
     units: Units,
     bootstrap: Bootstrap,
     search: Search = THOROUGH,
-) -> dict[str, np.ndarray]:
+) -> dict[str, FloatArray]:
     """Constants of every replica: name -> (replicas,), natural units.
 
     Args:
         problem: of the full fit.
         optimum: its best point and the other local optima.
         units: what is drawn.
-        bootstrap: how.
+        bootstrap: number and seed of the replicas.
         search: tolerance of the refits.
     """
     drawn = redrawn(problem, optimum.theta, units, bootstrap)
     solution = refit(drawn, optimum.local, bootstrap.replicas, search)
     return constants_of(problem.law, solution.theta)
-
-
-def redrawn(
-    problem: Problem, theta: np.ndarray, units: Units, bootstrap: Bootstrap
-) -> Problem:
-    """The problem with the weights, or the losses, of every replica (replicas, rows).
-
-    Args:
-        problem: of the full fit.
-        theta: (p,) its optimum, solver coordinates.
-        units: what is drawn.
-        bootstrap: how.
-    """
-    rng = np.random.default_rng(bootstrap.seed)
-    if by_residuals(bootstrap.kind, units):
-        fitted = adjust(problem, theta, units.labels)
-        return replace(problem, y=wild_losses(fitted, bootstrap.replicas, rng))
-    drawn = draw_weights(units, bootstrap.replicas, rng)
-    return problem.with_weights(drawn * problem.weights)
 
 
 def fit_with_intervals(
@@ -134,16 +110,21 @@ def fit_with_intervals(
             unit that is to be drawn.
     """
     fitted, problem, optimum = fit_parts(table, law, objective, search)
-    units = units_of(table, problem, bootstrap.kind)
-    draws = bootstrap_draws(problem, optimum, units, bootstrap, search)
+    units = units_of(table, bootstrap.kind, problem.columns)
+    draws = draw_constants(problem, optimum, units, bootstrap, search)
     every = draws | derived_values(problem.law, draws)
     squares = objective.near_squares(np.asarray(fitted.residuals))
-    tail = tail_of(units, bootstrap.kind, bootstrap.level, squares=squares)
-    residuals = by_residuals(bootstrap.kind, units)
-    how: dict[str, Any] = {"kind": bootstrap.kind, "units": units.count, "tail": tail}
-    how |= {"drawn": "residuals" if residuals else "units", "level": bootstrap.level}
-    how |= {"replicas": bootstrap.replicas, "seed": bootstrap.seed}
-    recipe = replace(fitted.recipe, bootstrap=how)
+    tail = tail_of(units, bootstrap.level, squares=squares)
+    record = {
+        "kind": units.kind,
+        "units": units.count,
+        "tail": tail,
+        "drawn": "residuals" if units.by_residuals else "units",
+        "level": bootstrap.level,
+        "replicas": bootstrap.replicas,
+        "seed": bootstrap.seed,
+    }
+    recipe = replace(fitted.recipe, bootstrap=record)
     return replace(
         fitted,
         intervals={k: interval(v, tail) for k, v in every.items()},
@@ -152,8 +133,45 @@ def fit_with_intervals(
     )
 
 
-def interval(draws: Any, tail: float) -> tuple[float, float]:
-    """Percentile interval of a scalar's draws; `tail` is cut off on either side."""
+def tail_of(units: Units, level: float, *, squares: bool = True) -> float:
+    """The share of the draws to cut off on either side for a coverage of `level`.
+
+    For seeds under least squares that of Student's t with as many degrees of freedom as
+    seeds less configurations (expanded percentile interval: Hesterberg 2015), as the
+    spread is estimated from so few. Under a robust loss their draws are rather too wide
+    than too narrow (Hall & Martin 1988), and draws of residuals are spread as Student's
+    t already (`wild`): (1 - level)/2. `tests/benchmarks/coverage.py` measures them all.
+
+    Args:
+        units: what is drawn.
+        level: coverage asked for.
+        squares: the objective is as good as least squares (`Objective.near_squares`).
+    """
+    tail = (1 - level) / 2
+    if units.kind != "seed" or not squares:
+        return tail
+    spare = int(np.sum(units.sizes() - 1))
+    return float(norm.cdf(-t.isf(tail, spare)))
+
+
+def percentiles(draws: ArrayLike, tail: float) -> tuple[np.ndarray, np.ndarray]:
+    """The quantiles `tail` and 1 - `tail` over the first axis; NaN draws do not count.
+
+    The p-quantile of R draws is the p(R + 1)-th of them (Davison & Hinkley 1997, §5.2):
+    interpolating between p(R - 1) instead loses 1 % of coverage at 200 draws.
+    """
+    draws = np.asarray(draws, np.float64)
+    low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0, method="weibull")
+    return low, high
+
+
+def interval(draws: ArrayLike, tail: float) -> tuple[float, float]:
+    """The percentile interval of a scalar's draws; `tail` is cut off on either side.
+
+    NaN where fewer than two draws are finite.
+    """
+    if np.isfinite(draws).sum() < 2:
+        return float("nan"), float("nan")
     low, high = percentiles(draws, tail)
     return float(low), float(high)
 

@@ -8,20 +8,20 @@ hundreds, are drawn by weights; of fewer units the residuals are (`wild`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.fitting.problem import Problem
-from analysis.tables.coordinates import SEEDS, spec_columns
+from analysis.tables.columns import SEEDS, spec_columns
 from analysis.tables.table import Table
 
 Kind = Literal["row", "run", "trunk", "group", "seed"]
-KINDS = ("row", "run", "trunk", "group", "seed")
-WHEN = {
+KINDS: tuple[Kind, ...] = get_args(Kind)
+WHEN: dict[Kind, str] = {
     "seed": "every configuration was run with two seeds or more: seeds are drawn "
     "within each, and what the law misses stays out of the intervals",
     "trunk": "runs that differ in length alone share weights, data order and most of "
@@ -31,8 +31,11 @@ WHEN = {
     "group are drawn together",
     "row": "every row is a run of its own, with noise of its own",
 }
-MANY = 200  # units that draws by weights are good enough for
-ENOUGH = 10  # units of equal size, or seeds beyond the first, that a bootstrap needs
+"""The kinds of bootstrap, each with the tables that it suits."""
+MANY = 200
+"""The number of units from which draws by weights are good enough."""
+ENOUGH = 10
+"""The units of equal size, or seeds beyond the first, that a bootstrap needs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,23 +71,34 @@ BY_ROW = Bootstrap()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Units:
-    """What is drawn, per row.
+    """The units that a bootstrap draws, row by row.
 
     Attributes:
+        kind: what a unit is.
         labels: (rows,) the unit of each row; rows of one unit are drawn together.
         strata: (rows,) units are drawn within each stratum; None draws from them all.
     """
 
+    kind: Kind
     labels: np.ndarray
     strata: np.ndarray | None = None
 
     @property
     def count(self) -> int:
-        """Number of units."""
+        """The number of units."""
         return len(np.unique(self.labels))
 
+    @property
+    def by_residuals(self) -> bool:
+        """Whether new losses are drawn from the residuals, not units by weights.
+
+        Few units drawn by weights leave out the ends of a grid: their intervals miss
+        too often under least squares, and are too wide under a robust loss.
+        """
+        return self.kind != "seed" and self.count < MANY
+
     def sizes(self) -> np.ndarray:
-        """Units in each stratum."""
+        """The number of units in each stratum."""
         strata = np.zeros(len(self.labels)) if self.strata is None else self.strata
         pairs = pd.DataFrame({"unit": self.labels, "stratum": strata})
         return pairs.groupby("stratum")["unit"].nunique().to_numpy()
@@ -92,7 +106,7 @@ class Units:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Advice:
-    """Which bootstrap suits a table.
+    """The bootstrap that suits a table, and why.
 
     Attributes:
         kind: of the bootstrap.
@@ -106,10 +120,10 @@ class Advice:
 
 
 def advise(table: Table) -> Advice:
-    """Choose the bootstrap by what the rows share."""
+    """The advice that follows from what the rows share."""
     strata, trunks = _strata(table), trunk_labels(table)
     if strata is not None:
-        seeds = Units(labels=_seed_units(table), strata=strata).sizes()
+        seeds = _seed_units(table, strata).sizes()
         if seeds.min() >= 2 and np.sum(seeds - 1) >= ENOUGH:
             why = f"each of {len(seeds)} configurations has {seeds.min()} seeds or more"
             return Advice(kind="seed", why=why)
@@ -124,21 +138,21 @@ def advise(table: Table) -> Advice:
 
 
 def _whole(kind: Kind, labels: np.ndarray, why: str) -> Advice:
-    """Whole units where they are enough, else rows with a caution."""
-    found = effective_units(labels)
-    if found >= ENOUGH:
+    """The advice to draw whole units where they are enough, else rows with caution."""
+    effective = effective_units(labels)
+    if effective >= ENOUGH:
         return Advice(kind=kind, why=why)
     many = len(np.unique(labels))
     caution = (
-        f"{why}, but {many} {kind}s (worth {found:.0f} of equal size) are too few to "
-        f"draw, {ENOUGH} are needed: rows are drawn, and where the errors within a "
+        f"{why}, but {many} {kind}s (worth {effective:.0f} of equal size) are too few "
+        f"to draw, {ENOUGH} are needed: rows are drawn, and where the errors within a "
         f"{kind} agree the intervals are too narrow"
     )
     return Advice(kind="row", why=f"too few {kind}s to draw", caution=caution)
 
 
 def effective_units(labels: np.ndarray) -> float:
-    """(Σm)² / Σm² of the unit sizes m: how many units of equal size they are worth.
+    """The number of units of equal size that they are worth: (Σm)² / Σm² of sizes m.
 
     The effective sample size of Kish 1965.
     """
@@ -147,8 +161,10 @@ def effective_units(labels: np.ndarray) -> float:
 
 
 def trunk_labels(table: Table) -> np.ndarray | None:
-    """Label (rows,) shared by runs whose specs differ in length alone; None without
-    the spec columns of a results folder."""
+    """Labels (rows,) shared by runs whose specs differ in length alone.
+
+    None for a table without the spec columns of a results folder.
+    """
     return _same(table.frame, (*spec_columns(table.frame), *SEEDS))
 
 
@@ -159,38 +175,49 @@ def _same(frame: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray | None:
 
 
 def _strata(table: Table) -> np.ndarray | None:
-    """Configurations that seeds repeat; None when the table does not know its seeds."""
-    found = _same(table.frame, spec_columns(table.frame))
-    if found is None and table.has("seed") and table.has("n") and table.has("d"):
-        scales = np.stack([table.values("n"), table.values("d")])
-        found = np.unique(scales, axis=1, return_inverse=True)[1].ravel()
-    return found
+    """Configurations (rows,) that seeds repeat; None when the table knows no seeds."""
+    strata = _same(table.frame, spec_columns(table.frame))
+    if strata is None and table.has("seed") and table.has("n") and table.has("d"):
+        return _equal_scales([table.values("n"), table.values("d")])
+    return strata
 
 
-def _seed_units(table: Table) -> np.ndarray:
+def _equal_scales(columns: Iterable[np.ndarray]) -> np.ndarray:
+    """Labels (rows,) shared by rows that agree in every column."""
+    scales = np.stack(list(columns))
+    return np.unique(scales, axis=1, return_inverse=True)[1].ravel()
+
+
+def _seed_units(table: Table, strata: np.ndarray) -> Units:
+    """The seeds within each configuration; runs of one seed's trunk are one unit."""
     trunks = trunk_labels(table)
-    return np.arange(len(table)) if trunks is None else trunks
+    labels = np.arange(len(table)) if trunks is None else trunks
+    return Units(kind="seed", labels=labels, strata=strata)
 
 
-def units_of(table: Table, problem: Problem, kind: Kind) -> Units:
-    """The units that a kind of bootstrap draws.
+def units_of(
+    table: Table, kind: Kind, scales: Mapping[str, np.ndarray] | None = None
+) -> Units:
+    """The units that a kind of bootstrap draws from a table.
 
     Args:
         table: the rows, with their labels.
-        problem: of the same rows.
         kind: of the bootstrap.
+        scales: name -> (rows,): rows that agree in all of them are seeds of one
+            configuration, where the table does not say itself which are; its n and d
+            when None.
 
     Raises:
         AnalysisError: the table lacks the columns that say so, or has too few units.
     """
     if kind == "row":
-        return Units(labels=np.arange(problem.rows))
+        return Units(kind=kind, labels=np.arange(len(table)))
     if kind == "seed":
         strata = _strata(table)
-        if strata is None:  # rows with equal scales are repeats of one configuration
-            scales = np.stack([problem.columns[k] for k in problem.law.columns])
-            strata = np.unique(scales, axis=1, return_inverse=True)[1].ravel()
-        return Units(labels=_seed_units(table), strata=strata)
+        if strata is None:
+            scales = scales or {k: table.values(k) for k in ("n", "d")}
+            strata = _equal_scales(scales.values())
+        return _seed_units(table, strata)
     if kind == "trunk":
         trunks = trunk_labels(table)
         if trunks is None:
@@ -198,75 +225,5 @@ def units_of(table: Table, problem: Problem, kind: Kind) -> Units:
                 f"{table.source} has no spec columns (model.*, seed_init, steps) that "
                 "say which runs share a trunk; use row, or group with a column"
             )
-        return Units(labels=trunks)
-    return Units(labels=table.values(kind))
-
-
-def by_residuals(kind: Kind, units: Units) -> bool:
-    """Whether new losses are drawn from the residuals, instead of units by weights.
-
-    Few units drawn by weights leave out the ends of a grid: their intervals miss too
-    often under least squares, and are too wide under a robust loss.
-    """
-    return kind != "seed" and units.count < MANY
-
-
-def draw_weights(units: Units, replicas: int, rng: np.random.Generator) -> np.ndarray:
-    """Weights (replicas, rows) of the kind that the units ask for.
-
-    Args:
-        units: what is drawn.
-        replicas: number of draws.
-        rng: of the draws.
-    """
-    if units.strata is None:
-        return resampled_weights(units.labels, replicas, rng)
-    return seed_weights(units.strata, replicas, rng, units.labels)
-
-
-def resampled_weights(
-    units: np.ndarray, replicas: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Multiplicity (replicas, rows) of each row when whole units are drawn.
-
-    Raises:
-        AnalysisError: there is one unit only.
-    """
-    _, index = np.unique(units, return_inverse=True)
-    count = int(index.max()) + 1
-    if count < 2:
-        raise AnalysisError("a bootstrap needs at least 2 units, the table has 1")
-    drawn = rng.multinomial(count, np.full(count, 1 / count), size=replicas)
-    return drawn[:, index].astype(np.float64)
-
-
-def seed_weights(
-    configurations: np.ndarray,
-    replicas: int,
-    rng: np.random.Generator,
-    units: np.ndarray | None = None,
-) -> np.ndarray:
-    """Weights (replicas, rows) when seeds are drawn within each configuration.
-
-    Of m seeds m - 1 are drawn and weighted m / (m - 1), which makes the variance right
-    for few seeds (Rao & Wu 1988). `units` names rows that share a seed's training; each
-    row is its own when None.
-
-    Raises:
-        AnalysisError: a configuration has one seed only.
-    """
-    units = np.arange(len(configurations)) if units is None else units
-    seeds = Units(labels=units, strata=configurations).sizes()
-    if seeds.min() < 2:
-        raise AnalysisError(
-            f"{int(np.sum(seeds < 2))} configurations have one seed only: a bootstrap "
-            "over seeds needs two or more; use row"
-        )
-    weights = np.empty((replicas, len(units)))
-    for label in np.unique(configurations):
-        rows = np.flatnonzero(configurations == label)
-        index = np.unique(units[rows], return_inverse=True)[1]
-        m = int(index.max()) + 1
-        drawn = rng.multinomial(m - 1, np.full(m, 1 / m), size=replicas)
-        weights[:, rows] = (drawn * m / (m - 1))[:, index]
-    return weights
+        return Units(kind=kind, labels=trunks)
+    return Units(kind=kind, labels=table.values(kind))

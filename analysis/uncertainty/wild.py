@@ -4,7 +4,7 @@ New losses are drawn at the table's own scales: the fitted ones, with the residu
 each unit (a row, run, trunk or group) multiplied by one random number, so that neither
 what rows of one unit share nor noise that differs between units is lost (Cameron,
 Gelbach & Miller 2008). Residuals are too small where the fit leans on few units, and
-there are fewer degrees of freedom than units; both are made good.
+there are fewer degrees of freedom than units; `Errors` make both good.
 
 Under least squares, residuals are enlarged as Bell & McCaffrey 2002 do for standard
 errors (CR2 and Satterthwaite's degrees of freedom) and the numbers are normal.
@@ -25,33 +25,37 @@ from scipy.stats import chi2, norm
 from analysis.fitting import lanes
 from analysis.fitting.problem import Objective, Problem
 from analysis.fitting.search import ABSOLUTE_DELTAS
+from analysis.laws.arrays import FloatArray
+from analysis.uncertainty.units import Units
 
-RANK = 1e-10  # singular values below this share of the largest are zero
-SPENT = 1e-6  # share of a residual's variance below which the fit took it all
+RANK = 1e-10
+"""The share of the largest singular value below which one is zero."""
+SPENT = 1e-6
+"""The share of a residual's variance below which the fit took it all."""
 
 
-class Adjusted(NamedTuple):
-    """Residuals of a fit as its errors may have been.
+class Errors(NamedTuple):
+    """The errors of a regression as they may have been, to be drawn anew.
 
     Attributes:
         predicted: (rows,) fitted losses.
         residuals: (rows,) in the space of the objective, enlarged.
         unit: (rows,) index of each row's unit, from 0.
-        freedom: degrees of freedom of the least known constant's variance.
+        freedom: degrees of freedom of the least known quantity's variance.
         squares: the objective is as good as least squares.
         log: residuals are of ln loss.
     """
 
-    predicted: np.ndarray
-    residuals: np.ndarray
+    predicted: FloatArray
+    residuals: FloatArray
     unit: np.ndarray
     freedom: float
     squares: bool
     log: bool
 
 
-def adjust(problem: Problem, theta: np.ndarray, labels: np.ndarray) -> Adjusted:
-    """Enlarge each unit's residuals by what the fit took of its errors.
+def law_errors(problem: Problem, theta: FloatArray, units: Units) -> Errors:
+    """The errors of a fitted law, enlarged by what the fit took of each unit's.
 
     With H the hat matrix: least squares by (I - H_gg)^(-1/2), which makes the variance
     of the constants unbiased when errors are independent, and nearly so when they agree
@@ -63,43 +67,91 @@ def adjust(problem: Problem, theta: np.ndarray, labels: np.ndarray) -> Adjusted:
     Args:
         problem: the regression; its objective's weights count as precisions.
         theta: (p,) the optimum, solver coordinates.
-        labels: (rows,) the unit of each row.
+        units: what is drawn.
     """
     log = problem.objective.space == "log"
     r, jac = lanes.jacobian(problem.law, theta, problem.columns, problem.y, log)
     squares = problem.objective.near_squares(r)
     low, high = lanes.bounds(problem.law)
-    jac = jac[:, (theta > low) & (theta < high)]  # a constant on its bound stays there
-    root = np.sqrt(problem.weights)
-    left, singular, right = np.linalg.svd(jac * root[:, None], full_matrices=False)
-    kept = singular > RANK * singular.max()
-    left, pull = left[:, kept], (right[kept].T / singular[kept]) @ left[:, kept].T
-    _, unit = np.unique(labels, return_inverse=True)
-    moved = np.zeros_like(r) if squares else _moved(r, problem)
-    enlarged = np.array(r)
-    influence = np.zeros((len(pull), int(unit.max()) + 1, problem.rows))
-    for g in range(influence.shape[1]):
-        rows = np.flatnonzero((unit == g) & (root > 0))
-        hat = left[rows] @ left[rows].T
-        enlarge = _inverse_root(np.eye(len(rows)) - hat)
-        if squares:
-            enlarged[rows] = enlarge @ (root[rows] * r[rows]) / root[rows]
-        else:
-            enlarged[rows] += hat @ (root[rows] * moved[rows]) / root[rows]
-        influence[:, g, rows] = pull[:, rows] @ enlarge
-    influence -= (influence @ left) @ left.T  # of the errors, by way of the residuals
-    return Adjusted(
+    free = (theta > low) & (theta < high)  # a constant on its bound stays there
+    moved = None if squares else _moved(r, problem)
+    enlarged, unit, freedom = _enlarge(r, jac[:, free], problem.weights, units, moved)
+    return Errors(
         predicted=problem.y * np.exp(r) if log else problem.y + r,
         residuals=enlarged,
         unit=unit,
-        freedom=float(min(_freedom(x) for x in influence)),
+        freedom=freedom,
         squares=squares,
         log=log,
     )
 
 
+def linear_errors(
+    design: FloatArray,
+    losses: FloatArray,
+    units: Units,
+    targets: FloatArray | None = None,
+) -> Errors:
+    """The errors of a linear least-squares fit of the losses, enlarged likewise.
+
+    Args:
+        design: (rows, constants).
+        losses: (rows,) nats.
+        units: what is drawn.
+        targets: (quantities, constants) gradients of the quantities whose intervals
+            are asked for: the degrees of freedom are theirs. Each constant when None;
+            constants that few rows know, as those of one curve among many, would make
+            the intervals of a quantity of all curves too wide.
+    """
+    predicted = design @ np.linalg.lstsq(design, losses, rcond=None)[0]
+    enlarged, unit, freedom = _enlarge(
+        predicted - losses, design, np.ones(len(losses)), units, None, targets
+    )
+    return Errors(
+        predicted=predicted,
+        residuals=enlarged,
+        unit=unit,
+        freedom=freedom,
+        squares=True,
+        log=False,
+    )
+
+
+def _enlarge(
+    r: FloatArray,
+    jac: FloatArray,
+    weights: FloatArray,
+    units: Units,
+    moved: FloatArray | None,
+    targets: FloatArray | None = None,
+) -> tuple[FloatArray, np.ndarray, float]:
+    """Enlarged residuals (rows,), the index of each row's unit, degrees of freedom.
+
+    `moved` are those of `_moved` for a robust loss, None for least squares.
+    """
+    root = np.sqrt(weights)
+    left, singular, right = np.linalg.svd(jac * root[:, None], full_matrices=False)
+    used = singular > RANK * singular.max()
+    left, pull = left[:, used], (right[used].T / singular[used]) @ left[:, used].T
+    pull = pull if targets is None else targets @ pull
+    _, unit = np.unique(units.labels, return_inverse=True)
+    enlarged = np.array(r)
+    influence = np.zeros((len(pull), int(unit.max()) + 1, len(r)))
+    for g in range(influence.shape[1]):
+        rows = np.flatnonzero((unit == g) & (root > 0))
+        hat = left[rows] @ left[rows].T
+        enlarge = _inverse_root(np.eye(len(rows)) - hat)
+        if moved is None:
+            enlarged[rows] = enlarge @ (root[rows] * r[rows]) / root[rows]
+        else:
+            enlarged[rows] += hat @ (root[rows] * moved[rows]) / root[rows]
+        influence[:, g, rows] = pull[:, rows] @ enlarge
+    influence -= (influence @ left) @ left.T  # of the errors, by way of the residuals
+    return enlarged, unit, float(min(_freedom(x) for x in influence))
+
+
 def _moved(r: np.ndarray, problem: Problem) -> np.ndarray:
-    """ψ(r) / mean ψ' (rows,): residuals of the least squares step that each row asks.
+    """Residuals (rows,) of the least squares step that each row asks: ψ(r) / mean ψ'.
 
     ψ is the derivative of the Huber loss over δ. Its mean slope is the density of the
     residuals within δ of the middle, or within a wider window where those are too few
@@ -120,14 +172,16 @@ def _delta(objective: Objective) -> float:
 
 
 def _half_window(rows: int) -> float:
-    """Hall & Sheather 1988: share of normal residuals on each side of the median from
-    which the density there is read, for 95 % intervals."""
+    """The share of residuals on each side of the median that tell the density there.
+
+    Of normal residuals, for 95 % intervals: Hall & Sheather 1988.
+    """
     z = float(norm.isf(0.025))
     return float((1.5 * z**2 * norm.pdf(0) ** 2 / rows) ** (1 / 3))
 
 
 def _inverse_root(matrix: np.ndarray) -> np.ndarray:
-    """Symmetric inverse square root; directions that the fit has used up stay zero."""
+    """The symmetric inverse square root; directions that are used up stay zero."""
     values, vectors = np.linalg.eigh(matrix)
     used_up = values < SPENT
     inverse = np.where(used_up, 0.0, np.where(used_up, 1.0, values) ** -0.5)
@@ -144,27 +198,25 @@ def _freedom(influence: np.ndarray) -> float:
     return float(np.trace(k) ** 2 / np.sum(k**2)) if k.any() else 1.0
 
 
-def wild_losses(
-    fitted: Adjusted, replicas: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Drawn losses (replicas, rows), nats.
+def wild_losses(errors: Errors, replicas: int, rng: np.random.Generator) -> FloatArray:
+    """Losses (replicas, rows) drawn from the errors of a regression, nats.
 
     The spread of each draw is that of a Student's t with `freedom` degrees, as if the
     variance of the errors had been drawn as well; so percentiles of the refits need no
     correction.
 
     Args:
-        fitted: the fit.
+        errors: of the regression.
         replicas: number of draws.
         rng: of the draws; units and replicas of equal number get equal draws.
     """
-    shape = (replicas, int(fitted.unit.max()) + 1)
+    shape = (replicas, int(errors.unit.max()) + 1)
     factor = rng.standard_normal(shape)
-    factor = factor if fitted.squares else np.sign(factor)
+    factor = factor if errors.squares else np.sign(factor)
     # Evenly spread quantiles instead of random ones: less noise from the replicas.
     share = rng.permutation((np.arange(replicas) + 0.5) / replicas)
-    factor *= np.sqrt(fitted.freedom / chi2.ppf(share, fitted.freedom))[:, None]
-    error = factor[:, fitted.unit] * fitted.residuals
+    factor *= np.sqrt(errors.freedom / chi2.ppf(share, errors.freedom))[:, None]
+    moved = factor[:, errors.unit] * errors.residuals
     return np.asarray(
-        fitted.predicted * np.exp(error) if fitted.log else fitted.predicted + error
+        errors.predicted * np.exp(moved) if errors.log else errors.predicted + moved
     )

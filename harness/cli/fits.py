@@ -73,6 +73,7 @@ def fit(
     from analysis.fitting.problem import Objective
     from analysis.fitting.search import Search
     from analysis.tables.table import read_table
+    from analysis.tuning.lr_minima import at_minima
     from analysis.uncertainty.intervals import fit_with_intervals
     from analysis.uncertainty.units import Bootstrap, advise
 
@@ -82,9 +83,9 @@ def fit(
         table,
         where=where,
         duplicates=duplicates,
-        every_rate=every_rate,
         **{**roles, **labels, **roles_of(column or [])},
     )
+    rows = rows if every_rate else at_minima(rows)
     how = Objective(loss=objective, delta=delta, space=space)  # type: ignore[arg-type]
     search = Search(starts=starts, seed=seed)
     if json_file and not json_file.parent.is_dir():

@@ -26,9 +26,10 @@ def report(
     """Fit a results folder and write its report and fits.json."""
     from analysis.report.write import write_report
     from analysis.tables.table import read_table
+    from analysis.tuning.lr_minima import at_minima
     from analysis.uncertainty.units import Bootstrap, advise
 
-    rows = read_table(store, duplicates="keep")
+    rows = at_minima(read_table(store, duplicates="keep"))
     how = Bootstrap(kind=advise(rows).kind, replicas=bootstrap)
     path = write_report(store, bootstrap=how)
     if as_json:
@@ -57,10 +58,13 @@ def compare(
     from analysis.selection.compare import compare as rank
     from analysis.tables.plain import dump_json
     from analysis.tables.table import read_table
+    from analysis.tuning.lr_minima import at_minima
     from analysis.uncertainty.units import Bootstrap
 
-    rows = read_table(
-        table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss, x=x
+    rows = at_minima(
+        read_table(
+            table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss, x=x
+        )
     )
     standings = rank(rows, tuple(law or ()), bootstrap=Bootstrap(replicas=bootstrap))
     if as_json:
@@ -98,16 +102,18 @@ def approaches(
     from dataclasses import asdict
 
     from analysis.optimal.side_by_side import disagreements, side_by_side
+    from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS
     from analysis.tables.files import read_metrics
     from analysis.tables.plain import dump_json
-    from analysis.tables.table import CONVENTIONS, read_table
+    from analysis.tables.table import read_table
+    from analysis.tuning.lr_minima import at_minima
     from analysis.uncertainty.units import Bootstrap, advise
 
-    rows = read_table(
-        table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
+    rows = at_minima(
+        read_table(table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss)
     )
-    if budget is None and "grid.compute" in rows.frame.columns:
-        budget = "grid.compute"
+    if budget is None and BUDGET_COLUMN in rows.frame.columns:
+        budget = BUDGET_COLUMN
     known = tuple(k for k in CONVENTIONS if table.is_dir() and k in rows.frame.columns)
     curves = None
     if table.is_dir() and (table / "metrics").is_dir():
@@ -190,9 +196,10 @@ def suggest(
     from analysis.selection.suggest import suggest as choose
     from analysis.tables.plain import dump_json
     from analysis.tables.table import read_table
+    from analysis.tuning.lr_minima import at_minima
 
-    rows = read_table(
-        table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
+    rows = at_minima(
+        read_table(table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss)
     )
     compute = 10 * float(rows.values("c").max()) if at is None else at
     goal = Target(kind=target, compute=compute)  # type: ignore[arg-type]

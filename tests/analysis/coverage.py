@@ -11,9 +11,9 @@ from analysis.fitting import lanes
 from analysis.fitting.problem import Objective, Problem
 from analysis.fitting.search import minimise
 from analysis.laws import get_law
-from analysis.uncertainty.intervals import redrawn
-from analysis.uncertainty.percentile import percentiles, tail_of
-from analysis.uncertainty.units import Bootstrap, Kind, Units
+from analysis.uncertainty.draws import redrawn
+from analysis.uncertainty.intervals import percentiles, tail_of
+from analysis.uncertainty.units import Bootstrap, Units
 from tests.analysis import synthetic
 
 LAW = get_law("chinchilla")
@@ -29,15 +29,13 @@ class Design:
     Attributes:
         name: for a table.
         n, d: (rows,) the design.
-        kind: of the bootstrap.
-        units: what it draws.
+        units: what the bootstrap draws.
         errors: generator -> (rows,) errors of ln loss.
     """
 
     name: str
     n: np.ndarray
     d: np.ndarray
-    kind: Kind
     units: Units
     errors: Callable[[np.random.Generator], np.ndarray]
 
@@ -49,8 +47,7 @@ def independent(size: int, noise: float = 0.01) -> Design:
         name=f"{len(n)} independent rows, by row",
         n=n,
         d=d,
-        kind="row",
-        units=Units(labels=np.arange(len(n))),
+        units=Units(kind="row", labels=np.arange(len(n))),
         errors=lambda r: noise * r.standard_normal(len(n)),
     )
 
@@ -85,8 +82,7 @@ def clustered(runs: int, points: int = 5) -> Design:
         name=f"{runs} runs of {points} rows, by run",
         n=n,
         d=d,
-        kind="run",
-        units=Units(labels=np.arange(runs).repeat(points)),
+        units=Units(kind="run", labels=np.arange(runs).repeat(points)),
         errors=shared(runs, points, 0.01, 0.003),
     )
 
@@ -99,8 +95,7 @@ def isoflop(groups: int, sizes: int = 8) -> Design:
         name=f"{groups} isoFLOP curves of {sizes} rows, by group",
         n=n,
         d=c.repeat(sizes) / (6 * n),
-        kind="group",
-        units=Units(labels=np.arange(groups).repeat(sizes)),
+        units=Units(kind="group", labels=np.arange(groups).repeat(sizes)),
         errors=shared(groups, sizes, 0.005, 0.005),
     )
 
@@ -112,9 +107,10 @@ def seeds(size: int, repeats: int) -> Design:
         name=f"{size**2} configurations of {repeats} seeds, by seed",
         n=n,
         d=d,
-        kind="seed",
         units=Units(
-            labels=np.arange(len(n)), strata=np.arange(size**2).repeat(repeats)
+            kind="seed",
+            labels=np.arange(len(n)),
+            strata=np.arange(size**2).repeat(repeats),
         ),
         errors=lambda r: 0.01 * r.standard_normal(len(n)),
     )
@@ -146,12 +142,12 @@ def coverage(
     y = exact * np.exp(np.stack([design.errors(rng) for _ in range(tables)]))
     problem = problem_of(design, y, objective)
     best = minimise(problem, np.tile(TRUTH, (tables, 1)), near=True).theta
-    how = Bootstrap(kind=design.kind, replicas=replicas)
+    how = Bootstrap(kind=design.units.kind, replicas=replicas)
     many = _redrawn(problem, best, design.units, how, seed)
     draws = minimise(many, np.repeat(best, replicas, 0), near=True).theta
     draws = _with_a(draws).reshape(tables, replicas, -1)
     squares = objective.near_squares(np.log(y / exact))
-    tail = tail_of(design.units, design.kind, 0.95, squares=squares)
+    tail = tail_of(design.units, 0.95, squares=squares)
     low, high = percentiles(np.moveaxis(draws, 1, 0), tail)
     truth = _with_a(TRUTH)
     return np.asarray(np.mean((low <= truth) & (high >= truth), axis=0))

@@ -36,8 +36,9 @@ from analysis.published.chinchilla import (
 )
 from analysis.selection.suggest import Target, suggest
 from analysis.tables.table import Table, table_from_frame
+from analysis.uncertainty.draws import resampled_weights
 from analysis.uncertainty.intervals import fit_with_intervals, optimum_at
-from analysis.uncertainty.units import Bootstrap, resampled_weights
+from analysis.uncertainty.units import Bootstrap
 from tests.benchmarks.machine import machine
 
 DELTA = 1e-3

@@ -16,9 +16,9 @@ from analysis.fitting.record import Fit
 from analysis.optimal.frontier import frontier
 from analysis.optimal.isoflop import isoflop
 from analysis.report.findings import is_of_these_runs, load_findings
-from analysis.report.page import OPTIONAL, RUN_COLUMNS
 from analysis.report.write import write_page, write_report
 from analysis.selection.extrapolation import extrapolate
+from analysis.tables.columns import OPTIONAL, RUN_COLUMNS
 from analysis.tables.files import read_metrics
 from analysis.tables.table import read_table
 from analysis.uncertainty.intervals import fit_with_intervals

@@ -16,8 +16,14 @@ from analysis.errors import AnalysisError
 from analysis.plots import loss_against_rate, rates_against_size
 from analysis.report.write import write_report
 from analysis.tables.table import Table, read_table, table_from_frame
-from analysis.tuning.lr_curve import minimum
-from analysis.tuning.lr_minima import rate_curves, read_lr_curves, with_rates
+from analysis.tuning.lr_curve import lr_minimum
+from analysis.tuning.lr_minima import (
+    LrCurves,
+    at_minima,
+    rate_curves,
+    read_lr_curves,
+    with_rates,
+)
 from analysis.tuning.lr_rule import LrRule, fit_rate_rule
 from analysis.tuning.summary import summarise_tuning
 from analysis.uncertainty.units import Bootstrap
@@ -126,21 +132,21 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_without_a_vertex_the_best_run_is_kept_and_flagged(case: str) -> None:
     rates, losses, best, edge, flag = CASES[case]
-    found = minimum(np.array(rates, float), np.array(losses))
-    assert found["lr"] == pytest.approx(best, nan_ok=True)
+    found = lr_minimum(np.array(rates, float), np.array(losses))
+    assert found.lr == pytest.approx(best, nan_ok=True)
     lowest = min((x for x in losses if x == x), default=NAN)
-    assert found["loss"] == pytest.approx(lowest, nan_ok=True)
-    assert found["lr_at_edge"] is edge
-    assert flag in found["flag"] and found["parabola"] is None
+    assert found.loss == pytest.approx(lowest, nan_ok=True)
+    assert found.lr_at_edge is edge
+    assert flag in found.flag and found.parabola is None
 
 
 def test_ties_have_their_vertex_between_them() -> None:
     for losses in ([1.0, 1.0, 1.2], [1.2, 1.0, 1.0], [1.1, 1.0, 1.0, 1.1]):
         rates = 4.0 ** np.arange(len(losses))
-        found = minimum(rates, np.array(losses))
+        found = lr_minimum(rates, np.array(losses))
         tied = rates[np.array(losses) == 1.0]
-        assert found["lr"] == pytest.approx(np.sqrt(tied.prod())) and not found["flag"]
-        assert 0.97 < found["loss"] < 1.0
+        assert found.lr == pytest.approx(np.sqrt(tied.prod())) and not found.flag
+        assert 0.97 < found.loss < 1.0
 
 
 def test_three_rates_are_enough_and_a_diverged_one_further_off_changes_nothing() -> (
@@ -148,11 +154,11 @@ def test_three_rates_are_enough_and_a_diverged_one_further_off_changes_nothing()
 ):
     u = np.log([1.0, 3.0, 9.0])
     losses = 2 + 0.1 * (u - np.log(2.5)) ** 2
-    found = minimum(np.exp(u), losses)
-    more = minimum(np.append(np.exp(u), 27.0), np.append(losses, NAN))
+    found = lr_minimum(np.exp(u), losses)
+    more = lr_minimum(np.append(np.exp(u), 27.0), np.append(losses, NAN))
     for one in (found, more):
-        assert one["lr"] == pytest.approx(2.5) and one["loss"] == pytest.approx(2)
-        assert one["flag"] == ""
+        assert one.lr == pytest.approx(2.5) and one.loss == pytest.approx(2)
+        assert one.flag == ""
 
 
 def tuned_store(folder: Path) -> Path:
@@ -178,8 +184,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tuned_store(tmp_path_factory.mktemp("tuned") / "toy")
 
 
-def test_a_tuned_store_reads_as_its_minima(store: Path) -> None:
-    kept, every = read_table(store), read_table(store, every_rate=True)
+def test_reading_reads_and_the_minima_are_asked_for(store: Path) -> None:
+    every = read_table(store)
+    kept = at_minima(every)
     assert len(every) == 5 * 35 - 1 and len(kept) == 35
     assert "another learning rate" in kept.left_out[-1].reason
     assert kept.left_out[-1].count == len(every) - len(kept)
@@ -285,7 +292,5 @@ def test_every_family_has_a_rule_of_its_own(call) -> None:
 
 
 def _curves(frame: pd.DataFrame):
-    from analysis.tuning.lr_minima import LrCurves
-
     made = table(frame)
     return LrCurves(made, rate_curves(made))

@@ -16,10 +16,10 @@ from scipy.stats import t
 from analysis.errors import AnalysisError
 from analysis.fitting.problem import Objective, Problem
 from analysis.fitting.search import constants_of, minimise
-from analysis.uncertainty.intervals import fit_with_intervals, predict
-from analysis.uncertainty.percentile import tail_of
-from analysis.uncertainty.units import Bootstrap, Units, by_residuals, seed_weights
-from analysis.uncertainty.wild import adjust, wild_losses
+from analysis.uncertainty.draws import seed_weights
+from analysis.uncertainty.intervals import fit_with_intervals, predict, tail_of
+from analysis.uncertainty.units import Bootstrap, Units
+from analysis.uncertainty.wild import law_errors, wild_losses
 from tests.analysis import synthetic
 from tests.analysis.coverage import (
     TRUTH,
@@ -52,8 +52,8 @@ def test_each_bootstrap_covers_the_truth_on_its_own_structure(design: Design) ->
 
 def test_rows_of_one_run_need_the_bootstrap_by_run() -> None:
     design = clustered(40)
-    rows = Units(labels=np.arange(len(design.n)))
-    found = coverage(replace(design, kind="row", units=rows), tables=60, replicas=200)
+    rows = Units(kind="row", labels=np.arange(len(design.n)))
+    found = coverage(replace(design, units=rows), tables=60, replicas=200)
     assert found.min() < 0.75, found  # the wrong bootstrap is far too sure
 
 
@@ -71,20 +71,21 @@ def test_a_huber_loss_far_below_the_noise_covers_the_truth_too(design: Design) -
 
 def test_few_seeds_cut_off_less_of_the_draws() -> None:
     """Student's t at 5 degrees of freedom: 2.571 where a normal has 1.960."""
-    few = Units(labels=np.arange(10), strata=np.arange(5).repeat(2))
-    assert tail_of(few, "seed", 0.95) == pytest.approx(0.00507, rel=1e-2)
-    many = Units(labels=np.arange(20_000), strata=np.arange(10_000).repeat(2))
-    assert tail_of(many, "seed", 0.95) == pytest.approx(0.025, rel=1e-3)
-    assert tail_of(few, "seed", 0.95, squares=False) == pytest.approx(0.025)
-    assert tail_of(few, "group", 0.95) == pytest.approx(0.025)
+    few = Units(kind="seed", labels=np.arange(10), strata=np.arange(5).repeat(2))
+    assert tail_of(few, 0.95) == pytest.approx(0.00507, rel=1e-2)
+    many = Units(
+        kind="seed", labels=np.arange(20_000), strata=np.arange(10_000).repeat(2)
+    )
+    assert tail_of(many, 0.95) == pytest.approx(0.025, rel=1e-3)
+    assert tail_of(few, 0.95, squares=False) == pytest.approx(0.025)
+    assert tail_of(replace(few, kind="group"), 0.95) == pytest.approx(0.025)
 
 
 def test_few_units_have_their_residuals_drawn() -> None:
-    few, many = (Units(labels=np.arange(k)) for k in (40, 240))
     for kind in ("row", "run", "trunk", "group"):
-        assert by_residuals(kind, few)
-        assert not by_residuals(kind, many)
-    assert not by_residuals("seed", few)
+        assert Units(kind=kind, labels=np.arange(40)).by_residuals
+        assert not Units(kind=kind, labels=np.arange(240)).by_residuals
+    assert not Units(kind="seed", labels=np.arange(40)).by_residuals
 
 
 def test_enlarged_residuals_have_the_variance_of_the_errors() -> None:
@@ -97,7 +98,7 @@ def test_enlarged_residuals_have_the_variance_of_the_errors() -> None:
         y = exact * np.exp(0.01 * rng.standard_normal(len(exact)))
         task = problem_of(design, y)
         best = minimise(task, TRUTH[None], near=True).theta[0]
-        fits.append(adjust(task, best, design.units.labels))
+        fits.append(law_errors(task, best, design.units))
     size = np.sqrt(np.mean([f.residuals**2 for f in fits]))
     assert size == pytest.approx(0.01, rel=0.015)  # without: sqrt(75/80), 3 % less
     assert 3 < fits[0].freedom < 8  # ten curves, but those at the ends count most
@@ -110,7 +111,7 @@ def test_a_robust_fit_gives_back_what_it_took_of_a_residual() -> None:
     y = exact * np.exp(design.errors(np.random.default_rng(3)))
     task = problem_of(design, y, Objective(delta=0.012))  # 77 % of the rows within
     best = minimise(task, TRUTH[None], near=True).theta[0]
-    fitted = adjust(task, best, design.units.labels)
+    fitted = law_errors(task, best, design.units)
     r = np.log(fitted.predicted / y)
     for row in (0, 9, 36):
         without = task.with_weights(np.where(np.arange(64) == row, 0.0, 1.0))
@@ -130,7 +131,7 @@ def test_signs_flip_the_residuals_of_a_robust_fit() -> None:
     design = independent(6)
     y = synthetic.chinchilla_loss(design.n, design.d)
     y = y * np.exp(design.errors(np.random.default_rng(1)))
-    fitted = adjust(problem_of(design, y, HUBER), TRUTH, design.units.labels)
+    fitted = law_errors(problem_of(design, y, HUBER), TRUTH, design.units)
     drawn = wild_losses(fitted, 50, np.random.default_rng(2))
     factor = np.log(drawn / fitted.predicted) / fitted.residuals
     size = np.abs(factor)
@@ -152,7 +153,7 @@ def test_drawn_losses_move_together_and_as_far_as_the_residuals() -> None:
     design = isoflop(10)
     exact = synthetic.chinchilla_loss(design.n, design.d)
     y = exact * np.exp(design.errors(np.random.default_rng(1)))
-    fitted = adjust(problem_of(design, y), TRUTH, design.units.labels)
+    fitted = law_errors(problem_of(design, y), TRUTH, design.units)
     drawn = wild_losses(fitted, 4000, np.random.default_rng(2))
     factor = np.log(drawn / fitted.predicted) / fitted.residuals
     assert np.ptp(factor[:, :8], axis=1).max() < 1e-6  # one number for a curve

@@ -8,14 +8,15 @@ import pytest
 
 from analysis.errors import AnalysisError
 from analysis.tables.table import table_from_frame
-from analysis.uncertainty.intervals import fit_with_intervals, optimum_at, predict
-from analysis.uncertainty.percentile import percentiles
-from analysis.uncertainty.units import (
-    Bootstrap,
-    advise,
-    effective_units,
-    resampled_weights,
+from analysis.uncertainty.draws import bootstrap_draws, resampled_weights
+from analysis.uncertainty.intervals import (
+    fit_with_intervals,
+    optimum_at,
+    percentiles,
+    predict,
 )
+from analysis.uncertainty.units import Bootstrap, Units, advise, effective_units
+from analysis.uncertainty.wild import linear_errors
 from tests.analysis import synthetic
 from tests.analysis.synthetic import TRUTH
 
@@ -114,3 +115,24 @@ def test_percentiles_of_few_draws_reach_as_far_as_they_should() -> None:
     """Of 39 draws the ends of a 95 % interval are the least and the greatest."""
     low, high = percentiles(np.arange(39.0), 0.025)
     assert (low, high) == (0.0, 38.0)
+
+
+@pytest.mark.parametrize("rows", [40, 400])
+def test_any_estimator_is_drawn_by_the_rule_of_fits(rows: int) -> None:
+    """The slope of a line: its bootstrap spread is its textbook standard error."""
+    rng = np.random.default_rng(0)
+    x = np.linspace(-1, 1, rows)
+    y = 2 + x + 0.1 * rng.standard_normal(rows)
+    varied = []
+
+    def slope(weights: np.ndarray, losses: np.ndarray) -> np.ndarray:
+        varied.append("losses" if np.ptp(weights) == 0 else "weights")
+        total = weights.sum(axis=1, keepdims=True)
+        x0 = x - (weights * x).sum(axis=1, keepdims=True) / total
+        return (weights * x0 * losses).sum(axis=1) / (weights * x0 * x0).sum(axis=1)
+
+    units = Units(kind="row", labels=np.arange(rows))
+    errors = linear_errors(np.stack([np.ones(rows), x], 1), y, units)
+    draws = bootstrap_draws(slope, y, units, Bootstrap(replicas=2000), errors)
+    assert varied == ["losses" if rows == 40 else "weights"]
+    assert draws.std() == pytest.approx(0.1 / np.sqrt(np.sum(x * x)), rel=0.15)

@@ -1,0 +1,12 @@
+"""The names of array types, one home for all of analysis."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+Array = jax.Array
+"""An array inside a JAX program: a law's constants, columns and losses."""
+FloatArray = NDArray[np.float64]
+"""A numpy array of float64: what goes into a fit and what comes out."""

@@ -1,0 +1,98 @@
+"""The columns of a results folder: every name that analysis reads, spelled once.
+
+A run is one row of `runs.parquet`, an evaluation or a training loss one long row of
+`metrics/`. In anybody's own table any column may be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+RUN = "run_id"
+STATUS = "status"
+DONE = "done"
+"""Status of a run that trained to its end; others diverged or were stopped."""
+FAMILY = "family"
+LOSS = "loss"
+ANNEALED = "annealed"
+"""Whether the run ended with its learning rate decayed."""
+BATCH = "batch"
+STEPS = "steps"
+TOKENS = "tokens"
+UNIQUE = "unique_tokens"
+"""The data that a run has seen, each token or example counted once."""
+LEARNING_RATE = "optim.lr"
+SCHEDULE = "optim.schedule"
+COOLDOWN = "optim.cooldown"
+"""Share of a run's steps in which its learning rate decays."""
+
+STORE_COLUMNS = {
+    "n": "n_matmul",
+    "d": TOKENS,
+    "c": "flops_train",
+    "loss": LOSS,
+    "run": RUN,
+}
+"""Role of a fit -> the column that has it unless another is named."""
+CONVENTIONS = ("n_matmul", "n_total", "n_body")
+"""Columns that count parameters: which parts of a model count differs."""
+
+INNER_AXIS = "grid.tune.lr"
+"""The learning rates of a tuned sweep; empty where the rate is no inner axis."""
+RATE_COLUMNS = (LEARNING_RATE, "lr", INNER_AXIS)
+BUDGET_COLUMN = "grid.compute"
+"""The nominal compute budget (FLOPs) of an isoFLOP sweep."""
+
+STEP, FLOPS, VALUE = "step", "flops", "value"
+METRIC, SPLIT = "metric", "split"
+"""Columns of the long rows of metrics, beside `RUN` and `TOKENS`."""
+
+RUN_COLUMNS = (
+    RUN,
+    STATUS,
+    FAMILY,
+    "model.width",
+    "model.depth",
+    "n_matmul",
+    TOKENS,
+    "flops_train",
+    LOSS,
+    "loss_se",
+    "error",
+    LEARNING_RATE,
+    "epochs",
+    "seconds_train",
+)
+"""What a report's table of runs shows."""
+OPTIONAL = ("model.width", "model.depth", "loss_se", "error")
+"""Of these, what some families and tasks do not have."""
+
+SPEC = (FAMILY, BATCH, "precision")
+SPEC_PARTS = ("model.", "data.", "optim.")
+SEEDS = ("seed_init", "seed_order", "seed_data")
+LENGTH = (STEPS, "patience")
+
+
+def spec_columns(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The columns of a run's spec without its length and its seeds.
+
+    None in a table that does not say what was trained.
+    """
+    return tuple(c for c in frame.columns if c in SPEC or str(c).startswith(SPEC_PARTS))
+
+
+def run_columns(frame: pd.DataFrame) -> tuple[str, ...]:
+    """All columns of a run's spec; () where a table does not say what was trained."""
+    spec = spec_columns(frame)
+    if STEPS not in frame.columns or not any(c.startswith("model.") for c in spec):
+        return ()
+    return (*spec, *(c for c in (*SEEDS, *LENGTH) if c in frame.columns))
+
+
+def group_labels(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """A number (rows,) that rows with equal values in all the columns share."""
+    groups = frame.groupby(list(columns), dropna=False, sort=True)
+    return np.asarray(groups.ngroup())
