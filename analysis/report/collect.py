@@ -52,19 +52,18 @@ class Drawn:
     isoflop: IsoFlop | None = None
 
 
-def collect(store: Store, bootstrap: Bootstrap | None = None) -> tuple[Findings, Drawn]:
+def collect(store: Store, bootstrap: Bootstrap) -> tuple[Findings, Drawn]:
     """Everything that the rows of a store allow to fit, and what figures need beside.
 
     Args:
         store: the rows.
-        bootstrap: of the intervals; the kind that suits the rows when None.
+        bootstrap: of the intervals.
     """
-    chosen = bootstrap or Bootstrap(kind=store.advice.kind)
     metrics, unreadable = _metrics(store.path)
     if len(families_of(store.table)) <= 1:
-        return _of_one_family(store, metrics, unreadable, chosen)
+        return _of_one_family(store, metrics, unreadable, bootstrap)
     findings = Findings(
-        families=by_family(store.table, chosen),
+        families=by_family(store.table, bootstrap),
         warnings=_distinct(store.warnings, unreadable),
     )
     return findings, Drawn(metrics=metrics)

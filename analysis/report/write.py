@@ -15,12 +15,15 @@ from analysis.tables.plain import write_text
 from analysis.uncertainty.units import Bootstrap
 
 
-def write_report(store: str | Path, bootstrap: Bootstrap | None = None) -> Path:
+def write_report(
+    store: str | Path, bootstrap: Bootstrap | None = None, *, replicas: int = 1000
+) -> Path:
     """Fit a store and write `fits.json` and `report/` into it.
 
     Args:
         store: the results folder.
-        bootstrap: of the intervals; the kind that suits the rows when None.
+        bootstrap: of the intervals; of the kind that suits the rows when None.
+        replicas: draws of that one.
 
     Returns:
         The path of `report/index.html`, which opens without a server.
@@ -29,7 +32,8 @@ def write_report(store: str | Path, bootstrap: Bootstrap | None = None) -> Path:
         AnalysisError: the store has no finished run.
     """
     rows = read_store(store)
-    findings, drawn = collect(rows, bootstrap)
+    advised = Bootstrap(kind=rows.advice.kind, replicas=replicas)
+    findings, drawn = collect(rows, bootstrap or advised)
     material = Material(store=rows, findings=findings, drawn=drawn)
     pictures = _draw(material, rows.path / "report")
     save_findings(replace(findings, pictures=pictures), rows.path, rows.runs)

@@ -25,13 +25,8 @@ def report(
 ) -> None:
     """Fit a results folder and write its report and fits.json."""
     from analysis.report.write import write_report
-    from analysis.tables.table import read_table
-    from analysis.tuning.lr_minima import at_minima
-    from analysis.uncertainty.units import Bootstrap, advise
 
-    rows = at_minima(read_table(store, duplicates="keep"))
-    how = Bootstrap(kind=advise(rows).kind, replicas=bootstrap)
-    path = write_report(store, bootstrap=how)
+    path = write_report(store, replicas=bootstrap)
     if as_json:
         files = {"report": str(path), "fits": str(store / "fits.json")}
         typer.echo(json.dumps(files, indent=1))
