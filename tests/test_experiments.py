@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.report.findings import is_of_these_runs
+from analysis.report.findings import is_of_these_runs, load_findings
 from analysis.report.page import page
-from analysis.report.study import read_study
+from analysis.report.store import read_store
 from analysis.tables.columns import OPTIONAL, RUN_COLUMNS
 from harness.cli import experiment
 from harness.store import open_store
@@ -84,18 +84,18 @@ def test_a_committed_page_asks_what_its_experiment_asks(results, monkeypatch):
     monkeypatch.chdir(ROOT)
     name = json.loads((results / "sweep.json").read_text())["name"]
     text = (results / "report" / "index.html").read_text()
-    (question,) = re.findall("<h2>Question</h2><pre>(.*?)</pre>", text, re.DOTALL)
+    (question,) = re.findall(r"<h2>Question</h2>\s*<pre>(.*?)</pre>", text, re.DOTALL)
     assert html.unescape(question) == experiment.load(name, []).doc
 
 
 @pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)
 def test_a_committed_page_is_what_would_be_written_now(results):
     assert is_of_these_runs(results)
-    found = read_study(results)
-    assert (results / "report" / "index.html").read_text() == page(found)
-    for picture in found.findings.pictures:
-        for name in (picture.shown, picture.png, picture.svg):
-            assert (results / "report" / name).is_file()
+    findings = load_findings(results)
+    fresh = page(read_store(results), findings)
+    assert (results / "report" / "index.html").read_text() == fresh
+    drawn = {f"{p.name}.{k}" for p in findings.pictures for k in ("png", "svg")}
+    assert {p.name for p in (results / "report").iterdir()} == drawn | {"index.html"}
 
 
 @pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)

@@ -30,8 +30,8 @@ def _points(
     ax: Axes, x: np.ndarray, y: np.ndarray, n: np.ndarray, shades: Shades
 ) -> None:
     for i in thin(len(x), 1500):
-        style = {"color": shades.colour(n[i]), "mec": "white", "mew": 0.3}
-        ax.plot(x[i], y[i], shades.marker(n[i]), zorder=3, **style)
+        colour, marker = shades.colour(n[i]), shades.marker(n[i])
+        ax.plot(x[i], y[i], marker, zorder=3, color=colour, mec="white", mew=0.3)
 
 
 @styled

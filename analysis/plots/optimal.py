@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +11,7 @@ from matplotlib.figure import Figure
 from analysis.fitting.record import Fit
 from analysis.optimal.isoflop import IsoFlop
 from analysis.optimal.parabolas import Parabola
+from analysis.optimal.published_frontiers import PublishedFrontier
 from analysis.plots.style import (
     AXIS,
     BAND,
@@ -26,16 +25,7 @@ from analysis.plots.style import (
     power_of_ten,
     styled,
 )
-from analysis.uncertainty.intervals import optimum_at
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PublishedFrontier:
-    """N*(C) and D*(C) that a paper claims; both map FLOPs to counts."""
-
-    name: str
-    n_star: Callable[[np.ndarray], np.ndarray]
-    d_star: Callable[[np.ndarray], np.ndarray]
+from analysis.uncertainty.intervals import Band, optimum_at
 
 
 @styled
@@ -120,7 +110,7 @@ def _exponent_titles(axes: Sequence[Axes], isoflop: IsoFlop) -> None:
 
 
 def _law(
-    ax: Axes, compute: np.ndarray, measured: np.ndarray, band: Any, fit: Fit
+    ax: Axes, compute: np.ndarray, measured: np.ndarray, band: Band, fit: Fit
 ) -> None:
     if np.isfinite(band.low).any():
         level = fit.recipe.bootstrap["level"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +14,7 @@ from analysis.plots.style import (
     AXIS,
     INK,
     LAW,
+    Colour,
     Shades,
     log_axis,
     log_loss_axis,
@@ -27,7 +28,21 @@ from analysis.tuning.lr_rule import LrRule
 
 MOST_PANELS = 12
 RATE_AXIS = "learning rate"
-MINIMUM: dict[str, Any] = {
+
+
+class LineStyle(TypedDict, total=False):
+    """Keywords of a line that figures share."""
+
+    marker: str
+    ms: float
+    mfc: str
+    mec: str
+    ls: str
+    zorder: float
+    color: str
+
+
+MINIMUM: LineStyle = {
     "marker": "*",
     "ms": 11,
     "mfc": LAW,
@@ -35,8 +50,8 @@ MINIMUM: dict[str, Any] = {
     "ls": "",
     "zorder": 4,
 }
-FLAGGED: dict[str, Any] = {**MINIMUM, "mfc": "white"}
-DIVERGED: dict[str, Any] = {"marker": "x", "color": INK, "ls": "", "ms": 6}
+FLAGGED: LineStyle = {**MINIMUM, "mfc": "white"}
+DIVERGED: LineStyle = {"marker": "x", "color": INK, "ls": "", "ms": 6}
 
 
 @styled
@@ -82,7 +97,7 @@ def _panel(ax: Axes, curves: Sequence[LrCurve], shades: Shades) -> None:
         lost = curve.diverged
         ax.plot(
             lost, np.full(len(lost), 0.97), transform=ax.get_xaxis_transform(),
-            **{**DIVERGED, "color": colour},
+            marker="x", color=colour, ls="", ms=6,
         )  # fmt: skip
     log_axis(ax, "x", rates)
     ax.set_xlim(rates.min() / 1.4, rates.max() * 1.4)
@@ -90,7 +105,7 @@ def _panel(ax: Axes, curves: Sequence[LrCurve], shades: Shades) -> None:
     ax.set(xlabel=RATE_AXIS, ylabel=AXIS["loss"])
 
 
-def _minimum(ax: Axes, curve: LrCurve, colour: object) -> None:
+def _minimum(ax: Axes, curve: LrCurve, colour: Colour) -> None:
     if np.isnan(curve.lr):
         return
     if curve.parabola is not None:

@@ -100,8 +100,8 @@ def loss_against_compute(
         _curves(ax, shown, sizes, "flops", shades)
         _limits(ax, c, loss, shown, "flops")
     for i in thin(len(n), 1500):
-        style = {"color": shades.colour(n[i]), "mec": "white", "mew": 0.3}
-        ax.plot(c[i], loss[i], shades.marker(n[i]), **style)
+        colour, marker = shades.colour(n[i]), shades.marker(n[i])
+        ax.plot(c[i], loss[i], marker, color=colour, mec="white", mew=0.3)
     if fit is not None:
         _frontier(ax, fit, c)
         ax.legend(loc="lower left")

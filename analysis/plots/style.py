@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
@@ -21,6 +21,7 @@ from matplotlib.ticker import (
     NullFormatter,
     StrMethodFormatter,
 )
+from numpy.typing import ArrayLike
 
 INK = "#111111"
 LAW = "#C44E00"  # the fitted law: vermilion, dark enough to print
@@ -34,6 +35,7 @@ AXIS = {
     "c": "training compute C (FLOPs)",
     "loss": "held-out loss (nats)",
 }
+# Matplotlib types the keys one by one, and differently in each version.
 RC: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -56,18 +58,19 @@ RC: Any = {
     "svg.hashsalt": "scaling",
     "svg.fonttype": "path",
 }
-F = TypeVar("F", bound=Callable[..., Figure])
+Colour = tuple[float, float, float, float]
+P = ParamSpec("P")
 
 
-def styled(function: F) -> F:
-    """Run a figure function under the house style, leaving matplotlib's state alone."""
+def styled(function: Callable[P, Figure]) -> Callable[P, Figure]:
+    """The function under the house style; matplotlib's own state stays as it is."""
 
     @wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Figure:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with mpl.rc_context(RC):
             return function(*args, **kwargs)
 
-    return cast(F, wrapper)
+    return wrapper
 
 
 def panels(
@@ -92,13 +95,13 @@ def panels(
 class Shades:
     """Ordered colour and marker for values on a logarithmic scale, e.g. sizes N."""
 
-    def __init__(self, values: Any) -> None:
-        values = np.asarray(values, np.float64)
-        low, high = float(values.min()), float(values.max())
+    def __init__(self, values: ArrayLike) -> None:
+        scale = np.asarray(values, np.float64)
+        low, high = float(scale.min()), float(scale.max())
         self.norm = LogNorm(low, high if high > low else low * 1.01)
-        self.order = np.unique(values)
+        self.order = np.unique(scale)
 
-    def colour(self, value: float) -> Any:
+    def colour(self, value: float) -> Colour:
         """Dark for the smallest, light (but never pale) for the largest."""
         return mpl.colormaps["viridis"](0.9 * float(self.norm(value)))
 

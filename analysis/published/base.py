@@ -1,9 +1,9 @@
-"""What a reproduction is: data, recipe, expected numbers, and the check of each."""
+"""A reproduction: its data, its recipe, and a check of each expected number."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,9 +26,9 @@ class Check:
     """One number that must come out again.
 
     Attributes:
-        quantity: what it is, with its unit.
+        quantity: name of the number, with its unit.
         expected: the published value.
-        obtained: ours.
+        obtained: the number that came out.
         tolerance: greatest relative difference (absolute where `expected` is 0).
         kind: "equal", or "at_most" where less is better.
     """
@@ -50,17 +50,17 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a reproduction found.
+    """The numbers and figures of a reproduction.
 
     Attributes:
         checks: the numbers.
-        notes: what a reader should know beyond them.
-        figures: (file name, caption, figure), drawn only when asked for.
+        notes: sentences that a reader should know beyond them.
+        figures: draws (file name, figure) of each; called only when asked for.
     """
 
     checks: tuple[Check, ...]
     notes: tuple[str, ...] = ()
-    figures: Callable[[], list[tuple[str, str, Figure]]] = list
+    figures: Callable[[], Sequence[tuple[str, Figure]]] = tuple
 
     @property
     def passed(self) -> bool:
@@ -76,7 +76,8 @@ class Reproduction:
         name: for the command line.
         paper: authors, year, identifier.
         recipe: data and fit in one or two sentences.
-        run: does it. Raises `MissingDataError` when the data are not here.
+        run: computes its outcome; raises `MissingDataError` when the data are not
+            here.
     """
 
     name: str
@@ -95,8 +96,8 @@ def reproduction(
 
     Args:
         name: for the command line.
-        paper: whose number it is.
-        recipe: how it is brought out, one sentence.
+        paper: authors, year, identifier.
+        recipe: data and fit in one or two sentences.
     """
 
     def add(run: Callable[[], Outcome]) -> Callable[[], Outcome]:
@@ -114,7 +115,11 @@ def all_reproductions() -> tuple[Reproduction, ...]:
 
 
 def get_reproduction(name: str) -> Reproduction:
-    """The reproduction of that name. Raises `AnalysisError` listing the names."""
+    """The reproduction of that name.
+
+    Raises:
+        AnalysisError: there is none; the message lists the names.
+    """
     if name not in _REPRODUCTIONS:
         raise AnalysisError(
             f"there is no reproduction {name!r}; there are: "
@@ -131,7 +136,7 @@ def shipped(path: str) -> Path:
 def foreign(path: str) -> Path:
     """A data file whose licence does not allow shipping it.
 
-    It is looked for under $SCALING_PUBLISHED and beside the repository.
+    It is looked for in the folder $SCALING_PUBLISHED, then beside the repository.
 
     Raises:
         MissingDataError: it is in neither place.

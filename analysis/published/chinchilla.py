@@ -17,8 +17,8 @@ from analysis.fitting.problem import Problem, prepare
 from analysis.fitting.record import Fit
 from analysis.fitting.search import constants_of_each, find_optimum, minimise
 from analysis.laws import get_law
+from analysis.optimal.published_frontiers import HOFFMANN_2022, KAPLAN_2020
 from analysis.published.base import Check, Outcome, equal, reproduction, shipped
-from analysis.published.frontiers import HOFFMANN_2022, KAPLAN_2020
 from analysis.tables.table import Table, read_table
 from analysis.uncertainty.intervals import fit_with_intervals
 from analysis.uncertainty.units import Bootstrap
@@ -57,18 +57,14 @@ def _constants(fit: Fit, expected: dict[str, float], tolerance: float) -> list[C
     return [equal(k, v, values[k], tolerance) for k, v in expected.items()]
 
 
-def _figures() -> list[tuple[str, str, Figure]]:
+def _figures() -> list[tuple[str, Figure]]:
     table = runs()
     fit = fit_with_intervals(table, "chinchilla", Bootstrap(replicas=1000))
     low, high = fit.recipe.scale_range["c"]
     published = (HOFFMANN_2022, KAPLAN_2020)
     return [
-        ("law", "The refitted law and its residuals.", plots.law_surface(fit, table)),
-        (
-            "optimal",
-            "Compute-optimal allocation beside two published laws.",
-            plots.optimal_allocation((low, high), fit, published=published),
-        ),
+        ("law", plots.law_surface(fit, table)),
+        ("optimal", plots.optimal_allocation((low, high), fit, published=published)),
     ]
 
 
@@ -115,7 +111,7 @@ def besiroglu_paper() -> Outcome:
 )
 def besiroglu_errors() -> Outcome:
     """The bootstrap standard errors and 95 % intervals."""
-    found = bootstrap_constants(4000)
+    draws = bootstrap_constants(4000)
     errors = {"A": 124.52, "B": 1293.28, "E": 0.02566, "alpha": 0.01540}
     errors["beta"] = 0.02060
     intervals = {
@@ -126,12 +122,14 @@ def besiroglu_errors() -> Outcome:
         "beta": (0.331, 0.415),
     }
     checks = [
-        equal(f"standard error of {k}", v, np.std(found[k], ddof=1), 1e-3)
+        equal(f"standard error of {k}", v, np.std(draws[k], ddof=1), 1e-3)
         for k, v in errors.items()
     ]
     for name, ends in intervals.items():
-        got = np.quantile(found[name], [0.025, 0.975])
-        for side, expected, obtained in zip(("from", "to"), ends, got, strict=True):
+        quantiles = np.quantile(draws[name], [0.025, 0.975])
+        for side, expected, obtained in zip(
+            ("from", "to"), ends, quantiles, strict=True
+        ):
             label = f"95 % interval of {name} {side}"
             checks.append(equal(label, expected, obtained, 4e-3))
     return Outcome(checks=tuple(checks))
@@ -165,14 +163,14 @@ def bootstrap_constants(replicas: int) -> dict[str, np.ndarray]:
     "The published constants put into the objective of the 240 runs.",
 )
 def hoffmann() -> Outcome:
-    """How far the published constants are from the optimum."""
+    """The distance of the published constants from the optimum."""
     task = problem()
     theta = solver.to_solver(get_law("chinchilla"), HOFFMANN_CONSTANTS)
-    here = minimise(task, theta[None], Search(max_iterations=0)).objective[0]
+    published = minimise(task, theta[None], Search(max_iterations=0)).objective[0]
     best = find_optimum(task).objective
     return Outcome(
         checks=(
-            equal("objective at the published constants", 0.00123116, here, 1e-5),
-            equal("its excess over the optimum", 0.21, here / best - 1, 0.02),
+            equal("objective at the published constants", 0.00123116, published, 1e-5),
+            equal("its excess over the optimum", 0.21, published / best - 1, 0.02),
         )
     )

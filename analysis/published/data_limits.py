@@ -130,9 +130,9 @@ def _r2(task: Problem, constants: dict[str, float]) -> float:
     return float(1 - np.sum((predicted - task.y) ** 2) / spread)
 
 
-def _repetition_figures() -> list[tuple[str, str, Figure]]:
+def _repetition_figures() -> list[tuple[str, Figure]]:
     task, best = _repetition()
     grid = np.geomspace(5, 2000, 60)
-    found = profile_objective(task, best, "R_D", grid)
-    figure = plots.profile_curve(grid, found, "R_D* (repetitions)")
-    return [("profile", "The objective against R_D*, R_N* refitted.", figure)]
+    objective = profile_objective(task, best, "R_D", grid)
+    figure = plots.profile_curve(grid, objective, "R_D* (repetitions)")
+    return [("profile", figure)]

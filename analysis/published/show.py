@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from analysis.plots.save import save_figure
 from analysis.published.base import Check, MissingDataError, Outcome, Reproduction
+from analysis.tables.plain import JsonObject
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,8 +32,8 @@ class Attempt:
         """Whether a number did not come out."""
         return self.outcome is not None and not self.outcome.passed
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+    def to_json(self) -> JsonObject:
+        """The reproduction and its checks as plain JSON values."""
         checks = self.outcome.checks if self.outcome else ()
         return {
             "name": self.reproduction.name,
@@ -80,15 +81,13 @@ def attempt(one: Reproduction) -> Attempt:
 
 
 def write_figures(attempted: Attempt, folder: Path) -> list[Path]:
-    """Write the figures of an attempt as PNG and SVG; returns the PNG paths."""
-    from analysis.report.write import save_figure
-
+    """Write the figures of an attempt as PNG and SVG; the paths of the PNGs."""
     if attempted.outcome is None:
         return []
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, caption, figure in attempted.outcome.figures():
+    for name, figure in attempted.outcome.figures():
         stem = f"{attempted.reproduction.name}-{name}"
-        save_figure(figure, folder, stem, caption)
+        save_figure(figure, folder, stem)
         paths.append(folder / f"{stem}.png")
     return paths

@@ -6,59 +6,70 @@ from `fits.json`, so that it can be written again without fitting again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pandas as pd
 
 from analysis.errors import AnalysisError
 from analysis.fitting.record import Fit
 from analysis.optimal.families import Curve
 from analysis.optimal.side_by_side import Exponent
+from analysis.plots.save import Format
+from analysis.report.stamp import stamp
 from analysis.selection.extrapolation import HoldOut
-from analysis.tables.plain import dump_json, number, to_json, write_text
+from analysis.tables.files import read_runs
+from analysis.tables.plain import JsonObject, dump_json, number, to_json, write_text
 
 FITS = "fits.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """A figure's files, relative to the page, and its caption."""
+    """A figure that a report has drawn.
 
-    shown: str
-    png: str
-    svg: str
-    caption: str
+    Attributes:
+        figure: name of the figure, see `analysis.report.figures`.
+        subject: what it is about, where a report has several of the name; else "".
+        shown: format that the page shows.
+    """
+
+    figure: str
+    subject: str = ""
+    shown: Format = "svg"
+
+    @property
+    def name(self) -> str:
+        """The name of its files, without ending."""
+        return f"{self.figure}_{self.subject}" if self.subject else self.figure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """The fits of a store, and what was made of them.
+    """The fits of a store, and what they say.
 
     Attributes:
         fits: convention -> Chinchilla fit; empty when the rows do not allow one.
         curves: power laws of the frontier in c.
         families: curves of each family, where there are several; no law is then
             fitted to the rows of all together.
-        exponents: of N*, by estimator and convention.
+        exponents: exponents of N*, by estimator and convention.
         held_out: law -> prediction errors beyond compute cutoffs.
         warnings: one sentence each.
-        pictures: of the report, in the order of the page.
+        pictures: figures of the report, in the order of the page.
     """
 
-    fits: dict[str, Fit]
-    curves: tuple[Fit, ...]
-    families: tuple[Curve, ...]
-    exponents: tuple[Exponent, ...]
-    held_out: dict[str, tuple[HoldOut, ...]]
-    warnings: tuple[str, ...]
+    fits: dict[str, Fit] = field(default_factory=dict)
+    curves: tuple[Fit, ...] = ()
+    families: tuple[Curve, ...] = ()
+    exponents: tuple[Exponent, ...] = ()
+    held_out: dict[str, tuple[HoldOut, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
 
     @property
@@ -67,10 +78,10 @@ class Findings:
         of_families = [fit for c in self.families for fit in c.fits.values()]
         return (*self.fits.values(), *self.curves, *of_families)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values: every fit in one list, the rest tells whose they are."""
+    def to_json(self) -> JsonObject:
+        """Plain JSON values: every fit in one list, the rest says whose they are."""
         held_out = {k: [asdict(h) for h in v] for k, v in self.held_out.items()}
-        plain: dict[str, Any] = to_json(
+        plain: JsonObject = to_json(
             {
                 "fits": [asdict(fit) for fit in self.all_fits],
                 "conventions": list(self.fits),
@@ -86,7 +97,11 @@ class Findings:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Findings:
-        """The inverse of `to_json`. Raises `AnalysisError` for anything else."""
+        """The findings that `to_json` made plain.
+
+        Raises:
+            AnalysisError: the record holds anything else.
+        """
         try:
             return _findings(record)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -96,60 +111,46 @@ class Findings:
             ) from None
 
 
-def save_findings(found: Findings, store: Path) -> None:
-    """Write `fits.json`, stamped with its runs and the version that made it."""
-    write_text(store / FITS, dump_json(_stamp(store) | found.to_json()) + "\n")
+def save_findings(findings: Findings, folder: Path, runs: pd.DataFrame) -> None:
+    """Write `fits.json`, stamped with its runs and the version that fitted them.
+
+    Args:
+        findings: what the file says.
+        folder: the results folder.
+        runs: all rows of its `runs.parquet`.
+    """
+    record = stamp(runs) | findings.to_json()
+    write_text(folder / FITS, dump_json(record) + "\n")
 
 
-def load_findings(store: Path) -> Findings:
-    """Read `fits.json`. Raises `AnalysisError` when it is missing or damaged."""
-    return Findings.from_json(_read(store))
+def load_findings(folder: Path) -> Findings:
+    """The findings in `fits.json`.
+
+    Raises:
+        AnalysisError: the file is missing or damaged.
+    """
+    return Findings.from_json(_read(folder))
 
 
-def is_of_these_runs(store: Path) -> bool:
-    """Whether `fits.json` is of the present runs, and made by this version."""
+def is_of_these_runs(folder: Path) -> bool:
+    """Whether `fits.json` is of the present runs, and of this version."""
     try:
-        return _stamp(store).items() <= _read(store).items()
+        return stamp(read_runs(folder)).items() <= _read(folder).items()
     except AnalysisError:
         return False
 
 
-def digest_of_runs(store: Path) -> str:
-    """SHA-256 of what `runs.parquet` says, however its file is encoded.
-
-    Neither the order of rows or columns, nor empty columns, nor whether a number is
-    stored as an integer changes it.
-    """
-    rows = pq.read_table(store / "runs.parquet").to_pylist()
-    text = "\n".join(sorted(map(_line, rows)))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _stamp(store: Path) -> dict[str, str]:
-    return {"runs": digest_of_runs(store), "version": version("scaling-harness")}
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    known = {k: _same(v) for k, v in row.items() if v is not None}
-    return json.dumps(known, sort_keys=True)
-
-
-def _same(value: Any) -> Any:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if whole else value
-
-
-def _read(store: Path) -> dict[str, Any]:
+def _read(folder: Path) -> JsonObject:
     try:
-        record = json.loads((store / FITS).read_text())
+        record = json.loads((folder / FITS).read_text())
     except (OSError, ValueError) as error:
-        raise AnalysisError(f"cannot read {store / FITS}: {error}") from None
+        raise AnalysisError(f"cannot read {folder / FITS}: {error}") from None
     if not isinstance(record, dict):
-        raise AnalysisError(f"{store / FITS} does not hold the findings of a report")
+        raise AnalysisError(f"{folder / FITS} does not hold the findings of a report")
     return record
 
 
-def _curve(curve: Curve) -> dict[str, Any]:
+def _curve(curve: Curve) -> JsonObject:
     plain = {k: getattr(curve, k) for k in ("family", "axis", "measure", "x", "y")}
     return plain | {"laws": list(curve.fits), "notes": curve.notes}
 

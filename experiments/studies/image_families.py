@@ -39,9 +39,6 @@ between 1e11 and 2e11. The lowest errors are 0.68, 1.66, 0.86 and 1.60 %.
 
 import dataclasses
 
-from harness.spec import ModelSpec
-from harness.sweep import Point
-
 from harness import (
     CNN,
     MLP,
@@ -58,6 +55,8 @@ from harness import (
     with_seeds,
     zip_,
 )
+from harness.specs.run import ModelSpec
+from harness.sweeps.sweep import Point
 
 EPOCHS, BATCH, IMAGES = 3, 64, 60_000
 LENGTHS = [1 / 8, 1 / 4, 1 / 2, 1]

@@ -16,9 +16,6 @@ costs the vision transformers 0.01 nats, the residual networks 0.10 to 0.23 and 
 smallest perceptron 0.29.
 """
 
-from harness.spec import ModelSpec
-from harness.sweep import Point
-
 from harness import (
     CNN,
     MLP,
@@ -34,6 +31,8 @@ from harness import (
     product,
     tune,
 )
+from harness.specs.run import ModelSpec
+from harness.sweeps.sweep import Point
 
 BATCH, IMAGES = 64, 60_000
 

@@ -23,9 +23,6 @@ recurrences, LSTMs, transformers:
 - 128 bytes of context leave attention little to look back on: no word on larger models.
 """
 
-from harness.spec import ModelSpec
-from harness.sweep import Point
-
 from harness import (
     RNN,
     LinearRNN,
@@ -40,6 +37,8 @@ from harness import (
     recipe,
     with_seeds,
 )
+from harness.specs.run import ModelSpec
+from harness.sweeps.sweep import Point
 
 SIZES = [7e3, 1.5e4, 3e4, 6e4, 1.2e5]
 TOKENS = [1e5 * 2**k for k in range(6)]

@@ -16,9 +16,6 @@ is ahead hangs on it: with 1.2e5 parameters the LSTM reaches 1.81 nats at 0.064,
 best, and 1.95 at 0.008, the best for the transformer, which reaches 1.87.
 """
 
-from harness.spec import ModelSpec
-from harness.sweep import Point
-
 from harness import (
     RNN,
     LinearRNN,
@@ -34,6 +31,8 @@ from harness import (
     recipe,
     tune,
 )
+from harness.specs.run import ModelSpec
+from harness.sweeps.sweep import Point
 
 SIZES = [7e3, 3e4, 1.2e5]
 TOKENS = 4e5

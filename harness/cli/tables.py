@@ -39,9 +39,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Fit a results folder and write its report and fits.json."""
-    rows = analysis.at_minima(analysis.read_table(store, duplicates="keep"))
-    intervals = analysis.Bootstrap(kind=analysis.advise(rows).kind, replicas=bootstrap)
-    path = analysis.write_report(store, bootstrap=intervals)
+    path = analysis.write_report(store, replicas=bootstrap)
     if as_json:
         files = {"report": str(path), "fits": str(store / "fits.json")}
         typer.echo(json.dumps(files, indent=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from analysis.fitting.record import Fit
 from analysis.optimal.frontier import frontier
 from analysis.optimal.isoflop import isoflop
 from analysis.report.findings import is_of_these_runs, load_findings
+from analysis.report.stamp import digest_of_runs
 from analysis.report.write import write_page, write_report
 from analysis.selection.extrapolation import extrapolate
 from analysis.tables.columns import OPTIONAL, RUN_COLUMNS
@@ -83,8 +85,8 @@ def test_a_page_is_written_from_fits_json_without_fitting(
     record = json.loads((reported / "fits.json").read_text())
     stamp = {key: record[key] for key in ("runs", "version")}
     assert stamp | load_findings(reported).to_json() == record
-    monkeypatch.setattr("analysis.report.study.fit_with_intervals", None)
-    monkeypatch.setattr("analysis.report.study.side_by_side", None)
+    monkeypatch.setattr("analysis.report.collect.fit_with_intervals", None)
+    monkeypatch.setattr("analysis.report.collect.side_by_side", None)
     assert write_page(reported).read_text() == fitted
 
 
@@ -102,7 +104,7 @@ def test_touched_files_stay_of_these_runs_and_other_runs_make_them_stale(
     other_bytes.to_parquet(store / "runs.parquet", compression="gzip", index=False)
     assert is_of_these_runs(store)
     with monkeypatch.context() as patch:
-        patch.setattr("analysis.report.findings.version", lambda name: "another")
+        patch.setattr("analysis.report.stamp.version", lambda name: "another")
         assert not is_of_these_runs(store)
     one_more = pd.concat([runs, runs.tail(1).assign(run_id="new")])
     one_more.to_parquet(store / "runs.parquet", index=False)
@@ -193,3 +195,27 @@ def test_the_frontier_holds_no_run_that_another_beats() -> None:
     c, loss = front.values("c"), front.values("loss")
     for ci, li in zip(table.values("c"), table.values("loss"), strict=True):
         assert loss[c <= ci].min() <= li
+
+
+def test_a_hundred_thousand_runs_are_stamped_in_seconds() -> None:
+    count = 100_000
+    runs = pd.DataFrame(
+        {f"number{i}": range(count) for i in range(40)}
+        | {f"text{i}": ["transformer"] * count for i in range(20)}
+        | {"run_id": [f"{i:016x}" for i in range(count)]}
+    )
+    started = time.perf_counter()
+    assert digest_of_runs(runs) == digest_of_runs(runs.astype({"number0": float}))
+    assert time.perf_counter() - started < 20
+
+
+def test_a_digest_tells_an_empty_cell_from_a_zero_and_a_column_from_another() -> None:
+    runs = pd.DataFrame({"run_id": ["a", "b"], "x": [0.0, 1.0], "y": ["p", "q"]})
+    others = (
+        runs.assign(x=[None, 1.0]),
+        runs.assign(x=[1.0, 0.0]),
+        runs.assign(y=["p", None]),
+        runs.rename(columns={"x": "z"}),
+        runs.head(1),
+    )
+    assert len({digest_of_runs(frame) for frame in (runs, *others)}) == 6

@@ -99,10 +99,8 @@ def test_run_again_trains_nothing_and_a_new_size_trains_only_itself(folder, harn
 
     # Runs that are fitted are not fitted again; the page has the present question.
     (store / "report").mkdir()
-    nothing = Findings(
-        fits={}, curves=(), families=(), exponents=(), held_out={}, warnings=()
-    )
-    save_findings(nothing, store)
+    nothing = Findings()
+    save_findings(nothing, store, pd.read_parquet(store / "runs.parquet"))
     file = folder / "experiments" / "tiny.py"
     file.write_text(TINY.replace("Does a tiny sweep work?", "Does it still work?"))
     code, out, _ = harness("run", "tiny")

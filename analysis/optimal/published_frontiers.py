@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
-from analysis.plots.optimal import PublishedFrontier
-
 PF_DAY = 1e15 * 24 * 3600  # FLOPs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedFrontier:
+    """N*(C) and D*(C) that a paper claims; both map FLOPs to counts."""
+
+    name: str
+    n_star: Callable[[np.ndarray], np.ndarray]
+    d_star: Callable[[np.ndarray], np.ndarray]
 
 
 def _hoffmann_n(c: np.ndarray) -> np.ndarray:

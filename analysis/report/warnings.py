@@ -13,8 +13,8 @@ from analysis.uncertainty.intervals import interval, tail_of_fit
 VAGUE = 0.3  # width of the interval of an exponent beyond which it says little
 
 
-def convention_warnings(fits: Mapping[str, Fit]) -> list[str]:
-    """Say where the exponent a = β/(α+β) depends on how parameters are counted.
+def convention_warnings(fits: Mapping[str, Fit]) -> tuple[str, ...]:
+    """Warnings where the exponent a = β/(α+β) depends on how parameters are counted.
 
     The fits are of the same rows under the same draws, so their difference has an
     interval of its own; it is far narrower than the two intervals suggest.
@@ -22,21 +22,21 @@ def convention_warnings(fits: Mapping[str, Fit]) -> list[str]:
     Args:
         fits: convention -> fit of a law with a derived quantity a, equal bootstraps.
     """
-    found = []
+    warnings = []
     for one, other in combinations(fits, 2):
         low, high = difference(fits[one], fits[other])
         if low > 0 or high < 0:
             a, b = fits[one].derived["a"], fits[other].derived["a"]
-            found.append(
+            warnings.append(
                 f"the exponent of N* depends on the convention: {a:.3f} with {one}, "
                 f"{b:.3f} with {other}, a difference of {a - b:+.3f} "
                 f"[{low:+.3f}, {high:+.3f}] over the same draws"
             )
-    return found
+    return tuple(warnings)
 
 
 def difference(one: Fit, other: Fit) -> tuple[float, float]:
-    """Interval of the difference of a between two fits of the same draws."""
+    """The interval of the difference of a between two fits of the same draws."""
     a, b = (
         np.asarray(f.replicas["beta"])
         / (np.asarray(f.replicas["alpha"]) + np.asarray(f.replicas["beta"]))
@@ -45,14 +45,14 @@ def difference(one: Fit, other: Fit) -> tuple[float, float]:
     return interval(a - b, tail_of_fit(one))
 
 
-def vague_warnings(fits: Mapping[str, Fit]) -> list[str]:
-    """Say where the intervals are too wide for a conclusion."""
-    found = []
+def vague_warnings(fits: Mapping[str, Fit]) -> tuple[str, ...]:
+    """Warnings where the intervals are too wide for a conclusion."""
+    warnings = []
     for name, fit in fits.items():
         low, high = fit.intervals["a"]
         if high - low > VAGUE:
-            found.append(
+            warnings.append(
                 f"with {name} the exponent of N* is known only to lie between "
                 f"{low:.2f} and {high:.2f}: add runs before using it"
             )
-    return found
+    return tuple(warnings)
