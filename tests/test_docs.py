@@ -1,0 +1,164 @@
+"""What the documents show is what is in the files, and it runs."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness import MLP, RNN, LinearRNN, RandomFeatures, Transformer, ViT
+from harness.cli import main
+from harness.specs.run import TaskShape
+from harness.store.schema import METRICS, RUN_TYPES
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+
+
+def page(name):
+    return (ROOT / name).read_text()
+
+
+def blocks(name):
+    return re.findall(r"```python\n(.*?)```", page(name), re.DOTALL)
+
+
+def test_the_sweep_file_is_the_quick_start():
+    assert page("experiments/quickstart.py") == blocks("README.md")[0]
+
+
+def test_the_readme_is_short():
+    assert len(page("README.md").splitlines()) <= 130
+
+
+def test_a_table_is_fitted_in_three_lines(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e6, 1e9, 6), [1e8, 1e9, 1e10]))
+    loss = 1.69 + 406.4 * n**-0.34 + 410.7 * d**-0.28
+    frame = pd.DataFrame({"params": n, "tokens": d, "val_loss": loss})
+    frame.to_csv("runs.csv", index=False)
+    exec(blocks("README.md")[1].replace("1000", "20"), {})
+    assert re.search(r"alpha +0\.34\b", capsys.readouterr().out)
+
+
+def test_results_are_read_in_three_lines(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (code,) = blocks("docs/running.md")
+    assert sum(bool(line) for line in code.split("\n")) == 3
+    names: dict = {}
+    exec(code, names)
+    runs, curves = names["runs"], names["curves"]
+    assert len(runs) == 20 and set(runs["run_id"]) == set(curves["run_id"])
+
+
+def test_the_law_of_ones_own_is_fitted(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_laws.py").write_text(blocks("docs/fitting.md")[0])
+    width = np.geomspace(16, 1024, 12)
+    loss = 1.7 + 5.0 * width**-0.5
+    pd.DataFrame({"width": width, "val_loss": loss}).to_csv("runs.csv", index=False)
+    (command,) = re.findall(r"harness fit .*by_width", page("docs/fitting.md"))
+    monkeypatch.setattr("sys.argv", [*command.split(), "--bootstrap", "50"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert re.search(r"alpha +0\.5\b", capsys.readouterr().out)
+
+
+def test_the_new_family_is_the_one_that_the_tests_train():
+    source = page("tests/harness/new_family.py").split('"""\n', 1)[1]
+    assert source.strip() == blocks("docs/extending.md")[0].strip()
+
+
+def test_every_column_of_the_conventions_table_exists():
+    named = set()
+    for row in re.findall(r"^\| (`.*?) \|", page("docs/conventions.md"), re.MULTILINE):
+        named |= set(re.findall(r"`(\w+)`", row))
+    counts = {name for name in RUN_TYPES if name.startswith(("n_", "flops_"))}
+    assert counts <= named <= RUN_TYPES.keys()
+
+
+TOKENS = TaskShape(kind="tokens", length=24, inputs=50, outputs=50, target="next_token")
+VECTORS = TaskShape(kind="vectors", length=1, inputs=9, outputs=3)
+IMAGES = TaskShape(
+    kind="images", length=1, inputs=3, outputs=10, target="class", size=(8, 8)
+)
+EXAMPLES = {
+    "transformer": (
+        Transformer(width=24, depth=3, heads=6, kv_heads=2, ffn=40, mlp="swiglu"),
+        TOKENS,
+        {"L": 3, "D": 24, "G": 2, "K": 4, "F": 40, "T": 24, "V": 50, "R": 24, "m": 3},
+    ),
+    "vit": (
+        ViT(width=16, depth=2, heads=2, patch=4),
+        IMAGES,
+        {"L": 2, "D": 16, "F": 64, "C": 3, "p": 4, "T": 4, "V": 10},
+    ),
+    "mlp": (MLP(width=16, depth=3), VECTORS, {"I": 9, "D": 16, "L": 3, "V": 3}),
+    "rnn": (
+        RNN(cell="lstm", width=12, depth=2),
+        TOKENS,
+        {"L": 2, "D": 12, "g": 4, "T": 24, "R": 24, "V": 50},
+    ),
+    "linear_rnn": (
+        LinearRNN(width=16, depth=2),
+        TOKENS,
+        {"L": 2, "D": 16, "F": 64, "T": 24, "R": 24, "V": 50},
+    ),
+    "random_features": (RandomFeatures(width=32), VECTORS, {"I": 9, "D": 32, "V": 3}),
+}
+
+
+@pytest.mark.parametrize("family", EXAMPLES)
+def test_the_formulas_of_the_conventions_are_the_counts(family):
+    model, task, letters = EXAMPLES[family]
+    (row,) = re.findall(
+        rf"^\| {family}\b.*$", page("docs/conventions.md"), re.MULTILINE
+    )
+    body, head, flops = re.findall(r"`(.*?)`", row)
+    n = model.params(task)
+    assert n.body_matrices == eval(body, dict(letters))
+    assert n.head_matrix == eval(head, dict(letters))
+    forward = eval(flops, letters | {"body": n.body_matrices, "head": n.head_matrix})
+    assert model.forward_flops(task).full == forward
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [("METRICS", set(METRICS.names)), ("RUN_TYPES", set(RUN_TYPES))],
+)
+def test_the_architecture_names_every_column(table, columns):
+    text = page("docs/architecture.md")
+    text = text.split(f"<!-- columns: {table} -->")[1].split("<!-- end -->")[0]
+    assert set(re.findall(r"`([\w.]+)`", text)) == columns
+
+
+def test_the_architecture_lists_the_folders_in_the_order_of_their_floors():
+    text = page("docs/architecture.md")
+    for package in ("harness", "analysis"):
+        table = text.split(f"| `{package}/` |")[1].split("\n\n")[0]
+        named = re.findall(r"^\| `(\w+)(?:\.py)?` \|", table, re.MULTILINE)
+        there = {
+            path.stem
+            for path in (ROOT / package).iterdir()
+            if not path.name.startswith(("_", "py.typed"))
+        }
+        assert set(named) | {"errors"} == there
+
+
+@pytest.mark.parametrize(
+    ("path", "link"),
+    [(p, link) for p in PAGES for link in re.findall(r"\]\(([^)]+)\)", p.read_text())],
+)
+def test_links_lead_somewhere(path, link):
+    assert link.startswith("http") or (path.parent / link.split("#")[0]).exists()
+
+
+def test_contributing_names_files_that_exist():
+    named = re.findall(
+        r"`((?:harness|analysis|docs|tests)/[\w/.]*)`", page("CONTRIBUTING.md")
+    )
+    assert named
+    for name in named:
+        assert (ROOT / name.split("NAME")[0]).exists(), name
