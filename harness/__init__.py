@@ -4,8 +4,12 @@
     specs    ids     jitted   parquet  laws   HTML, PNG, JSON
 
 An experiment file makes a `SWEEP` from the names below; `harness run FILE` does the
-rest. The fits live in the package `analysis`, which works on any table.
+rest; `harness.train(run)` trains one run in this process. The fits live in the package
+`analysis`, which works on any table.
 """
+
+from importlib import import_module
+from typing import Any
 
 import harness.optimizers.spec  # noqa: F401  # makes them known
 from harness import families
@@ -64,4 +68,11 @@ __all__ = [
     "with_seeds",
     "zip_",
 ]
-__all__ += families.__all__
+__all__ += [*families.__all__, "train"]
+
+
+def __getattr__(name: str) -> Any:
+    # Training needs jax; specs and plans must start without it.
+    if name == "train":
+        return import_module("harness.study").train
+    raise AttributeError(f"module 'harness' has no attribute {name!r}")

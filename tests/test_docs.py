@@ -9,7 +9,7 @@ import pytest
 
 from harness import MLP, RNN, LinearRNN, RandomFeatures, Transformer, ViT
 from harness.cli import main
-from harness.specs.run import TaskShape
+from harness.specs.task import TaskShape
 from harness.store.schema import METRICS, RUN_TYPES
 
 ROOT = Path(__file__).parent.parent

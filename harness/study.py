@@ -1,0 +1,95 @@
+"""Training from Python: one run in this process, without a results folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from harness.data.dataset import load
+from harness.families.arrays import PyTree
+from harness.specs.run import RunSpec
+from harness.sweeps.options import TrainOptions
+from harness.sweeps.plan import plan
+from harness.sweeps.sweep import Point
+from harness.training import device
+from harness.training.history import History
+from harness.training.loop import train_trunks
+from harness.training.program import compile_cohort
+from harness.training.snapshot import Progress, Snapshot
+from harness.training.step import State
+from harness.workers.record import run_record
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedRun:
+    """A run that was trained in this process."""
+
+    run: RunSpec
+    """The spec, with what was read of its data."""
+    row: Mapping[str, object]
+    """Its row of a runs table: counts, final losses, speed, versions."""
+    history: History
+    """The training loss of each step, and the evaluations."""
+    params: PyTree
+    """The final weights: a nested dict of arrays."""
+
+
+def train(
+    run: RunSpec,
+    options: TrainOptions | None = None,
+    *,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> TrainedRun:
+    """The run, trained from its start to its end; its numbers are those of a sweep.
+
+    Args:
+        run: the spec, with a budget.
+        options: how the run is laid out on devices.
+        progress: is called after each chunk of steps; may raise to stop.
+
+    Raises:
+        SpecError: the spec has no budget, or cannot be trained.
+        DataError: the data are missing or malformed.
+    """
+    run.check_budget()
+    made = plan([Point(run=run)])
+    made.check_files()
+    device.enable_compile_cache()
+    (planned,) = made.runs
+    dataset = load(planned.run.data, planned.run.seed_data)
+    program = compile_cohort([planned.run], dataset, options or TrainOptions())
+    last = _LastSnapshot(progress)
+    (finished,) = train_trunks(made.cohorts[0].trunks, program, last)
+    (result,) = finished.results
+    record = run_record(result, attempts=1, metrics={}, compile_s=program.compile_s)
+    return TrainedRun(
+        run=planned.run,
+        row=record["row"],
+        history=result.history,
+        params=last.snapshot.state.params,
+    )
+
+
+class _LastSnapshot:
+    """A checkpointer that keeps nothing but the snapshot at the end."""
+
+    snapshot: Snapshot
+
+    def __init__(self, progress: Callable[[Progress], None]) -> None:
+        self.reached = progress
+
+    def newest(self, segment: str, until: int, like: State) -> None:
+        """None: training starts at step 0."""
+
+    def due(self) -> bool:
+        """False at every chunk's end."""
+        return False
+
+    def keep(
+        self, progress: Progress, snapshot: Snapshot, trunk: Snapshot | None
+    ) -> None:
+        """Is never called, as nothing is due."""
+
+    def complete(self, progress: Progress, snapshot: Snapshot) -> None:
+        """Takes the snapshot at the run's end."""
+        self.snapshot = snapshot
