@@ -20,6 +20,7 @@ A results folder needs no column names; other conventions are columns of it::
     fit_law(table, "chinchilla")                         # without intervals, faster
     fit_law(table.with_columns(n="n_total"), "chinchilla")
     fit_law(table, "power_constant")                        # loss against c
+    fit_law(table, "chinchilla", FitOptions(objective=Objective(loss="squares")))
 
 `harness laws` or `all_laws()` lists the forms; `get_law("additive:n,d,width")` makes
 one over any columns, `register(Law(…))` adds one's own, `fix(law, alpha=0.34)` holds
@@ -78,8 +79,9 @@ _HOME = {
     "get_law": "laws",
     "fix": "laws",
     "register": "laws",
-    "Objective": "fitting.problem",
-    "Search": "fitting.search",
+    "FitOptions": "fitting.options",
+    "Objective": "fitting.options",
+    "Search": "fitting.options",
     "fit_law": "fitting.fit",
     "fit_parts": "fitting.fit",
     "Fit": "fitting.record",

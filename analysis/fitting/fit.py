@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import metadata
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from analysis.fitting import lanes
+from analysis.fitting.options import DEFAULT, FitOptions, Search
 from analysis.fitting.problem import (
-    HOFFMANN,
-    Objective,
     Problem,
     collinear_columns,
     complete,
     prepare,
     role_of,
 )
-from analysis.fitting.record import Diagnostics, Fit, Provenance
-from analysis.fitting.search import (
-    ABSOLUTE_DELTAS,
-    THOROUGH,
-    Optimum,
-    Search,
-    constants_of,
-    find_optimum,
-)
+from analysis.fitting.record import FLAG_MEANING, Diagnostics, Fit, Provenance
+from analysis.fitting.search import Optimum, constants_of, find_optimum
+from analysis.laws.arrays import Constants, FloatArray
 from analysis.laws.base import Law, get_law
 from analysis.tables.table import Table
 
-UNIDENTIFIABLE = 1e6  # condition number of the column-scaled Jacobian
+UNIDENTIFIABLE = 1e6
+"""The condition number of the Jacobian above which constants can be exchanged."""
 FEW_STARTS = 0.2
+"""The share of starts at the best objective below which a search is doubtful."""
 
 
-def condition_number(jac: np.ndarray, weights: np.ndarray) -> float:
-    """Condition number of the weighted Jacobian with columns of unit length.
+def condition_number(jac: FloatArray, weights: FloatArray) -> float:
+    """The condition number of the weighted Jacobian with columns of unit length.
 
     Dimensionless, so that the units of the constants do not count: the scaled condition
     index of Belsley, Kuh & Welsch 1980.
@@ -58,37 +52,37 @@ def _warnings(
     condition: float,
     bound: np.ndarray,
 ) -> dict[str, str]:
-    """Flag -> one sentence for a reader."""
-    found = {}
+    """The warnings of a fit: flag -> one sentence for a reader."""
+    sentences = {}
     collinear = collinear_columns(problem)
     if collinear:
-        found["unidentifiable"] = (
+        sentences["unidentifiable"] = (
             f"unidentifiable: {collinear}, so the rows cannot tell the constants apart "
             f"(condition number {condition:.2g}); vary their ratio"
         )
     elif condition > UNIDENTIFIABLE:
-        found["unidentifiable"] = (
+        sentences["unidentifiable"] = (
             f"unidentifiable: condition number {condition:.2g}; some constants can be "
             "exchanged for others without changing the predictions"
         )
     if bound.any():
         names = np.array(problem.law.parameter_names)[bound]
-        found["at_bound"] = f"at bound: {', '.join(names)}"
+        sentences["at_bound"] = f"at bound: {', '.join(names)}"
     if optimum.share_at_best < FEW_STARTS:
-        found["few_starts_agree"] = (
+        sentences["few_starts_agree"] = (
             f"only {optimum.share_at_best:.0%} of {starts} starts reached the best "
             "objective; raise the number of starts"
         )
     if not optimum.converged:
-        found["not_converged"] = "the best start stopped before its tolerance"
+        sentences["not_converged"] = "the best start stopped before its tolerance"
     if problem.rows == len(problem.law.parameters):
-        found["no_spare_rows"] = "as many constants as rows: the residuals say nothing"
-    return found
+        sentences["no_spare_rows"] = FLAG_MEANING["no_spare_rows"]
+    return sentences
 
 
 def diagnose(
     problem: Problem, optimum: Optimum, starts: int
-) -> tuple[Diagnostics, np.ndarray]:
+) -> tuple[Diagnostics, FloatArray]:
     """The certificate of an optimum, and the residuals (rows,).
 
     Args:
@@ -96,11 +90,11 @@ def diagnose(
         optimum: its best point.
         starts: how many were tried.
     """
-    log = problem.objective.space == "log"
-    r, jac = lanes.jacobian(problem.law, optimum.theta, problem.columns, problem.y, log)
     o, w = problem.objective, problem.weights
-    delta = {"huber": o.delta, "squares": np.inf, "absolute": ABSOLUTE_DELTAS[-1]}
-    slope = np.clip(r, -delta[o.loss], delta[o.loss])
+    r, jac = lanes.jacobian(
+        problem.law, optimum.theta, problem.columns, problem.y, o.log
+    )
+    slope = np.clip(r, -o.threshold, o.threshold)
     low, high = lanes.bounds(problem.law)
     bound = (optimum.theta <= low) | (optimum.theta >= high)
     gradient = np.where(bound, 0.0, jac.T @ (w * slope))
@@ -119,32 +113,30 @@ def diagnose(
     return diagnostics, r
 
 
-def derived_values(law: Law, constants: Mapping[str, Any]) -> dict[str, Any]:
-    """Named quantities computed from the constants alone, e.g. a = β/(α+β)."""
+def derived_values(law: Law, constants: Constants) -> dict[str, FloatArray]:
+    """The named quantities computed from the constants alone, e.g. a = β/(α+β)."""
     return {name: function(constants) for name, function in law.derived}
 
 
 def fit_law(
     table: Table,
     law: Law | str = "chinchilla",
+    options: FitOptions = DEFAULT,
     *,
-    objective: Objective = HOFFMANN,
-    search: Search = THOROUGH,
-    start_at: Mapping[str, Any] | None = None,
+    start_at: Constants | None = None,
 ) -> Fit:
-    """Fit a law to a table; `uncertainty.fit_with_intervals` also adds intervals.
+    """The fit of a law to a table; `fit_with_intervals` also adds intervals.
 
     Args:
         table: rows and the columns of the law's roles.
         law: a registered name or a `Law`.
-        objective: robust loss, δ and space. The default is Hoffmann et al. 2022's.
-        search: number of starts and tolerance.
+        options: objective and search.
         start_at: named constants to start from besides the drawn starts.
 
     Raises:
         AnalysisError: the table cannot be fitted with this law.
     """
-    return fit_parts(table, law, objective, search, start_at).fit
+    return fit_parts(table, law, options, start_at=start_at).fit
 
 
 class Parts(NamedTuple):
@@ -158,20 +150,20 @@ class Parts(NamedTuple):
 def fit_parts(
     table: Table,
     law: Law | str,
-    objective: Objective = HOFFMANN,
-    search: Search = THOROUGH,
-    start_at: Mapping[str, Any] | None = None,
+    options: FitOptions = DEFAULT,
+    *,
+    start_at: Constants | None = None,
 ) -> Parts:
-    """`fit_law`, together with its problem and optimum.
+    """The fit of `fit_law`, together with its problem and optimum.
 
     Raises:
         AnalysisError: the table cannot be fitted with this law.
     """
     law = get_law(law) if isinstance(law, str) else law
     table = complete(table, law)
-    problem = prepare(table, law, objective)
-    optimum = find_optimum(problem, search, start_at)
-    diagnostics, r = diagnose(problem, optimum, search.starts)
+    problem = prepare(table, law, options.objective)
+    optimum = find_optimum(problem, options.search, start_at)
+    diagnostics, r = diagnose(problem, optimum, options.search.starts)
     constants = constants_of(problem.law, optimum.theta)
     derived = derived_values(problem.law, constants)
     fitted = Fit(
@@ -181,14 +173,14 @@ def fit_parts(
         intervals={},
         objective=optimum.objective,
         diagnostics=diagnostics,
-        recipe=make_recipe(table, problem, search),
+        recipe=provenance_of(table, problem, options.search),
         residuals=tuple(float(x) for x in r),
     )
     return Parts(fitted, problem, optimum)
 
 
-def make_recipe(table: Table, problem: Problem, search: Search) -> Provenance:
-    """Write down how the fit is made."""
+def provenance_of(table: Table, problem: Problem, search: Search) -> Provenance:
+    """The record of where a fit's rows come from and how it is made."""
     law, o = problem.law, problem.objective
     columns = {c: table.columns[role_of(law, c, table)] for c in law.columns}
     columns["loss"] = table.columns["loss"]
@@ -218,7 +210,7 @@ def make_recipe(table: Table, problem: Problem, search: Search) -> Provenance:
 
 
 def flops_per_nd(table: Table) -> float:
-    """k of C = k N D, FLOPs per parameter and token: the median of c / (n d).
+    """The k of C = k N D, FLOPs per parameter and token: the median of c / (n d).
 
     6, as Kaplan et al. 2020 count, where the table has no c, n or d.
     """

@@ -14,24 +14,33 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import cast
 
 import jax
 import numpy as np
 
-from analysis.fitting.newton import Point, State, minimise, residuals
+from analysis.fitting.newton import Point, Regression, State, minimise, residuals
+from analysis.fitting.options import THOROUGH, Search
+from analysis.fitting.problem import Problem
+from analysis.laws.arrays import Array, Constants, FloatArray
 from analysis.laws.base import Law
 
-Array = Any
-
 BLOCK = 64
+"""The lanes of one compiled call."""
 ROW_BUCKET = 32
-ROUNDS = (12, 25, 50, 100)  # evaluations after which finished lanes leave
+"""Tables are lengthened to multiples of it."""
+ROUNDS = (12, 25, 50, 100)
+"""The evaluations after which finished lanes leave."""
+NEAR, FAR = 1e-3, 10.0
+"""Ten times the first step's damping, from starts close to their optima or not."""
+
+NumpyState = State[np.ndarray]
+"""A state between two compiled calls."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Solution:
-    """Solver output, one entry per lane (numpy arrays).
+    """The optima that the lanes have reached.
 
     Attributes:
         theta: (lanes, p) optimum in the solver's coordinates.
@@ -40,14 +49,23 @@ class Solution:
         converged: (lanes,) whether the decrement fell below the tolerance.
     """
 
-    theta: np.ndarray
-    objective: np.ndarray
+    theta: FloatArray
+    objective: FloatArray
     iterations: np.ndarray
     converged: np.ndarray
 
+    def take(self, index: np.ndarray | slice) -> Solution:
+        """The solution of some of its lanes."""
+        return Solution(
+            theta=self.theta[index],
+            objective=self.objective[index],
+            iterations=self.iterations[index],
+            converged=self.converged[index],
+        )
 
-def to_solver(law: Law, constants: Mapping[str, Any]) -> np.ndarray:
-    """Map named constants in natural units to solver coordinates (…, p)."""
+
+def to_solver(law: Law, constants: Constants) -> FloatArray:
+    """The solver coordinates (…, p) of named constants in natural units."""
     values = [np.asarray(constants[p.name], np.float64) for p in law.parameters]
     logged = [
         np.log(v) if p.scale == "log" else v
@@ -56,23 +74,35 @@ def to_solver(law: Law, constants: Mapping[str, Any]) -> np.ndarray:
     return np.stack(np.broadcast_arrays(*logged), axis=-1)
 
 
-def bounds(law: Law) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bounds (p,) in solver coordinates."""
+def bounds(law: Law) -> tuple[FloatArray, FloatArray]:
+    """The lower and upper bounds (p,) in solver coordinates."""
     low = np.array([p.to_solver(p.lower) for p in law.parameters])
     high = np.array([p.to_solver(p.upper) for p in law.parameters])
     return low, high
 
 
 @lru_cache(maxsize=256)
-def _compiled(law: Law, log: bool, columns_batched: bool, y_batched: bool) -> Any:
-    axes = (0, 0, 0 if columns_batched else None, 0 if y_batched else None)
+def _compiled(
+    law: Law, log: bool, columns_batched: bool, y_batched: bool
+) -> Callable[[State[np.ndarray], Regression[np.ndarray], np.int64], State[Array]]:
+    axes: Regression[int | None] = Regression(
+        columns=dict.fromkeys(law.columns, 0 if columns_batched else None),
+        y=0 if y_batched else None,
+        weights=0,
+        delta=None,
+        tolerance=None,
+        low=0,
+        high=0,
+    )
     one = partial(minimise, law, log)
-    return jax.jit(jax.vmap(one, in_axes=(*axes, None, None, 0, 0, None)))
+    return jax.jit(jax.vmap(one, in_axes=(0, axes, None)))
 
 
 @lru_cache(maxsize=256)
-def _compiled_jacobian(law: Law, log: bool) -> Any:
-    def both(theta: Array, columns: Mapping[str, Array], y: Array) -> Any:
+def _compiled_jacobian(law: Law, log: bool) -> Callable[..., tuple[Array, Array]]:
+    def both(
+        theta: Array, columns: Mapping[str, Array], y: Array
+    ) -> tuple[Array, Array]:
         r = partial(residuals, law, columns=columns, y=y, log=log)
         return r(theta), jax.jacfwd(r)(theta)
 
@@ -80,9 +110,13 @@ def _compiled_jacobian(law: Law, log: bool) -> Any:
 
 
 def jacobian(
-    law: Law, theta: Array, columns: Mapping[str, Array], y: Array, log: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals (rows,) and their Jacobian (rows, p) in solver coordinates.
+    law: Law,
+    theta: FloatArray,
+    columns: Mapping[str, FloatArray],
+    y: FloatArray,
+    log: bool,
+) -> tuple[FloatArray, FloatArray]:
+    """The residuals (rows,) and their Jacobian (rows, p) in solver coordinates.
 
     Args:
         law: the functional form.
@@ -101,12 +135,12 @@ def jacobian(
 
 
 def bucket(rows: int) -> int:
-    """Rows after padding: tables of similar length share one compiled program."""
+    """The rows after padding: tables of similar length share one compiled program."""
     return max(2, -(-rows // ROW_BUCKET)) * ROW_BUCKET
 
 
-def pad_rows(a: np.ndarray, rows: int, fill: float | None = None) -> np.ndarray:
-    """The last axis lengthened to `rows`: by `fill`, or by repeating the last row.
+def pad_rows(a: FloatArray, rows: int, fill: float | None = None) -> FloatArray:
+    """The array lengthened to `rows`: by `fill`, or by repeating the last row.
 
     Args:
         a: (…, rows).
@@ -127,68 +161,62 @@ def _lanes(a: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 def solve(
-    law: Law,
+    problem: Problem,
+    starts: FloatArray,
+    search: Search = THOROUGH,
     *,
-    starts: np.ndarray,
-    columns: Mapping[str, np.ndarray],
-    y: np.ndarray,
-    weights: np.ndarray,
-    delta: float,
-    log: bool = True,
-    tolerance: float = 1e-12,
-    max_iterations: int = 300,
-    damping: float = 10.0,
+    near: bool = False,
     held: np.ndarray | None = None,
-    threads: int | None = None,
 ) -> Solution:
-    """Minimise the objective from every start; all lanes in one compiled program.
+    """The optima reached from every start, all lanes in one compiled program.
+
+    A lane stops when gᵀM⁻¹g/2 (the decrease that an IRLS step would bring) is below the
+    search's tolerance as a fraction of its objective.
 
     Args:
-        law: the functional form.
+        problem: its columns, losses and weights are (rows,), shared by all lanes, or
+            (lanes, rows). The Huber loss of the objective's threshold is minimised.
         starts: (lanes, p) in solver coordinates.
-        columns: each (rows,) shared by all lanes, or (lanes, rows).
-        y: observed loss, (rows,) or (lanes, rows).
-        weights: row weights, (rows,) or (lanes, rows); zero leaves a row out.
-        delta: Huber threshold in units of the residual; `inf` is least squares.
-        log: residuals are differences of logarithms.
-        tolerance: a lane stops when gᵀM⁻¹g/2 (the decrease that an IRLS step would
-            bring) is below this fraction of its objective.
-        max_iterations: steps after which a lane stops unconverged.
-        damping: λ of the first step, times ten; small when the start is near.
-        held: (p,) constants that stay at their start; None holds none.
-        threads: blocks solved at once; default: one per core.
+        search: tolerance and most steps.
+        near: the starts are close to their optima: steps begin undamped.
+        held: (p,) marks constants that stay at their start; None holds none.
     """
+    law, log = problem.law, problem.objective.log
     starts = np.atleast_2d(np.asarray(starts, np.float64))
     low, high = (np.broadcast_to(b, starts.shape) for b in bounds(law))
     if held is not None:
         low, high = (np.where(held, starts, b) for b in (low, high))
-    rows = bucket(y.shape[-1])
-    cols = {k: pad_rows(np.asarray(columns[k], np.float64), rows) for k in law.columns}
-    batched = any(v.ndim == 2 for v in cols.values())
+    rows = bucket(problem.rows)
+    columns: dict[str, np.ndarray] = {
+        k: pad_rows(np.asarray(problem.columns[k], np.float64), rows)
+        for k in law.columns
+    }
+    batched = any(v.ndim == 2 for v in columns.values())
     if batched:
-        cols = {k: np.broadcast_to(v, (len(starts), rows)) for k, v in cols.items()}
-    y = pad_rows(np.asarray(y, np.float64), rows)
-    weights = np.atleast_2d(pad_rows(np.asarray(weights, np.float64), rows, 0.0))
-    function = _compiled(law, log, batched, y.ndim == 2)
+        shape = (len(starts), rows)
+        columns = {k: np.broadcast_to(v, shape) for k, v in columns.items()}
+    y = pad_rows(np.asarray(problem.y, np.float64), rows)
+    weights = np.atleast_2d(pad_rows(np.asarray(problem.weights, float), rows, 0.0))
+    compiled = _compiled(law, log, batched, y.ndim == 2)
 
-    def block(state: State, index: np.ndarray, limit: int) -> State:
+    def block(state: NumpyState, index: np.ndarray, limit: int) -> NumpyState:
+        regression = Regression(
+            columns={k: v[index] for k, v in columns.items()} if batched else columns,
+            y=y[index] if y.ndim == 2 else y,
+            weights=_lanes(weights, index),
+            delta=np.asarray(problem.objective.threshold),
+            tolerance=np.asarray(search.tolerance),
+            low=low[index],
+            high=high[index],
+        )
         with jax.enable_x64(True):
-            new = function(
-                state,
-                _lanes(weights, index),
-                {k: v[index] for k, v in cols.items()} if batched else cols,
-                y[index] if y.ndim == 2 else y,
-                np.float64(delta),
-                np.float64(tolerance),
-                low[index],
-                high[index],
-                np.int64(limit),
-            )
-            return jax.tree.map(np.asarray, new)
+            new = compiled(state, regression, np.int64(limit))
+            return cast(NumpyState, jax.tree.map(np.asarray, new))
 
-    state = _first_state(np.clip(starts, low, high), damping)
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        for limit in (*(r for r in ROUNDS if r <= max_iterations), max_iterations + 1):
+    state = _first_state(np.clip(starts, low, high), NEAR if near else FAR)
+    most = search.max_iterations
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for limit in (*(r for r in ROUNDS if r <= most), most + 1):
             state = _round(state, block, limit, pool)
     return Solution(
         theta=state.theta,
@@ -198,10 +226,10 @@ def solve(
     )
 
 
-def _first_state(starts: np.ndarray, damping: float) -> State:
-    """The start is the first trial: against an infinite objective it is accepted.
+def _first_state(starts: FloatArray, damping: float) -> NumpyState:
+    """The state before the first trial, which is the start itself.
 
-    That lowers the damping tenfold.
+    Against an infinite objective it is accepted, and that lowers the damping tenfold.
     """
     lanes, size = starts.shape
     square, ones = np.zeros((lanes, size, size)), np.ones(lanes)
@@ -211,18 +239,18 @@ def _first_state(starts: np.ndarray, damping: float) -> State:
 
 
 def _round(
-    state: State,
-    block: Callable[[State, np.ndarray, int], State],
+    state: NumpyState,
+    block: Callable[[NumpyState, np.ndarray, int], NumpyState],
     limit: int,
     pool: ThreadPoolExecutor,
-) -> State:
-    """Let the lanes that are not done step on, in full blocks."""
+) -> NumpyState:
+    """The state after the lanes that are not done have stepped on, in full blocks."""
     active = np.flatnonzero(~state.converged & ~state.stalled)
     if len(active) == 0:
         return state
     chunks = [active[i : i + BLOCK] for i in range(0, len(active), BLOCK)]
 
-    def run(chunk: np.ndarray) -> State:
+    def run(chunk: np.ndarray) -> NumpyState:
         # The last block is filled up with copies of its last lane.
         index = np.concatenate([chunk, np.full(BLOCK - len(chunk), chunk[-1])])
         return block(jax.tree.map(lambda a: a[index], state), index, limit)
@@ -236,4 +264,4 @@ def _round(
         filled[active] = value
         return filled
 
-    return jax.tree.map(put, state, new)
+    return cast(NumpyState, jax.tree.map(put, state, new))

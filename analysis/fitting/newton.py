@@ -14,44 +14,70 @@ derivatives of the law was tried: more steps, each twice as dear.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from analysis.laws.arrays import Array
 from analysis.laws.base import Law
 
-Array = Any
 DAMPING_MAX = 1e12
-ROUNDING = 3e-15  # relative rounding error of one predicted loss
+"""The damping at which a minimisation is given up as stalled."""
+ROUNDING = 3e-15
+"""The relative rounding error of one predicted loss."""
+
+A = TypeVar("A")
+"""The arrays of a state: `jax.Array` in a program, numpy's between two of them."""
 
 
-class Point(NamedTuple):
+class Regression(NamedTuple, Generic[A]):
+    """The data of one minimisation, as a tree of float64 arrays.
+
+    Attributes:
+        columns: column of the law -> (rows,).
+        y: (rows,) observed loss.
+        weights: (rows,).
+        delta: Huber threshold; `inf` is least squares.
+        tolerance: least relative decrement.
+        low, high: (p,) bounds, solver coordinates; equal ones hold a constant.
+    """
+
+    columns: Mapping[str, A]
+    y: A
+    weights: A
+    delta: A
+    tolerance: A
+    low: A
+    high: A
+
+
+class Point(NamedTuple, Generic[A]):
     """The objective and its derivatives at one point."""
 
-    objective: Array
-    gradient: Array
-    hessian: Array
-    majoriser: Array
+    objective: A
+    gradient: A
+    hessian: A
+    majoriser: A
 
 
-class State(NamedTuple):
-    """Where a minimisation stands: the best point so far and the next one to try."""
+class State(NamedTuple, Generic[A]):
+    """The best point of a minimisation so far and the next one to try."""
 
-    theta: Array
-    point: Point
-    trial: Array
-    predicted: Array
-    damping: Array
-    iteration: Array
-    converged: Array
-    stalled: Array
+    theta: A
+    point: Point[A]
+    trial: A
+    predicted: A
+    damping: A
+    iteration: A
+    converged: A
+    stalled: A
 
 
 def to_natural(law: Law, theta: Array) -> dict[str, Array]:
-    """Map solver coordinates (…, p) to a dict of named constants in natural units."""
+    """The named constants, in natural units, of solver coordinates (…, p)."""
     return {
         p.name: jnp.exp(theta[..., i]) if p.scale == "log" else theta[..., i]
         for i, p in enumerate(law.parameters)
@@ -61,7 +87,7 @@ def to_natural(law: Law, theta: Array) -> dict[str, Array]:
 def residuals(
     law: Law, theta: Array, columns: Mapping[str, Array], y: Array, log: bool
 ) -> Array:
-    """Residuals of all rows: ln(predicted/observed), or predicted - observed.
+    """The residuals of all rows: ln(predicted/observed), or predicted - observed.
 
     Args:
         law: the functional form.
@@ -84,16 +110,12 @@ def huber(r: Array, delta: Array) -> Array:
     return jnp.where(inside, 0.5 * r * r, capped * (jnp.abs(r) - 0.5 * capped))
 
 
-def _evaluate(
-    law: Law,
-    log: bool,
-    theta: Array,
-    columns: Mapping[str, Array],
-    y: Array,
-    weights: Array,
-    delta: Array,
-) -> Point:
-    res = partial(residuals, law, columns=columns, y=y, log=log)
+def evaluate(
+    law: Law, log: bool, theta: Array, regression: Regression[Array]
+) -> Point[Array]:
+    """The objective and its derivatives at θ (p,), solver coordinates."""
+    weights, delta = regression.weights, regression.delta
+    res = partial(residuals, law, columns=regression.columns, y=regression.y, log=log)
 
     def primal(t: Array) -> tuple[Array, Array]:
         r = res(t)
@@ -114,7 +136,7 @@ def _evaluate(
 
 
 def _solve_positive(matrix: Array, right: Array) -> Array:
-    """Solve a small positive definite system; NaN when it is not one.
+    """The solution of a small positive definite system; NaN when it is not one.
 
     Gauss–Jordan without pivoting, unrolled: at p <= 10 this compiles and runs faster
     than LAPACK called lane by lane.
@@ -129,9 +151,9 @@ def _solve_positive(matrix: Array, right: Array) -> Array:
 
 
 def _step(
-    theta: Array, point: Point, damping: Array, low: Array, high: Array
+    theta: Array, point: Point[Array], damping: Array, low: Array, high: Array
 ) -> tuple[Array, Array, Array]:
-    """Return (step, predicted decrease, decrement gᵀM⁻¹g/2 of the free constants)."""
+    """The step, its predicted decrease, the decrement gᵀM⁻¹g/2 of free constants."""
     fixed = ((theta <= low) & (point.gradient > 0)) | (
         (theta >= high) & (point.gradient < 0)
     )
@@ -156,15 +178,13 @@ def _step(
 
 
 def _advance(
-    evaluate: Any,
-    low: Array,
-    high: Array,
-    tolerance: Array,
+    at: Callable[[Array], Point[Array]],
+    regression: Regression[Array],
     floor: Array,
-    state: State,
-) -> State:
-    """Evaluate the trial point, keep it if it is better, and choose the next one."""
-    new = evaluate(state.trial)
+    state: State[Array],
+) -> State[Array]:
+    """The state after its trial: kept where it is better, with the next one to try."""
+    new = at(state.trial)
     accepted = new.objective < state.point.objective
     gain = (state.point.objective - new.objective) / state.predicted
     good, poor = accepted & (gain > 0.75), ~accepted | (gain < 0.25)
@@ -172,7 +192,9 @@ def _advance(
     damping = jnp.clip(state.damping * factor, 1e-9, DAMPING_MAX)
     theta = jnp.where(accepted, state.trial, state.theta)
     point = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state.point)
-    step, predicted, decrement = _step(theta, point, damping, low, high)
+    step, predicted, decrement = _step(
+        theta, point, damping, regression.low, regression.high
+    )
     return State(
         theta,
         point,
@@ -180,7 +202,7 @@ def _advance(
         predicted,
         damping,
         state.iteration + 1,
-        (decrement <= tolerance * point.objective + floor)
+        (decrement <= regression.tolerance * point.objective + floor)
         & jnp.isfinite(point.objective),
         (damping >= DAMPING_MAX) | ~jnp.isfinite(point.objective),
     )
@@ -189,36 +211,25 @@ def _advance(
 def minimise(
     law: Law,
     log: bool,
-    state: State,
-    weights: Array,
-    columns: Mapping[str, Array],
-    y: Array,
-    delta: Array,
-    tolerance: Array,
-    low: Array,
-    high: Array,
+    state: State[Array],
+    regression: Regression[Array],
     limit: Array,
-) -> State:
-    """Step until converged, stalled, or `limit` evaluations are spent in all.
+) -> State[Array]:
+    """The state once it has converged, stalled, or spent `limit` evaluations in all.
 
     Args:
         law, log: as for `residuals`.
         state: where to go on from.
-        weights, y: (rows,).
-        columns: column of the law -> (rows,).
-        delta: Huber threshold; `inf` is least squares.
-        tolerance: least relative decrement.
-        low, high: (p,) bounds, solver coordinates; equal ones hold a constant.
+        regression: rows, threshold, tolerance and bounds.
         limit: evaluations in all.
     """
 
-    def evaluate(theta: Array) -> Point:
-        return _evaluate(law, log, theta, columns, y, weights, delta)
-
-    def running(state: State) -> Array:
+    def running(state: State[Array]) -> Array:
         return ~state.converged & ~state.stalled & (state.iteration < limit)
 
     # Half the sum of squares of residuals that are mere rounding: no step beats it.
-    floor = ROUNDING**2 * jnp.sum(weights * (1.0 if log else y * y))
-    advance = partial(_advance, evaluate, low, high, tolerance, floor)
+    sizes = 1.0 if log else regression.y * regression.y
+    floor = ROUNDING**2 * jnp.sum(regression.weights * sizes)
+    at = partial(evaluate, law, log, regression=regression)
+    advance = partial(_advance, at, regression, floor)
     return jax.lax.while_loop(running, advance, state)

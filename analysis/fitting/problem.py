@@ -4,80 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from analysis.errors import AnalysisError
+from analysis.fitting.options import HOFFMANN, Objective
+from analysis.laws.arrays import FloatArray
 from analysis.laws.base import Law, get_law
 from analysis.tables.table import Table
 
-LossKind = Literal["huber", "squares", "absolute"]
-Space = Literal["log", "linear"]
-MOST_INSIDE = 0.9  # share of residuals within δ that is as good as least squares
-COLLINEAR = 1e-6  # share of a column's log-variance that the other columns must leave
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Objective:
-    """How residuals become one number.
-
-    Attributes:
-        loss: "huber", "squares" (least squares) or "absolute" (least absolute
-            deviations).
-        delta: Huber's threshold; Hoffmann et al. 2022 use 1e-3 in log space.
-        space: "log" takes differences of logarithms, "linear" of losses (nats).
-    """
-
-    loss: LossKind = "huber"
-    delta: float = 1e-3
-    space: Space = "log"
-
-    def __post_init__(self) -> None:
-        if self.loss not in ("huber", "squares", "absolute"):
-            raise AnalysisError(
-                f"loss {self.loss!r} is none of huber, squares, absolute"
-            )
-        if self.space not in ("log", "linear"):
-            raise AnalysisError(f"space {self.space!r} is neither log nor linear")
-        if not self.delta > 0:
-            raise AnalysisError(f"delta {self.delta} must be above 0")
-
-    def near_squares(self, residuals: np.ndarray) -> bool:
-        """Whether nearly all residuals (rows,) count by their square, or all do."""
-        if self.loss != "huber":
-            return self.loss == "squares"
-        return bool(np.mean(np.abs(residuals) <= self.delta) >= MOST_INSIDE)
-
-
-HOFFMANN = Objective()
-"""Hoffmann et al. 2022: Huber, δ = 1e-3, in log space."""
+COLLINEAR = 1e-6
+"""The share of a column's log-variance that the other columns must leave."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """Arrays of one regression; `y` and the columns are (rows,) float64.
+    """The arrays of one regression, or of several of one law (problems, rows).
 
     Attributes:
         law: the functional form.
-        columns: column of the law -> values.
-        y: observed loss.
-        weights: row weights, mean 1.
-        objective: how residuals are summed.
+        columns: column of the law -> (rows,).
+        y: (rows,) observed loss.
+        weights: (rows,) mean 1; rows of weight zero are left out.
+        objective: what is minimised.
     """
 
     law: Law
-    columns: Mapping[str, np.ndarray]
-    y: np.ndarray
-    weights: np.ndarray
+    columns: Mapping[str, FloatArray]
+    y: FloatArray
+    weights: FloatArray
     objective: Objective = HOFFMANN
 
     @property
     def rows(self) -> int:
-        """Number of rows."""
-        return len(self.y)
+        """The number of rows."""
+        return int(self.y.shape[-1])
 
-    def with_weights(self, weights: np.ndarray) -> Problem:
+    def with_weights(self, weights: FloatArray) -> Problem:
         """The same problem with other row weights."""
         return replace(self, weights=weights)
 
@@ -90,18 +53,18 @@ def role_of(law: Law, column: str, table: Table) -> str:
 
 
 def complete(table: Table, law: Law) -> Table:
-    """The table with the law's roles named that are called like a column of it."""
+    """The table with a role for each column of the law that it holds by that name."""
     same = {k: k for k in law.columns if k in table.frame.columns and not table.has(k)}
     return table.with_columns(**same) if same else table
 
 
 def prepare(table: Table, law: Law | str, objective: Objective) -> Problem:
-    """Collect the law's columns from the table and check that they can be fitted.
+    """The regression of a table on a law, once its columns prove fit for it.
 
     Args:
         table: rows, with a role for every column of the law.
         law: a registered name or a `Law`.
-        objective: how residuals are summed.
+        objective: what is minimised.
 
     Raises:
         AnalysisError: fewer rows than constants, or a column without variation.
@@ -142,7 +105,10 @@ def prepare(table: Table, law: Law | str, objective: Objective) -> Problem:
 
 
 def collinear_columns(problem: Problem) -> str | None:
-    """Say which column is a power of the others on every row, e.g. D = k N; or None."""
+    """The sentence that names a column as a power of the others on every row.
+
+    None where there is no such column, as there is in D = k N.
+    """
     names = [k for k, v in problem.columns.items() if np.all(v > 0) and np.ptp(v) > 0]
     logs = {k: np.log(problem.columns[k]) for k in names}
     for i, name in enumerate(names[1:], start=1):

@@ -1,10 +1,10 @@
-"""What a fit leaves behind: constants, certificate and recipe, to and from JSON."""
+"""The record of a fit: constants, certificate and provenance, to and from JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ FLAG_MEANING = {
     "not_converged": "the solver stopped before its tolerance",
     "no_spare_rows": "as many constants as rows: the residuals say nothing",
 }
+"""The flags of a fit, each with what it says to a reader."""
+MEASURES = ("share_at_best", "gradient_norm", "condition_number", "rms_residual")
+"""The diagnostics that are measured, and may be infinite or NaN: null in JSON."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +53,7 @@ class Diagnostics:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
-    """Everything needed to repeat a fit.
+    """The choices and rows of a fit, all that is needed to repeat it.
 
     Attributes:
         source: where the rows came from.
@@ -97,7 +100,7 @@ class Fit:
             bootstrap was asked for.
         objective: sum of the robust loss over rows at the optimum.
         diagnostics: the certificate.
-        recipe: how it was made.
+        recipe: its provenance, called so in JSON.
         residuals: one per row: ln(predicted / observed), or predicted - observed in
             linear space.
         replicas: name -> bootstrap draws of the constant; empty without bootstrap.
@@ -120,7 +123,11 @@ class Fit:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Fit:
-        """The inverse of `to_json`. Raises `AnalysisError` for anything else."""
+        """The fit that `to_json` wrote down.
+
+        Raises:
+            AnalysisError: the record is of something else.
+        """
         try:
             return _fit_from(record)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -132,7 +139,8 @@ class Fit:
     def save(self, path: str | Path) -> None:
         """Write the record as JSON, whole or not at all.
 
-        Raises `AnalysisError` when the file cannot be written.
+        Raises:
+            AnalysisError: the file cannot be written.
         """
         try:
             write_text(Path(path), dump_json(asdict(self)) + "\n")
@@ -141,9 +149,10 @@ class Fit:
 
     @classmethod
     def load(cls, path: str | Path) -> Fit:
-        """Read a record that `save` wrote, or the first of a `fits.json`.
+        """The fit that `save` wrote, or the first of a `fits.json`.
 
-        Raises `AnalysisError` when the file is missing or is not a fit record.
+        Raises:
+            AnalysisError: the file is missing or is not a fit record.
         """
         try:
             record = json.loads(Path(path).read_text())
@@ -188,12 +197,11 @@ def format_fit(fit: Fit) -> str:
 
 
 def interval_line(fit: Fit) -> str:
-    """What the intervals of a fit that has them rest on."""
-    how = fit.recipe.bootstrap
-    what = "the residuals of " if how.get("drawn") == "residuals" else ""
-    return (
-        f"intervals from {how['replicas']} draws of {what}{how['units']} {how['kind']}s"
-    )
+    """The sentence about what the intervals of a fit rest on, for one that has them."""
+    record = fit.recipe.bootstrap
+    drawn = "the residuals of " if record.get("drawn") == "residuals" else ""
+    units = f"{record['units']} {record['kind']}s"
+    return f"intervals from {record['replicas']} draws of {drawn}{units}"
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
@@ -208,9 +216,8 @@ def _fit_from(record: Mapping[str, Any]) -> Fit:
     diagnostics = dict(record["diagnostics"])
     for key in ("flags", "notes"):
         diagnostics[key] = tuple(diagnostics[key])
-    for f in fields(Diagnostics):
-        if f.type == "float":
-            diagnostics[f.name] = number(diagnostics[f.name])
+    for key in MEASURES:
+        diagnostics[key] = number(diagnostics[key])
     recipe = dict(record["recipe"])
     recipe["left_out"] = tuple(Excluded(**x) for x in recipe["left_out"])
     recipe["scale_range"] = _pairs(recipe["scale_range"])

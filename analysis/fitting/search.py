@@ -2,133 +2,163 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from analysis.errors import AnalysisError
 from analysis.fitting import lanes
 from analysis.fitting.newton import to_natural
+from analysis.fitting.options import ABSOLUTE_DELTAS, THOROUGH, Objective, Search
 from analysis.fitting.problem import Problem
 from analysis.fitting.starts import make_starts
+from analysis.laws.arrays import Constants, FloatArray
 from analysis.laws.base import Law
 
-SAME_OBJECTIVE = 1e-6  # relative difference below which two optima are the same
-ABSOLUTE_DELTAS = (1e-1, 1e-3, 1e-5, 1e-7)  # continuation to least absolute deviations
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Search:
-    """How hard to look for the global optimum.
-
-    Attributes:
-        starts: number of starting points.
-        seed: of their placement.
-        tolerance: relative decrement at which a start stops (see `solver.solve`).
-        max_iterations: steps after which it stops unconverged.
-    """
-
-    starts: int = 64
-    seed: int = 0
-    tolerance: float = 1e-12
-    max_iterations: int = 300
-
-    def __post_init__(self) -> None:
-        if self.starts < 1:
-            raise AnalysisError(f"starts {self.starts} must be at least 1")
-
-
-THOROUGH = Search()
+SAME_OBJECTIVE = 1e-6
+"""The relative difference below which two optima are the same."""
 
 
 class Optimum(NamedTuple):
-    """Best point of a search and the distinct local optima near it (θ rows)."""
+    """The best point of a search.
 
-    theta: np.ndarray
+    Attributes:
+        theta: (p,) solver coordinates.
+        objective: there.
+        share_at_best: share of the starts that ended at that objective.
+        converged: whether the best start reached its tolerance.
+        local: (optima, p) distinct local optima, the best one first.
+    """
+
+    theta: FloatArray
     objective: float
     share_at_best: float
     converged: bool
-    local: np.ndarray
+    local: FloatArray
 
 
 def minimise(
     problem: Problem,
-    starts: np.ndarray,
+    starts: FloatArray,
     search: Search = THOROUGH,
     *,
     near: bool = False,
     held: np.ndarray | None = None,
 ) -> lanes.Solution:
-    """Solve from every start (lanes, p), by the objective's own loss.
+    """The optima of the objective's own loss from every start (lanes, p).
 
     Least absolute deviations are reached through Huber losses with shrinking δ, each
     started at the optimum of the one before; their objective is sum w_i |r_i|.
-
-    Args:
-        problem: weights, losses and columns may be (lanes, rows).
-        starts: (lanes, p), solver coordinates.
-        search: tolerance and most steps.
-        near: the starts are close to their optima: steps begin undamped.
-        held: (p,) marks constants that stay at their start.
+    Arguments are as for `lanes.solve`.
     """
-    o = problem.objective
+    objective = problem.objective
+    if objective.loss != "absolute":
+        return lanes.solve(problem, starts, search, near=near, held=held)
 
-    def run(theta: np.ndarray, delta: float) -> lanes.Solution:
-        return lanes.solve(
-            problem.law,
-            starts=theta,
-            columns=problem.columns,
-            y=problem.y,
-            weights=problem.weights,
-            delta=delta,
-            log=o.space == "log",
-            tolerance=search.tolerance,
-            max_iterations=search.max_iterations,
-            damping=1e-3 if near else 10.0,
-            held=held,
-        )
+    def approach(loss: Objective, theta: FloatArray) -> lanes.Solution:
+        smooth = replace(problem, objective=loss)
+        return lanes.solve(smooth, theta, search, near=near, held=held)
 
-    if o.loss != "absolute":
-        return run(starts, o.delta if o.loss == "huber" else np.inf)
-    solution = run(starts, np.inf)
+    solution = approach(replace(objective, loss="squares"), starts)
     for delta in ABSOLUTE_DELTAS:
-        solution = run(solution.theta, delta)
+        huber = replace(objective, loss="huber", delta=delta)
+        solution = approach(huber, solution.theta)
     return replace(solution, objective=solution.objective / ABSOLUTE_DELTAS[-1])
 
 
 def find_optimum(
     problem: Problem,
     search: Search = THOROUGH,
-    extra_starts: Mapping[str, Any] | None = None,
+    extra_starts: Constants | None = None,
 ) -> Optimum:
-    """Search from many starts. Raises `AnalysisError` if none gives a finite loss.
+    """The best optimum from many starts.
 
     Args:
         problem: the regression.
-        search: how hard to look.
+        search: number of starts and tolerance.
         extra_starts: constants, natural units, to start from besides the drawn ones.
+
+    Raises:
+        AnalysisError: no start gives a finite loss.
     """
+    return find_optima([problem], search, extra_starts)[0]
+
+
+def find_optima(
+    problems: Sequence[Problem],
+    search: Search = THOROUGH,
+    extra_starts: Constants | None = None,
+) -> list[Optimum]:
+    """The best optimum of each problem; all are solved in one compiled batch.
+
+    Args:
+        problems: of one law and objective; their tables may differ in length.
+        search: number of starts of each and tolerance.
+        extra_starts: as for `find_optimum`.
+
+    Raises:
+        AnalysisError: a problem has no start that gives a finite loss.
+    """
+    starts = [_starts(p, search, extra_starts) for p in problems]
+    each = len(starts[0])
+    solution = minimise(_stacked(problems, each), np.concatenate(starts), search)
+    return [
+        _best(problem, solution.take(slice(i * each, (i + 1) * each)))
+        for i, problem in enumerate(problems)
+    ]
+
+
+def _starts(problem: Problem, search: Search, extra: Constants | None) -> FloatArray:
+    """The starts (starts, p) of one problem, solver coordinates."""
+    law = problem.law
     drawn = make_starts(
-        problem.law,
+        law,
         problem.columns,
         problem.y,
         problem.weights,
         count=search.starts,
         seed=search.seed,
     )
-    starts = lanes.to_solver(problem.law, drawn)
-    if extra_starts is not None:
-        extra = np.atleast_2d(lanes.to_solver(problem.law, extra_starts))
-        starts = np.concatenate([starts, extra])
-    solution = minimise(problem, starts, search)
+    starts = lanes.to_solver(law, drawn)
+    if extra is None:
+        return starts
+    return np.concatenate([starts, np.atleast_2d(lanes.to_solver(law, extra))])
+
+
+def _stacked(problems: Sequence[Problem], each: int) -> Problem:
+    """All problems as one of (problems * each, rows): a lane for each of its starts.
+
+    A single problem stays as it is: its lanes share their rows.
+    """
+    first = problems[0]
+    if len(problems) == 1:
+        return first
+    rows = max(p.rows for p in problems)
+
+    def stack(arrays: Iterable[FloatArray], fill: float | None = None) -> FloatArray:
+        padded = np.stack([lanes.pad_rows(a, rows, fill) for a in arrays])
+        return np.repeat(padded, each, axis=0)
+
+    return replace(
+        first,
+        columns={k: stack(p.columns[k] for p in problems) for k in first.columns},
+        y=stack(p.y for p in problems),
+        weights=stack((p.weights for p in problems), 0.0),
+    )
+
+
+def _best(problem: Problem, solution: lanes.Solution) -> Optimum:
+    """The optimum that the lanes of one problem have found."""
     best = int(np.argmin(solution.objective))
     lowest = float(solution.objective[best])
     if not np.isfinite(lowest):
         raise AnalysisError(
-            f"{problem.law.name} gives no finite loss from any of {len(starts)} starts"
+            f"{problem.law.name} gives no finite loss from any of "
+            f"{len(solution.objective)} starts"
         )
     close = lowest * (1 + SAME_OBJECTIVE) + 1e-20 * problem.rows
     return Optimum(
@@ -140,21 +170,26 @@ def find_optimum(
     )
 
 
-def _distinct(solution: lanes.Solution, lowest: float, keep: int = 4) -> np.ndarray:
+def _distinct(solution: lanes.Solution, lowest: float, most: int = 4) -> FloatArray:
     """The best few optima with different objectives, none above twice the best."""
     order = np.argsort(solution.objective)
     chosen = [order[0]]
     for i in order[1:]:
         last = solution.objective[chosen[-1]]
-        if solution.objective[i] > 2 * lowest or len(chosen) == keep:
+        if solution.objective[i] > 2 * lowest or len(chosen) == most:
             break
         if solution.objective[i] > last * (1 + 1e-4) + 1e-16:
             chosen.append(i)
     return solution.theta[chosen]
 
 
-def constants_of(law: Law, theta: np.ndarray) -> dict[str, Any]:
-    """Solver coordinates (…, p) as named constants: floats, or arrays for many."""
+def constants_of(law: Law, theta: FloatArray) -> dict[str, float]:
+    """The named constants, in natural units, of one point (p,) of the solver."""
+    return {k: float(v) for k, v in constants_of_each(law, theta).items()}
+
+
+def constants_of_each(law: Law, theta: FloatArray) -> dict[str, FloatArray]:
+    """The named constants (…), in natural units, of solver coordinates (…, p)."""
     with jax.enable_x64(True):
-        natural = {k: np.asarray(v) for k, v in to_natural(law, theta).items()}
-    return {k: float(v) if v.ndim == 0 else v for k, v in natural.items()}
+        natural = to_natural(law, jnp.asarray(theta))
+        return {k: np.asarray(v) for k, v in natural.items()}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +12,14 @@ from scipy.optimize import nnls
 from scipy.stats import qmc
 
 from analysis.fitting.lanes import bucket, pad_rows
-from analysis.laws.base import Law, Parameter
+from analysis.laws.arrays import Array, FloatArray, Values
+from analysis.laws.base import Law, Parameter, Starts
 
 
 def _spread(
-    parameter: Parameter, u: np.ndarray, columns: Mapping[str, np.ndarray]
-) -> np.ndarray:
+    parameter: Parameter, u: FloatArray, columns: Mapping[str, FloatArray]
+) -> FloatArray:
+    """The values of a constant at shares u of its start range."""
     low, high = parameter.start
     if parameter.unit:
         column = columns[parameter.unit.removeprefix("1/")]
@@ -31,9 +32,9 @@ def _spread(
 
 
 @lru_cache(maxsize=256)
-def _compiled(law: Law, names: tuple[str, ...]) -> Any:
-    def one(others: Mapping[str, Any], columns: Mapping[str, Any]) -> Any:
-        def predict(values: Mapping[str, Any]) -> Any:
+def _compiled(law: Law, names: tuple[str, ...]) -> Callable[..., tuple[Array, Array]]:
+    def one(others: Values, columns: Values) -> tuple[Array, Array]:
+        def predict(values: Values) -> Array:
             return law.predict({**others, **values}, columns)
 
         zeros = {k: jnp.zeros(()) for k in names}
@@ -46,10 +47,10 @@ def _compiled(law: Law, names: tuple[str, ...]) -> Any:
 def _design(
     law: Law,
     names: tuple[str, ...],
-    drawn: Mapping[str, np.ndarray],
-    columns: Mapping[str, np.ndarray],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Offset (starts, rows) and design (starts, rows, k) of the linear constants."""
+    drawn: Mapping[str, FloatArray],
+    columns: Mapping[str, FloatArray],
+) -> tuple[FloatArray, FloatArray]:
+    """The offset (starts, rows) and design (starts, rows, k) of linear constants."""
     rows = len(next(iter(columns.values())))
     padded = {k: pad_rows(v, bucket(rows)) for k, v in columns.items()}
     with jax.enable_x64(True):
@@ -57,8 +58,8 @@ def _design(
         return np.asarray(offset)[:, :rows], np.asarray(design)[:, :rows]
 
 
-def _solve_linear(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Non-negative least squares in any units; a share of 1 % is the least.
+def _solve_linear(matrix: FloatArray, target: FloatArray) -> FloatArray:
+    """The non-negative least squares in any units; a share of 1 % is the least.
 
     A coefficient of exactly zero has no logarithm to start from.
     """
@@ -74,14 +75,14 @@ def _solve_linear(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def make_starts(
     law: Law,
-    columns: Mapping[str, np.ndarray],
-    y: np.ndarray,
-    weights: np.ndarray,
+    columns: Mapping[str, FloatArray],
+    y: FloatArray,
+    weights: FloatArray,
     *,
     count: int,
     seed: int,
-) -> dict[str, np.ndarray]:
-    """Draw starting constants: name -> (count,), natural units.
+) -> Starts:
+    """Starting constants drawn for a search: name -> (count,), natural units.
 
     Constants that the loss is not linear in follow a scrambled Sobol sequence (Owen
     1998) over their start ranges; the others are the non-negative least-squares

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from analysis.errors import AnalysisError
+from analysis.laws.arrays import Array, Constants, FloatArray, Number, Values
 from analysis.laws.base import Law
 
 GOLDEN = 0.6180339887498949
-STEPS = 60  # golden-section steps: the bracket shrinks by 3e-13
+"""The golden ratio, less one."""
+STEPS = 60
+"""The golden-section steps: the bracket shrinks by 3e-13."""
 
 
 class Allocation(NamedTuple):
@@ -23,22 +26,26 @@ class Allocation(NamedTuple):
     Entries are NaN where the loss has no minimum between n = 1 and d = 1.
     """
 
-    n: np.ndarray
-    d: np.ndarray
-    loss: np.ndarray
+    n: FloatArray
+    d: FloatArray
+    loss: FloatArray
 
 
 @lru_cache(maxsize=64)
-def _compiled(law: Law) -> Any:
+def _compiled(
+    law: Law,
+) -> Callable[[dict[str, FloatArray], FloatArray], tuple[Array, Array]]:
     return jax.jit(lambda constants, log_c: _golden_section(law, constants, log_c))
 
 
-def _golden_section(law: Law, constants: Mapping[str, Any], log_c: Any) -> Any:
-    def loss(log_n: Any) -> Any:
+def _golden_section(law: Law, constants: Values, log_c: Array) -> tuple[Array, Array]:
+    """The best ln n and its loss, elementwise."""
+
+    def loss(log_n: Array) -> Array:
         columns = {"n": jnp.exp(log_n), "d": jnp.exp(log_c - log_n)}
         return law.predict(constants, columns)
 
-    def shrink(_: int, bracket: tuple[Any, Any]) -> tuple[Any, Any]:
+    def shrink(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
         go_left = loss(left) < loss(right)
@@ -52,12 +59,12 @@ def _golden_section(law: Law, constants: Mapping[str, Any], log_c: Any) -> Any:
 
 def allocate(
     law: Law,
-    constants: Mapping[str, Any],
-    compute: np.ndarray | float,
+    constants: Constants,
+    compute: Number,
     *,
     flops_per_nd: float = 6.0,
 ) -> Allocation:
-    """Minimise L(n, d) subject to C = k n d, by golden section in ln n.
+    """The minimum of L(n, d) subject to C = k n d, by golden section in ln n.
 
     Args:
         law: reads n and d and has one minimum along a budget (all laws here do).
@@ -77,6 +84,6 @@ def allocate(
     values = {k: np.asarray(v, np.float64) for k, v in constants.items()}
     shape = np.broadcast_shapes(log_c.shape, *(v.shape for v in values.values()))
     with jax.enable_x64(True):
-        log_n, loss = _compiled(law)(values, np.broadcast_to(log_c, shape))
-        log_n, loss = np.asarray(log_n), np.asarray(loss)
+        best = _compiled(law)(values, np.broadcast_to(log_c, shape))
+        log_n, loss = (np.asarray(a) for a in best)
     return Allocation(np.exp(log_n), np.exp(log_c - log_n), loss)

@@ -1,4 +1,4 @@
-"""What a law is: a plain JAX function with named, bounded parameters, and a registry.
+"""A law is a plain JAX function with named, bounded parameters, kept in a registry.
 
 A law maps (parameters, columns) to a predicted loss. Everything else that a fit needs
 (Jacobian, starts, bounds, intervals, optimum) is derived from it.
@@ -27,15 +27,21 @@ import difflib
 import math
 import runpy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, cast
+
+import jax
+import numpy as np
 
 from analysis.errors import AnalysisError
+from analysis.laws.arrays import Array, Constants, FloatArray, Values
 
-Predict = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
-StartRule = Callable[[dict[str, Any], Mapping[str, Any], Any], dict[str, Any]]
+Predict = Callable[[Values, Values], Array]
+Derived = Callable[[Constants], FloatArray]
+Starts = dict[str, FloatArray]
+StartRule = Callable[[Starts, Mapping[str, FloatArray], FloatArray], Starts]
 
 COLUMN_MEANING = {
     "n": "parameters",
@@ -44,6 +50,7 @@ COLUMN_MEANING = {
     "x": "any one measure of scale",
     "u": "unique tokens",
 }
+"""The meaning of the columns of laws."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +99,7 @@ class Parameter:
             )
 
     def to_solver(self, value: float) -> float:
-        """Map a natural value to the solver's coordinate (its logarithm or itself)."""
+        """The solver's coordinate of a natural value: its logarithm or itself."""
         if self.scale == "linear":
             return value
         return math.log(value) if value > 0 else -math.inf
@@ -113,10 +120,7 @@ def scale_of(
 ) -> Parameter:
     """A positive constant in the units of a column (or "1/column"), solved in logs.
 
-    Args:
-        name: of the constant.
-        unit: the column, or "1/column", that sets its magnitude.
-        start: range of the starts, in multiples of that column's geometric mean.
+    `start` is in multiples of that column's geometric mean.
     """
     return Parameter(name=name, start=start, lower=0.0, scale="log", unit=unit)
 
@@ -163,9 +167,7 @@ class Law:
     columns: tuple[str, ...]
     formula: str
     reference: str
-    derived: tuple[tuple[str, Callable[[Mapping[str, Any]], Any]], ...] = field(
-        default=()
-    )
+    derived: tuple[tuple[str, Derived], ...] = ()
     refine_starts: StartRule | None = None
 
     def __post_init__(self) -> None:
@@ -178,14 +180,26 @@ class Law:
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """Names of the constants, in printing order."""
+        """The names of the constants, in printing order."""
         return tuple(p.name for p in self.parameters)
+
+    def losses(self, constants: Constants, columns: Constants) -> FloatArray:
+        """The predicted losses (nats), computed in float64.
+
+        Args:
+            constants: name -> number, or array broadcast against the columns.
+            columns: column of the law -> number or array.
+        """
+        with jax.enable_x64(True):  # numpy's arrays and numbers serve as JAX's
+            p, x = cast(Values, constants), cast(Values, columns)
+            return np.asarray(self.predict(p, x))
 
 
 def fix(law: Law, **values: float) -> Law:
     """The same law with some constants held at the given values.
 
-    Raises `AnalysisError` for a name that is not a constant of the law.
+    Raises:
+        AnalysisError: a name is not a constant of the law.
     """
     unknown = sorted(set(values) - set(law.parameter_names))
     if unknown:
@@ -194,8 +208,8 @@ def fix(law: Law, **values: float) -> Law:
             f"{', '.join(law.parameter_names)}"
         )
 
-    def predict(p: Mapping[str, Any], x: Mapping[str, Any]) -> Any:
-        return law.predict({**p, **values}, x)
+    def predict(p: Values, x: Values) -> Array:
+        return law.predict({**p, **cast(Values, values)}, x)
 
     return replace(
         law,
@@ -205,9 +219,7 @@ def fix(law: Law, **values: float) -> Law:
     )
 
 
-def _with(
-    function: Callable[[Mapping[str, Any]], Any], values: Mapping[str, float]
-) -> Callable[[Mapping[str, Any]], Any]:
+def _with(function: Derived, values: Mapping[str, float]) -> Derived:
     return lambda p: function({**p, **values})
 
 
@@ -216,7 +228,7 @@ _FACTORIES: dict[str, Callable[[tuple[str, ...]], Law]] = {}
 
 
 def register(law: Law) -> Law:
-    """Make a law available by name. Raises `AnalysisError` when the name is taken."""
+    """The law, from now on available by its name, which no other may have."""
     if law.name in _REGISTRY and _REGISTRY[law.name] is not law:
         raise AnalysisError(f"a law named {law.name!r} is already registered")
     _REGISTRY[law.name] = law
@@ -224,12 +236,12 @@ def register(law: Law) -> Law:
 
 
 def register_factory(name: str, make: Callable[[tuple[str, ...]], Law]) -> None:
-    """Make `get_law("name:column,column")` call `make(("column", "column"))`."""
+    """Let `get_law("name:column,column")` call `make(("column", "column"))`."""
     _FACTORIES[name] = make
 
 
 def get_law(name: str) -> Law:
-    """Return a law by its registered name, "additive:n,d,…" or "file.py:name".
+    """The law of a registered name, "additive:n,d,…" or "file.py:name".
 
     Raises:
         AnalysisError: there is none, naming the nearest; or see `law_in_file`.
@@ -249,7 +261,7 @@ def get_law(name: str) -> Law:
 
 
 def law_in_file(reference: str) -> Law:
-    """Run a file of the user's and return the law that it binds to a name.
+    """The law that a file of the user's, which is run, binds to a name.
 
     Args:
         reference: "path/to/file.py:name". The law is called so from then on, also in
@@ -266,15 +278,15 @@ def law_in_file(reference: str) -> Law:
 
 @lru_cache(maxsize=32)
 def _run_file(reference: str, _changed: int) -> Law:
-    """One law per version of the file: compiled programs are kept by the law."""
+    """The law of this version of the file: compiled programs are kept by the law."""
     path, _, name = reference.rpartition(":")
     try:
-        found = runpy.run_path(path)
+        names = runpy.run_path(path)
     except Exception as error:  # a user's file may raise anything
         raise AnalysisError(f"{path}: {type(error).__name__}: {error}") from None
-    law = found.get(name)
+    law = names.get(name)
     if not isinstance(law, Law):
-        known = sorted(k for k, v in found.items() if isinstance(v, Law))
+        known = sorted(k for k, v in names.items() if isinstance(v, Law))
         raise AnalysisError(
             f"{path} binds no law to the name {name!r}; "
             f"laws in it: {', '.join(known) or 'none'}"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from analysis.laws.arrays import Array, FloatArray, Values
 from analysis.laws.base import (
     Law,
     Parameter,
+    Predict,
+    Starts,
     coefficient,
     exponent,
     irreducible,
@@ -20,22 +22,20 @@ from analysis.laws.base import (
     scale_of,
 )
 
-Values = Mapping[str, Any]
 
-
-def _power(p: Values, x: Values) -> Any:
+def _power(p: Values, x: Values) -> Array:
     return p["b"] * x["x"] ** -p["c"]
 
 
-def _power_constant(p: Values, x: Values) -> Any:
+def _power_constant(p: Values, x: Values) -> Array:
     return p["E"] + p["b"] * x["x"] ** -p["c"]
 
 
-def _shifted(p: Values, x: Values) -> Any:
+def _shifted(p: Values, x: Values) -> Array:
     return p["b"] * (1 / x["x"] + p["g"]) ** p["c"]
 
 
-def _sigmoidal(p: Values, x: Values) -> Any:
+def _sigmoidal(p: Values, x: Values) -> Array:
     """Solve ln u - a ln(1-u) = z for u = (y-E)/(e0-E), with u = sigmoid(s).
 
     The left side rises with slope between 1 and a, so Newton's method converges from
@@ -48,11 +48,11 @@ def _sigmoidal(p: Values, x: Values) -> Any:
         + (p["a"] - 1) * jnp.log(jnp.maximum(room, 1e-300))
     )
 
-    def newton(_: int, s: Any, z: Any = z, a: Any = p["a"]) -> Any:
+    def newton(_: int, s: Array, z: Array = z, a: Array = p["a"]) -> Array:
         value = jax.nn.log_sigmoid(s) - a * jax.nn.log_sigmoid(-s) - z
         return s - value / (jax.nn.sigmoid(-s) + a * jax.nn.sigmoid(s))
 
-    def frozen(i: int, s: Any) -> Any:
+    def frozen(i: int, s: Array) -> Array:
         stop = jax.lax.stop_gradient
         return newton(i, s, stop(z), stop(p["a"]))
 
@@ -61,7 +61,9 @@ def _sigmoidal(p: Values, x: Values) -> Any:
     return p["E"] + room * jax.nn.sigmoid(s)
 
 
-def _sigmoidal_starts(starts: dict[str, Any], x: Values, y: Any) -> dict[str, Any]:
+def _sigmoidal_starts(
+    starts: Starts, x: Mapping[str, FloatArray], y: FloatArray
+) -> Starts:
     """E below and e0 above all losses; then b and c by a line through the logarithms.
 
     Given E, e0 and a, the law says ln((y-E)/(e0-y)^a) = ln b - c ln x.
@@ -78,8 +80,8 @@ def _sigmoidal_starts(starts: dict[str, Any], x: Values, y: Any) -> dict[str, An
     return starts | {"E": floor, "e0": ceiling, "b": np.exp(log_b), "c": c}
 
 
-def _broken(breaks: int) -> Any:
-    def predict(p: Values, x: Values) -> Any:
+def _broken(breaks: int) -> Predict:
+    def predict(p: Values, x: Values) -> Array:
         log_x = jnp.log(x["x"])
         log_y = -p["c0"] * log_x
         for i in range(1, breaks + 1):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 
 from analysis.errors import AnalysisError
+from analysis.laws.arrays import Array, Constants, FloatArray, Number, Values
 from analysis.laws.base import (
     Law,
     Parameter,
@@ -20,36 +18,34 @@ from analysis.laws.base import (
     scale_of,
 )
 
-Values = Mapping[str, Any]
 
-
-def _chinchilla(p: Values, x: Values) -> Any:
+def _chinchilla(p: Values, x: Values) -> Array:
     return p["E"] + p["A"] * x["n"] ** -p["alpha"] + p["B"] * x["d"] ** -p["beta"]
 
 
-def _tied(p: Values, x: Values) -> Any:
+def _tied(p: Values, x: Values) -> Array:
     return p["E"] + p["A"] * x["n"] ** -p["alpha"] + p["B"] * x["d"] ** -p["alpha"]
 
 
-def _kaplan(p: Values, x: Values) -> Any:
+def _kaplan(p: Values, x: Values) -> Array:
     by_size = (p["Nc"] / x["n"]) ** (p["alpha_N"] / p["alpha_D"])
     return (by_size + p["Dc"] / x["d"]) ** p["alpha_D"]
 
 
-def _overtrained(p: Values, x: Values) -> Any:
+def _overtrained(p: Values, x: Values) -> Array:
     ratio, compute = x["d"] / x["n"], 6 * x["n"] * x["d"]
     eta = p["eta"]
     return p["E"] + (p["a"] * ratio**eta + p["b"] * ratio**-eta) * compute**-eta
 
 
-def _diminishing(total: Any, unique: Any, scale: Any) -> Any:
-    """Effective amount of `total` when only `unique` of it is new (eq. 5, 6)."""
+def _diminishing(total: Array, unique: Array, scale: Array) -> Array:
+    """The effective amount of `total` when only `unique` of it is new (eq. 5, 6)."""
     repeats = total / unique - 1
     return unique * (1 + scale * -jnp.expm1(-repeats / scale))
 
 
-def matched_n(p: Values, d: Any) -> Any:
-    """Parameters for which d tokens are compute-optimal (Muennighoff et al., eq. 8).
+def matched_n(p: Values, d: Array) -> Array:
+    """The parameters that suit d tokens (Muennighoff et al. 2023, eq. 8).
 
     From D* = (C/6)^b / G and N* = G (C/6)^a: N = G (d G)^(a/b), a/b = β/α.
     """
@@ -58,7 +54,7 @@ def matched_n(p: Values, d: Any) -> Any:
     return g * (d * g) ** (beta / alpha)
 
 
-def _data_constrained(p: Values, x: Values) -> Any:
+def _data_constrained(p: Values, x: Values) -> Array:
     unique_d = jnp.minimum(x["u"], x["d"])
     unique_n = jnp.minimum(matched_n(p, unique_d), x["n"])
     n = _diminishing(x["n"], unique_n, p["R_N"])
@@ -66,24 +62,25 @@ def _data_constrained(p: Values, x: Values) -> Any:
     return p["E"] + p["A"] * n ** -p["alpha"] + p["B"] * d ** -p["beta"]
 
 
-def _share(one: Any, other: Any) -> Any:
-    """one/(one+other); NaN where both are zero: such a law has no optimum."""
+def _share(one: Number, other: Number) -> FloatArray:
+    """The share one/(one+other); NaN where both are zero: no optimum follows then."""
     total = np.asarray(one, np.float64) + other
-    return np.divide(one, total, out=np.full(total.shape, np.nan), where=total != 0)
+    share = np.full(total.shape, np.nan)
+    return np.asarray(np.divide(one, total, out=share, where=total != 0))
 
 
-def n_exponent(p: Values) -> Any:
-    """Exponent a of N* ∝ C^a: β/(α+β), when C ∝ N·D (Hoffmann et al. 2022, eq. 4)."""
+def n_exponent(p: Constants) -> FloatArray:
+    """The exponent a of N* ∝ C^a, β/(α+β) at C ∝ N·D (Hoffmann et al. 2022, eq. 4)."""
     return _share(p["beta"], p["alpha"])
 
 
-def d_exponent(p: Values) -> Any:
-    """Exponent b of D* ∝ C^b: α/(α+β) = 1 - a (Hoffmann et al. 2022, eq. 4)."""
+def d_exponent(p: Constants) -> FloatArray:
+    """The exponent b of D* ∝ C^b: α/(α+β) = 1 - a (Hoffmann et al. 2022, eq. 4)."""
     return _share(p["alpha"], p["beta"])
 
 
-def kaplan_n_exponent(p: Values) -> Any:
-    """Exponent of N* ∝ C^a under C ∝ N·D: αD/(αN+αD) at the law's own optimum."""
+def kaplan_n_exponent(p: Constants) -> FloatArray:
+    """The exponent of N* ∝ C^a under C ∝ N·D: αD/(αN+αD) at the law's own optimum."""
     return _share(p["alpha_D"], p["alpha_N"])
 
 
@@ -173,7 +170,7 @@ DATA_CONSTRAINED = register(
 
 
 def additive(columns: tuple[str, ...]) -> Law:
-    """L = E + Σ A_k k^-alpha_k over any named columns, e.g. `additive:n,d,width`.
+    """The law L = E + Σ A_k k^-alpha_k over any columns, e.g. `additive:n,d,width`.
 
     Raises:
         AnalysisError: no column, or one twice.
@@ -183,9 +180,11 @@ def additive(columns: tuple[str, ...]) -> Law:
             f"additive:{','.join(columns)} needs distinct column names after the colon"
         )
 
-    def predict(p: Values, x: Values) -> Any:
-        terms = (p[f"A_{k}"] * x[k] ** -p[f"alpha_{k}"] for k in columns)
-        return p["E"] + sum(terms)
+    def predict(p: Values, x: Values) -> Array:
+        loss = p["E"]
+        for k in columns:
+            loss = loss + p[f"A_{k}"] * x[k] ** -p[f"alpha_{k}"]
+        return loss
 
     pairs = ((coefficient(f"A_{k}"), exponent(f"alpha_{k}")) for k in columns)
     return Law(

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.fitting import lanes as solver
 from analysis.fitting.fit import fit_law
-from analysis.fitting.problem import HOFFMANN, Objective, Problem, prepare
+from analysis.fitting.options import HOFFMANN, FitOptions, Objective, Search
+from analysis.fitting.problem import Problem, prepare
 from analysis.fitting.record import Fit
-from analysis.fitting.search import Search, constants_of, find_optimum, minimise
+from analysis.fitting.search import constants_of_each, find_optimum, minimise
 from analysis.laws import get_law
 from analysis.published.base import Check, Outcome, equal, reproduction, shipped
 from analysis.published.frontiers import HOFFMANN_2022, KAPLAN_2020
@@ -98,7 +99,9 @@ def _share(fit: Fit) -> float:
 )
 def besiroglu_paper() -> Outcome:
     """The constants printed in the paper."""
-    fit = fit_law(runs(), "chinchilla", objective=Objective(loss="absolute"))
+    fit = fit_law(
+        runs(), "chinchilla", FitOptions(objective=Objective(loss="absolute"))
+    )
     expected = {"E": 1.8169, "A": 482.01, "B": 2085.43, "alpha": 0.3478}
     expected |= {"beta": 0.3659, "a": 0.5126}
     return Outcome(checks=tuple(_constants(fit, expected, 3e-4)))
@@ -153,7 +156,7 @@ def bootstrap_constants(replicas: int) -> dict[str, np.ndarray]:
     best = find_optimum(task, Search(starts=32)).theta
     lanes = task.with_weights(published_weights(replicas))
     solution = minimise(lanes, np.tile(best, (replicas, 1)), near=True)
-    return constants_of(task.law, solution.theta)
+    return constants_of_each(task.law, solution.theta)
 
 
 @reproduction(

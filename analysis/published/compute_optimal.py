@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.fitting.fit import fit_law
-from analysis.fitting.problem import Objective
+from analysis.fitting.options import FitOptions, Objective
 from analysis.published.base import (
     Check,
     Outcome,
@@ -66,7 +66,7 @@ def _exponent(pairs: pd.DataFrame) -> float:
         }
     )
     table = table_from_frame(frame, c="c", loss="loss", weight="weight")
-    fit = fit_law(table, "power", objective=Objective(loss="squares"))
+    fit = fit_law(table, "power", FitOptions(objective=Objective(loss="squares")))
     return fit.constants["c"]
 
 

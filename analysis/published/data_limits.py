@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,10 +9,10 @@ from matplotlib.figure import Figure
 from analysis import plots
 from analysis.fitting import lanes
 from analysis.fitting.fit import fit_law
-from analysis.fitting.problem import HOFFMANN, Objective, Problem, prepare
+from analysis.fitting.options import HOFFMANN, FitOptions, Objective, Search
+from analysis.fitting.problem import Problem, prepare
 from analysis.fitting.search import (
     Optimum,
-    Search,
     constants_of,
     find_optimum,
     minimise,
@@ -67,11 +64,11 @@ def _gadre_check(
     small = runs["size"].isin(SMALL) & (at == 1)
     small |= (runs["size"] == SMALL[0]) & (at == 16)
     table = table_from_frame(runs[small], n="params", d="d", loss="loss_c4_val")
-    how = Objective(loss="squares", space="linear")
-    fit = fit_law(table, "overtrained", objective=how)
+    options = FitOptions(objective=Objective(loss="squares", space="linear"))
+    fit = fit_law(table, "overtrained", options)
     target = runs[(runs["size"] == size) & (at == multiple)].iloc[0]
     columns = {"n": float(target["params"]), "d": float(target["d"])}
-    predicted = get_law("overtrained").predict(fit.constants, columns)
+    predicted = get_law("overtrained").losses(fit.constants, columns)
     error = 100 * abs(float(predicted) / target["loss_c4_val"] - 1)
     label = f"{data}: error at {size}, M = {20 * multiple:g} (%)"
     return equal(label, expected, error, 1e-3)
@@ -126,10 +123,9 @@ def muennighoff() -> Outcome:
     return Outcome(checks=checks, notes=(flat,), figures=_repetition_figures)
 
 
-def _r2(task: Problem, constants: dict[str, Any]) -> float:
+def _r2(task: Problem, constants: dict[str, float]) -> float:
     """Share of the variance of the loss that the law explains."""
-    with jax.enable_x64(True):
-        predicted = np.asarray(task.law.predict(constants, task.columns))
+    predicted = task.law.losses(constants, task.columns)
     spread = np.sum((task.y - task.y.mean()) ** 2)
     return float(1 - np.sum((predicted - task.y) ** 2) / spread)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import jax
 import numpy as np
 import pandas as pd
 
-from analysis.fitting.batch import fit_many, predict_many
-from analysis.fitting.problem import Objective
-from analysis.fitting.search import Search
+from analysis.fitting import lanes
+from analysis.fitting.options import Objective, Search
+from analysis.fitting.problem import Problem
+from analysis.fitting.search import constants_of, find_optima
 from analysis.laws import get_law
 from analysis.published.base import Outcome, at_most, equal, reproduction, shipped
 
@@ -41,23 +45,32 @@ def extrapolation_errors(
         steps: of the solver at most.
     """
     law = get_law(law_name)
-    head = [g[g["Training"] == 1] for g in data]
-    tail = [g[g["Training"] == 0] for g in data]
-    fits = fit_many(
-        law,
-        [{"x": g["x"].to_numpy(np.float64)} for g in head],
-        [g["y"].to_numpy(np.float64) for g in head],
-        objective=Objective(loss="squares"),
-        search=Search(starts=starts, max_iterations=steps),
-    )
-    columns = [{"x": g["x"].to_numpy(np.float64)} for g in tail]
-    predicted = predict_many(law, fits, columns)
-    return np.array(
-        [
-            np.sqrt(np.mean(np.log(p / g["y"].to_numpy()) ** 2))
-            for p, g in zip(predicted, tail, strict=True)
-        ]
-    )
+    head = [_arrays(g[g["Training"] == 1]) for g in data]
+    tail = [_arrays(g[g["Training"] == 0]) for g in data]
+    problems = [
+        Problem(
+            law=law,
+            columns={"x": x},
+            y=y,
+            weights=np.ones(len(y)),
+            objective=Objective(loss="squares"),
+        )
+        for x, y in head
+    ]
+    optima = find_optima(problems, Search(starts=starts, max_iterations=steps))
+    compiled = replace(law, predict=jax.jit(law.predict))  # traced once per bucket
+    errors = []
+    for optimum, (x, y) in zip(optima, tail, strict=True):
+        padded = lanes.pad_rows(x, lanes.bucket(len(x)))
+        constants = constants_of(law, optimum.theta)
+        predicted = compiled.losses(constants, {"x": padded})[: len(x)]
+        errors.append(np.sqrt(np.mean(np.log(predicted / y) ** 2)))
+    return np.array(errors)
+
+
+def _arrays(curve: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The columns x and y of a curve."""
+    return curve["x"].to_numpy(np.float64), curve["y"].to_numpy(np.float64)
 
 
 @reproduction(

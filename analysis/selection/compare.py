@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.fitting.problem import HOFFMANN, Objective
+from analysis.fitting.options import DEFAULT, FitOptions
 from analysis.fitting.record import Fit
-from analysis.fitting.search import THOROUGH, Search
 from analysis.laws.base import Law, all_laws, get_law
 from analysis.selection.extrapolation import HoldOut, cutoffs, extrapolate
 from analysis.tables.plain import JsonObject, to_json
@@ -60,8 +59,7 @@ def compare(
     laws: tuple[str, ...] = (),
     *,
     bootstrap: Bootstrap = BY_ROW,
-    objective: Objective = HOFFMANN,
-    search: Search = THOROUGH,
+    options: FitOptions = DEFAULT,
 ) -> tuple[Ranking, ...]:
     """The ranking of the laws by prediction error above compute cutoffs, best first.
 
@@ -69,7 +67,7 @@ def compare(
         table: rows with a role c.
         laws: names; every suitable law when empty.
         bootstrap: of the constants' intervals.
-        objective, search: as for `fit_law`.
+        options: as for `fit_law`.
 
     Returns:
         Best first; laws without an error last.
@@ -85,7 +83,7 @@ def compare(
         )
     largest = max(chosen, key=lambda law: len(law.parameters))
     at = cutoffs(table, largest)
-    rankings = [_rank(table, x, at, bootstrap, objective, search) for x in chosen]
+    rankings = [_rank(table, x, at, bootstrap, options) for x in chosen]
     if not any(r.held_out for r in rankings):
         raise AnalysisError(f"no law can be ranked: {rankings[0].why_not}")
     return tuple(sorted(rankings, key=lambda r: (np.isnan(r.error), r.error)))
@@ -96,20 +94,15 @@ def _rank(
     law: Law,
     at: tuple[float, ...],
     bootstrap: Bootstrap,
-    objective: Objective,
-    search: Search,
+    options: FitOptions,
 ) -> Ranking:
     """The ranking of one law by its errors beyond the cutoffs `at`."""
     fitted: Fit | None = None
     held_out: tuple[HoldOut, ...] = ()
     why = ""
     try:
-        fitted = fit_with_intervals(
-            table, law, bootstrap, objective=objective, search=search
-        )
-        held_out = extrapolate(
-            table, law, at=at or None, objective=objective, search=search
-        )
+        fitted = fit_with_intervals(table, law, bootstrap, options)
+        held_out = extrapolate(table, law, at=at or None, options=options)
     except AnalysisError as error:
         why = str(error)
     squares = sum(h.rows_predicted * h.rms_log_error**2 for h in held_out)

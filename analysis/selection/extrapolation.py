@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 
 from analysis.errors import AnalysisError
 from analysis.fitting.fit import fit_law
-from analysis.fitting.problem import HOFFMANN, Objective, role_of
-from analysis.fitting.search import THOROUGH, Search
+from analysis.fitting.options import DEFAULT, FitOptions
+from analysis.fitting.problem import role_of
 from analysis.laws.base import Law, get_law
 from analysis.tables.table import Table
 
@@ -62,8 +61,7 @@ def extrapolate(
     law: Law | str = "chinchilla",
     *,
     at: Sequence[float] | None = None,
-    objective: Objective = HOFFMANN,
-    search: Search = THOROUGH,
+    options: FitOptions = DEFAULT,
 ) -> tuple[HoldOut, ...]:
     """The errors above each cutoff of a fit below it, cheapest cutoff first.
 
@@ -71,7 +69,7 @@ def extrapolate(
         table: rows with a role c.
         law: name or law.
         at: cutoffs in FLOPs; chosen from the rows' budgets when None.
-        objective, search: as for `fit_law`.
+        options: as for `fit_law`.
 
     Raises:
         AnalysisError: no cutoff leaves enough rows on both sides.
@@ -83,24 +81,16 @@ def extrapolate(
             f"{len(table)} rows are too few to fit {law.name} below a compute cutoff "
             "and predict above it"
         )
-    return tuple(_hold_out(table, law, x, objective, search) for x in chosen)
+    return tuple(_hold_out(table, law, x, options) for x in chosen)
 
 
-def _hold_out(
-    table: Table, law: Law, cutoff: float, objective: Objective, search: Search
-) -> HoldOut:
+def _hold_out(table: Table, law: Law, cutoff: float, options: FitOptions) -> HoldOut:
     c = table.values("c")
     below = c <= cutoff * (1 + 1e-9)
-    fitted = fit_law(
-        table.keep(below, f"c above {cutoff:g}"),
-        law,
-        objective=objective,
-        search=search,
-    )
+    fitted = fit_law(table.keep(below, f"c above {cutoff:g}"), law, options)
     above = table.keep(~below, f"c up to {cutoff:g}")
     columns = {k: above.values(role_of(law, k, table)) for k in law.columns}
-    with jax.enable_x64(True):
-        predicted = np.asarray(law.predict(fitted.constants, columns))
+    predicted = law.losses(fitted.constants, columns)
     error = np.log(predicted / above.values("loss"))
     return HoldOut(
         cutoff=float(cutoff),

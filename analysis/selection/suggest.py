@@ -18,8 +18,9 @@ import numpy as np
 from analysis.errors import AnalysisError
 from analysis.fitting import lanes
 from analysis.fitting.fit import fit_parts
-from analysis.fitting.problem import HOFFMANN, Objective, Problem, collinear_columns
-from analysis.fitting.search import THOROUGH, Search, constants_of
+from analysis.fitting.options import DEFAULT, FitOptions
+from analysis.fitting.problem import Problem, collinear_columns
+from analysis.fitting.search import constants_of_each
 from analysis.laws.allocation import allocate
 from analysis.laws.arrays import FloatArray
 from analysis.laws.base import Law, get_law
@@ -122,7 +123,7 @@ def target_gradient(
     """
     step = 1e-4 * np.maximum(np.abs(theta), 0.1)
     shifts = np.concatenate([np.diag(step), -np.diag(step)])
-    constants = constants_of(law, theta + shifts)
+    constants = constants_of_each(law, theta + shifts)
     value = target_value(law, constants, target, flops_per_nd)
     up, down = np.split(value, 2)
     gradient = (up - down) / (2 * step)
@@ -170,8 +171,7 @@ def suggest(
     candidates: Sequence[Candidate] | None = None,
     most_runs: int = 40,
     repeats: int = 2,
-    objective: Objective = HOFFMANN,
-    search: Search = THOROUGH,
+    options: FitOptions = DEFAULT,
 ) -> Suggestion:
     """The runs that most shrink the error of the target for a budget.
 
@@ -187,13 +187,13 @@ def suggest(
         most_runs: the greatest number of runs.
         repeats: how often one candidate may be chosen (each with its own seed). Many
             repeats of cheap runs look good only as long as the law holds exactly.
-        objective, search: as for `fit_law`.
+        options: as for `fit_law`.
 
     Raises:
         AnalysisError: the table cannot be fitted, or the budget pays no candidate.
     """
     law = get_law(law) if isinstance(law, str) else law
-    parts = fit_parts(table, law, objective, search)
+    parts = fit_parts(table, law, options)
     k = parts.fit.recipe.flops_per_nd
     pool = candidates if candidates is not None else candidate_grid(table, budget, k)
     pool = [x for x in pool if x.price <= budget]

@@ -1,1 +1,1 @@
-"""Intervals: what a bootstrap draws, how, and what follows from it."""
+"""Intervals of fits: the units drawn, the draws, and what follows from them."""

@@ -93,8 +93,8 @@ def redrawn(
     return replace(problem, y=losses, weights=weights * problem.weights)
 
 
-def draw_weights(units: Units, replicas: int, rng: np.random.Generator) -> np.ndarray:
-    """Weights (replicas, rows) of units drawn with replacement.
+def draw_weights(units: Units, replicas: int, rng: np.random.Generator) -> FloatArray:
+    """The weights (replicas, rows) of units drawn with replacement.
 
     Args:
         units: what is drawn.
@@ -108,8 +108,8 @@ def draw_weights(units: Units, replicas: int, rng: np.random.Generator) -> np.nd
 
 def resampled_weights(
     units: np.ndarray, replicas: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Multiplicity (replicas, rows) of each row when whole units are drawn.
+) -> FloatArray:
+    """The multiplicity (replicas, rows) of each row when whole units are drawn.
 
     Raises:
         AnalysisError: there is one unit only.
@@ -127,8 +127,8 @@ def seed_weights(
     replicas: int,
     rng: np.random.Generator,
     units: np.ndarray | None = None,
-) -> np.ndarray:
-    """Weights (replicas, rows) when seeds are drawn within each configuration.
+) -> FloatArray:
+    """The weights (replicas, rows) when seeds are drawn within each configuration.
 
     Of m seeds m - 1 are drawn and weighted m / (m - 1), which makes the variance right
     for few seeds (Rao & Wu 1988). `units` names rows that share a seed's training; each

@@ -1,4 +1,4 @@
-"""How sure a fit is: bootstrap draws, percentile intervals, predictions with bands.
+"""The certainty of a fit: percentile intervals, and predictions with bands.
 
 What is drawn, and which kind to use when, is in `units`; how it is drawn, in `draws`.
 """
@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import norm, t
 
 from analysis.errors import AnalysisError
-from analysis.fitting import lanes as solver
+from analysis.fitting import lanes
 from analysis.fitting.fit import derived_values, fit_parts
-from analysis.fitting.problem import HOFFMANN, Objective, Problem
+from analysis.fitting.options import DEFAULT, THOROUGH, FitOptions, Search
+from analysis.fitting.problem import Problem
 from analysis.fitting.record import Fit
-from analysis.fitting.search import THOROUGH, Optimum, Search, constants_of, minimise
+from analysis.fitting.search import Optimum, constants_of_each, minimise
 from analysis.laws.allocation import Allocation, allocate
-from analysis.laws.arrays import FloatArray
+from analysis.laws.arrays import FloatArray, Number
 from analysis.laws.base import Law, get_law
 from analysis.tables.table import Table
 from analysis.uncertainty.draws import redrawn
@@ -31,15 +31,15 @@ from analysis.uncertainty.units import BY_ROW, Bootstrap, Units, units_of
 class Band(NamedTuple):
     """A value with an interval; arrays of one shape."""
 
-    value: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
 
 
 def refit(
-    problem: Problem, starts: np.ndarray, replicas: int, search: Search = THOROUGH
-) -> solver.Solution:
-    """Solve every replica from each start and keep its best optimum.
+    problem: Problem, starts: FloatArray, replicas: int, search: Search = THOROUGH
+) -> lanes.Solution:
+    """The best optimum of every replica among those from each start.
 
     Every replica starts at each distinct local optimum of the full fit, so that a
     replica whose global optimum lies in another basin still finds it.
@@ -52,19 +52,14 @@ def refit(
     """
     basins = len(starts)
 
-    def lanes(a: np.ndarray) -> np.ndarray:
+    def repeat(a: FloatArray) -> FloatArray:
         return np.repeat(a, basins, axis=0) if a.ndim == 2 else a
 
-    repeated = replace(problem, y=lanes(problem.y), weights=lanes(problem.weights))
+    repeated = replace(problem, y=repeat(problem.y), weights=repeat(problem.weights))
     solution = minimise(repeated, np.tile(starts, (replicas, 1)), search, near=True)
     best = solution.objective.reshape(replicas, basins).argmin(1)
     pick = np.arange(replicas) * basins + best
-    return solver.Solution(
-        theta=solution.theta[pick],
-        objective=solution.objective[pick],
-        iterations=solution.iterations[pick],
-        converged=solution.converged[pick],
-    )
+    return solution.take(pick)
 
 
 def draw_constants(
@@ -85,35 +80,33 @@ def draw_constants(
     """
     drawn = redrawn(problem, optimum.theta, units, bootstrap)
     solution = refit(drawn, optimum.local, bootstrap.replicas, search)
-    return constants_of(problem.law, solution.theta)
+    return constants_of_each(problem.law, solution.theta)
 
 
 def fit_with_intervals(
     table: Table,
     law: Law | str = "chinchilla",
     bootstrap: Bootstrap = BY_ROW,
-    *,
-    objective: Objective = HOFFMANN,
-    search: Search = THOROUGH,
+    options: FitOptions = DEFAULT,
 ) -> Fit:
-    """Fit a law and put bootstrap intervals on its constants and derived values.
+    """The fit of a law with bootstrap intervals on its constants and derived values.
 
     Args:
         table: rows and the columns of the law's roles.
         law: a registered name or a `Law`.
         bootstrap: what is drawn, how often, and the level.
-        objective: robust loss, δ and space. The default is Hoffmann et al. 2022's.
-        search: number of starts and tolerance.
+        options: objective and search.
 
     Raises:
         AnalysisError: the table cannot be fitted, or has no column for the kind of
             unit that is to be drawn.
     """
-    fitted, problem, optimum = fit_parts(table, law, objective, search)
+    fitted, problem, optimum = fit_parts(table, law, options)
     units = units_of(table, bootstrap.kind, problem.columns)
-    draws = draw_constants(problem, optimum, units, bootstrap, search)
+    draws = draw_constants(problem, optimum, units, bootstrap, options.search)
     every = draws | derived_values(problem.law, draws)
-    squares = objective.near_squares(np.asarray(fitted.residuals))
+    residuals = np.asarray(fitted.residuals)
+    squares = options.objective.near_squares(residuals)
     tail = tail_of(units, bootstrap.level, squares=squares)
     record = {
         "kind": units.kind,
@@ -154,7 +147,7 @@ def tail_of(units: Units, level: float, *, squares: bool = True) -> float:
     return float(norm.cdf(-t.isf(tail, spare)))
 
 
-def percentiles(draws: ArrayLike, tail: float) -> tuple[np.ndarray, np.ndarray]:
+def percentiles(draws: ArrayLike, tail: float) -> tuple[FloatArray, FloatArray]:
     """The quantiles `tail` and 1 - `tail` over the first axis; NaN draws do not count.
 
     The p-quantile of R draws is the p(R + 1)-th of them (Davison & Hinkley 1997, §5.2):
@@ -177,25 +170,27 @@ def interval(draws: ArrayLike, tail: float) -> tuple[float, float]:
 
 
 def tail_of_fit(fit: Fit) -> float:
-    """Share of the draws that its intervals cut off on either side."""
-    how = fit.recipe.bootstrap
-    return float(how.get("tail", (1 - how.get("level", 0.95)) / 2))
+    """The share of the draws that a fit's intervals cut off on either side."""
+    record = fit.recipe.bootstrap
+    return float(record.get("tail", (1 - record.get("level", 0.95)) / 2))
 
 
-def _band(value: Any, draws: Any, tail: float) -> Band:
+def _band(value: FloatArray, draws: FloatArray, tail: float) -> Band:
     if len(draws) == 0:
-        nothing = np.full(np.shape(value), np.nan)
-        return Band(np.asarray(value), nothing, nothing)
+        unknown = np.full(np.shape(value), np.nan)
+        return Band(np.asarray(value), unknown, unknown)
     return Band(np.asarray(value), *percentiles(draws, tail))
 
 
-def _replicas(fit: Fit, axes: int) -> dict[str, np.ndarray]:
-    """Replica constants shaped (replicas, 1, …) to broadcast over rows of `axes`."""
+def _replicas(fit: Fit, axes: int) -> dict[str, FloatArray]:
+    """The replicas' constants (replicas, 1, …), to broadcast over rows of `axes`."""
     return {k: np.asarray(v).reshape(-1, *(1,) * axes) for k, v in fit.replicas.items()}
 
 
-def predict(fit: Fit, columns: Mapping[str, Any], *, new_run: bool = False) -> Band:
-    """Predicted loss (nats) with a band from the bootstrap.
+def predict(
+    fit: Fit, columns: Mapping[str, ArrayLike], *, new_run: bool = False
+) -> Band:
+    """The predicted loss (nats) with a band from the bootstrap.
 
     Args:
         fit: a fit; without replicas the band is NaN.
@@ -212,20 +207,15 @@ def predict(fit: Fit, columns: Mapping[str, Any], *, new_run: bool = False) -> B
         raise AnalysisError(f"{law.name} needs {', '.join(missing)} to predict a loss")
     arrays = {k: np.asarray(columns[k], np.float64) for k in law.columns}
     axes = np.broadcast(*arrays.values()).ndim
-    with jax.enable_x64(True):
-        value = np.asarray(law.predict(fit.constants, arrays))
-        draws = (
-            np.asarray(law.predict(_replicas(fit, axes), arrays))
-            if fit.replicas
-            else np.empty(0)
-        )
+    value = law.losses(fit.constants, arrays)
+    draws = law.losses(_replicas(fit, axes), arrays) if fit.replicas else np.empty(0)
     if new_run and len(draws):
         draws = _with_noise(fit, draws)
     return _band(value, draws, tail_of_fit(fit))
 
 
-def _with_noise(fit: Fit, draws: np.ndarray) -> np.ndarray:
-    """Add a residual to every draw, inflated for the constants that were fitted."""
+def _with_noise(fit: Fit, draws: FloatArray) -> FloatArray:
+    """The draws, each with a residual, inflated for the constants that were fitted."""
     residuals = np.asarray(fit.residuals)
     spare = max(1, len(residuals) - len(fit.constants))
     residuals = residuals * np.sqrt(len(residuals) / spare)
@@ -234,8 +224,8 @@ def _with_noise(fit: Fit, draws: np.ndarray) -> np.ndarray:
     return draws * np.exp(-noise) if fit.recipe.space == "log" else draws - noise
 
 
-def optimum_at(fit: Fit, compute: np.ndarray | float) -> dict[str, Band]:
-    """N*(C), D*(C), tokens per parameter and loss at C, with confidence bands.
+def optimum_at(fit: Fit, compute: Number) -> dict[str, Band]:
+    """The optimal N*(C), D*(C), D*/N* and loss at C, with confidence bands.
 
     The budget is spent as C = k n d with the k of the fit's table.
 

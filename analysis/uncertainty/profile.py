@@ -9,11 +9,15 @@ from scipy.stats import chi2
 
 from analysis.errors import AnalysisError
 from analysis.fitting import lanes
+from analysis.fitting.options import THOROUGH, Search
 from analysis.fitting.problem import Problem
-from analysis.fitting.search import THOROUGH, Optimum, Search, minimise
+from analysis.fitting.search import Optimum, minimise
+from analysis.laws.arrays import FloatArray
 
 POINTS = 81
-REACH = (4.0, 16.0, 64.0)  # half widths of the grid, in standard errors, until it spans
+"""The points of a profile's grid."""
+REACH = (4.0, 16.0, 64.0)
+"""The half widths of the grid, in standard errors, tried until it is wide enough."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +34,8 @@ class Profile:
     """
 
     name: str
-    values: np.ndarray
-    objective: np.ndarray
+    values: FloatArray
+    objective: FloatArray
     threshold: float
     interval: tuple[float, float]
 
@@ -40,10 +44,10 @@ def profile_objective(
     problem: Problem,
     optimum: Optimum,
     name: str,
-    values: np.ndarray,
+    values: FloatArray,
     search: Search = THOROUGH,
-) -> np.ndarray:
-    """Least objective with the constant held at each of `values` (natural units).
+) -> FloatArray:
+    """The least objective with the constant held at each of `values` (natural units).
 
     Every value starts from each local optimum of the full fit, with the other constants
     there and moved along the ridge of the objective (its quadratic approximation):
@@ -73,13 +77,13 @@ def profile_objective(
         [optimum.local[:, None] + moves[..., None] * step for step in (held, ridge)]
     )
     flat = starts.reshape(-1, len(names))
-    found = minimise(problem, flat, search, held=held)
-    return np.asarray(found.objective.reshape(len(starts), -1).min(axis=0))
+    solution = minimise(problem, flat, search, held=held)
+    return np.asarray(solution.objective.reshape(len(starts), -1).min(axis=0))
 
 
-def _ridge(problem: Problem, theta: np.ndarray, at: int) -> np.ndarray:
-    """How far all constants (p,) move when one is moved by 1 and the others follow."""
-    log = problem.objective.space == "log"
+def _ridge(problem: Problem, theta: FloatArray, at: int) -> FloatArray:
+    """The moves of all constants (p,) when one is moved by 1 and the others follow."""
+    log = problem.objective.log
     _, jac = lanes.jacobian(problem.law, theta, problem.columns, problem.y, log)
     covariance = np.linalg.pinv((jac.T * problem.weights) @ jac)
     if not covariance[at, at] > 0:  # the rows say nothing about it
@@ -87,8 +91,8 @@ def _ridge(problem: Problem, theta: np.ndarray, at: int) -> np.ndarray:
     return np.asarray(covariance[at] / covariance[at, at])
 
 
-def dispersion(problem: Problem, residuals: np.ndarray) -> float:
-    """Factor between twice the objective's rise and a χ² variable.
+def dispersion(problem: Problem, residuals: FloatArray) -> float:
+    """The factor between twice the objective's rise and a χ² variable.
 
     Σψ² / (n - p) divided by Σψ' / n: the τ test of robust regression (Ronchetti 1982;
     Hampel et al. 1986, §7.2). For least squares it is the residual variance.
@@ -96,7 +100,7 @@ def dispersion(problem: Problem, residuals: np.ndarray) -> float:
     o, w = problem.objective, problem.weights
     if o.loss == "absolute":
         raise AnalysisError("a profile needs huber or squares, not absolute deviations")
-    delta = o.delta if o.loss == "huber" else np.inf
+    delta = o.threshold
     inside = float(np.sum(w * (np.abs(residuals) <= delta))) / problem.rows
     if inside == 0:
         raise AnalysisError(
@@ -116,7 +120,7 @@ def profile(
     level: float = 0.95,
     search: Search = THOROUGH,
 ) -> Profile:
-    """Profile one constant and read its interval off the likelihood ratio.
+    """The profile of one constant, its interval read off the likelihood ratio.
 
     The grid widens until the profile crosses the threshold on both sides, or spans 64
     standard errors.
@@ -135,7 +139,7 @@ def profile(
     if name not in law.parameter_names:
         raise AnalysisError(f"{law.name} has no constant {name!r}")
     at = law.parameter_names.index(name)
-    log = problem.objective.space == "log"
+    log = problem.objective.log
     r, jac = lanes.jacobian(law, optimum.theta, problem.columns, problem.y, log)
     scale = dispersion(problem, r)
     threshold = optimum.objective + 0.5 * scale * float(chi2.ppf(level, 1))
@@ -146,28 +150,29 @@ def profile(
         grid = optimum.theta[at] + error * np.linspace(-reach, reach, POINTS)
         grid = np.unique(np.clip(grid, low, high))
         values = np.exp(grid) if law.parameters[at].scale == "log" else grid
-        found = profile_objective(problem, optimum, name, values, search)
-        if min(found[0], found[-1]) > threshold:
+        least = profile_objective(problem, optimum, name, values, search)
+        if min(least[0], least[-1]) > threshold:
             break
     return Profile(
         name=name,
         values=values,
-        objective=found,
+        objective=least,
         threshold=threshold,
-        interval=_crossings(values, found, threshold),
+        interval=_crossings(values, least, threshold),
     )
 
 
 def _crossings(
-    values: np.ndarray, found: np.ndarray, threshold: float
+    values: FloatArray, least: FloatArray, threshold: float
 ) -> tuple[float, float]:
-    best = int(np.argmin(found))
-    above = found > threshold
+    """The values on either side of the minimum where the profile crosses."""
+    best = int(np.argmin(least))
+    above = least > threshold
     left, right = np.flatnonzero(above[:best]), np.flatnonzero(above[best:])
 
     def cross(inner: int, outer: int) -> float:
-        span = found[outer] - found[inner]
-        share = (threshold - found[inner]) / span
+        span = least[outer] - least[inner]
+        share = (threshold - least[inner]) / span
         return float(values[inner] + share * (values[outer] - values[inner]))
 
     low = cross(left[-1] + 1, left[-1]) if len(left) else -np.inf

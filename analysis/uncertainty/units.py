@@ -1,4 +1,4 @@
-"""What a bootstrap draws: rows, runs, trunks, groups or seeds, and which one to use.
+"""The units that bootstraps draw: rows, runs, trunks, groups or seeds.
 
 `WHEN` says which kind suits what, `advise` which one a table. Drawing rows that are
 correlated gives intervals that are far too narrow; drawing fewer than about ten units
@@ -101,7 +101,7 @@ class Units:
         """The number of units in each stratum."""
         strata = np.zeros(len(self.labels)) if self.strata is None else self.strata
         pairs = pd.DataFrame({"unit": self.labels, "stratum": strata})
-        return pairs.groupby("stratum")["unit"].nunique().to_numpy()
+        return np.asarray(pairs.groupby("stratum")["unit"].nunique())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +171,7 @@ def trunk_labels(table: Table) -> np.ndarray | None:
 def _same(frame: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray | None:
     if not set(SEEDS) <= set(frame.columns) or "steps" not in frame.columns:
         return None
-    return frame.groupby(list(columns), dropna=False, sort=True).ngroup().to_numpy()
+    return np.asarray(frame.groupby(list(columns), dropna=False).ngroup())
 
 
 def _strata(table: Table) -> np.ndarray | None:

@@ -23,8 +23,7 @@ import numpy as np
 from scipy.stats import chi2, norm
 
 from analysis.fitting import lanes
-from analysis.fitting.problem import Objective, Problem
-from analysis.fitting.search import ABSOLUTE_DELTAS
+from analysis.fitting.problem import Problem
 from analysis.laws.arrays import FloatArray
 from analysis.uncertainty.units import Units
 
@@ -69,7 +68,7 @@ def law_errors(problem: Problem, theta: FloatArray, units: Units) -> Errors:
         theta: (p,) the optimum, solver coordinates.
         units: what is drawn.
     """
-    log = problem.objective.space == "log"
+    log = problem.objective.log
     r, jac = lanes.jacobian(problem.law, theta, problem.columns, problem.y, log)
     squares = problem.objective.near_squares(r)
     low, high = lanes.bounds(problem.law)
@@ -150,14 +149,14 @@ def _enlarge(
     return enlarged, unit, float(min(_freedom(x) for x in influence))
 
 
-def _moved(r: np.ndarray, problem: Problem) -> np.ndarray:
+def _moved(r: FloatArray, problem: Problem) -> FloatArray:
     """Residuals (rows,) of the least squares step that each row asks: ψ(r) / mean ψ'.
 
     ψ is the derivative of the Huber loss over δ. Its mean slope is the density of the
     residuals within δ of the middle, or within a wider window where those are too few
     to tell: Hall & Sheather 1988's for the density at a median.
     """
-    delta = _delta(problem.objective)
+    delta = problem.objective.threshold
     used = problem.weights > 0
     share = min(_half_window(int(used.sum())), 0.45)
     low, high = np.quantile(r[used], [0.5 - share, 0.5 + share])
@@ -165,10 +164,6 @@ def _moved(r: np.ndarray, problem: Problem) -> np.ndarray:
     within = np.abs(r - (low + high) / 2) <= reach
     slope = np.average(within, weights=problem.weights) / reach
     return np.asarray(np.clip(r / delta, -1, 1) / slope)
-
-
-def _delta(objective: Objective) -> float:
-    return objective.delta if objective.loss == "huber" else ABSOLUTE_DELTAS[-1]
 
 
 def _half_window(rows: int) -> float:
@@ -180,7 +175,7 @@ def _half_window(rows: int) -> float:
     return float((1.5 * z**2 * norm.pdf(0) ** 2 / rows) ** (1 / 3))
 
 
-def _inverse_root(matrix: np.ndarray) -> np.ndarray:
+def _inverse_root(matrix: FloatArray) -> FloatArray:
     """The symmetric inverse square root; directions that are used up stay zero."""
     values, vectors = np.linalg.eigh(matrix)
     used_up = values < SPENT
@@ -188,7 +183,7 @@ def _inverse_root(matrix: np.ndarray) -> np.ndarray:
     return np.asarray((vectors * inverse) @ vectors.T)
 
 
-def _freedom(influence: np.ndarray) -> float:
+def _freedom(influence: FloatArray) -> float:
     """Degrees of freedom of sum_g (b_g · e)² for standard errors e (Satterthwaite).
 
     (tr K)² / tr K² with K_gh = b_g · b_h; `influence` holds the b_g (units, rows). One,

@@ -70,8 +70,7 @@ def fit(
 ) -> None:
     """Fit a law to a table of runs, with bootstrap intervals."""
     from analysis.fitting.fit import fit_law
-    from analysis.fitting.problem import Objective
-    from analysis.fitting.search import Search
+    from analysis.fitting.options import FitOptions, Objective, Search
     from analysis.tables.table import read_table
     from analysis.tuning.lr_minima import at_minima
     from analysis.uncertainty.intervals import fit_with_intervals
@@ -86,8 +85,10 @@ def fit(
         **{**roles, **labels, **roles_of(column or [])},
     )
     rows = rows if every_rate else at_minima(rows)
-    how = Objective(loss=objective, delta=delta, space=space)  # type: ignore[arg-type]
-    search = Search(starts=starts, seed=seed)
+    options = FitOptions(
+        objective=Objective(loss=objective, delta=delta, space=space),  # type: ignore[arg-type]
+        search=Search(starts=starts, seed=seed),
+    )
     if json_file and not json_file.parent.is_dir():
         raise AnalysisError(
             f"--json {json_file}: there is no folder {json_file.parent}"
@@ -96,10 +97,10 @@ def fit(
         advice = advise(rows)
         kind = by or ("group" if group else "run" if run else advice.kind)
         draws = Bootstrap(kind=kind, replicas=bootstrap, level=level, seed=seed)  # type: ignore[arg-type]
-        result = fit_with_intervals(rows, law, draws, objective=how, search=search)
+        result = fit_with_intervals(rows, law, draws, options)
     else:
         advice = None
-        result = fit_law(rows, law, objective=how, search=search)
+        result = fit_law(rows, law, options)
     if json_file:
         result.save(json_file)
     typer.echo(str(result))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.fitting import lanes
-from analysis.fitting.problem import Objective, Problem
+from analysis.fitting.options import Objective
+from analysis.fitting.problem import Problem
 from analysis.fitting.search import minimise
 from analysis.laws import get_law
 from analysis.uncertainty.draws import redrawn

@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from analysis.fitting.problem import Objective
+from analysis.fitting.options import Objective
 from tests.analysis.coverage import (
     NAMES,
     SQUARES,

@@ -24,8 +24,9 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from analysis.fitting.problem import HOFFMANN, Objective, prepare
-from analysis.fitting.search import Search, find_optimum, minimise
+from analysis.fitting.options import HOFFMANN, FitOptions, Objective, Search
+from analysis.fitting.problem import prepare
+from analysis.fitting.search import find_optimum, minimise
 from analysis.laws import get_law
 from analysis.published.base import get_reproduction
 from analysis.published.chinchilla import (
@@ -155,7 +156,7 @@ def suggestions(simulations: int = 200, noise: float = 0.005) -> None:
     The extra compute equals that of the first grid. It is spent as suggested, on the
     same regular grid again, and on one more isoFLOP curve at a higher budget.
     """
-    objective = Objective(delta=2 * noise)
+    options = FitOptions(objective=Objective(delta=2 * noise))
     compute = np.geomspace(1e18, 1e20, 5)
     ratios, spent = [], []
     for seed in range(simulations):
@@ -163,9 +164,7 @@ def suggestions(simulations: int = 200, noise: float = 0.005) -> None:
         base = measure(*isoflop_grid(compute), noise, rng)
         budget = float(base["c"].sum())
         target = Target(kind="loss", compute=10 * compute[-1])
-        found = suggest(
-            as_table(base), budget=budget, target=target, objective=objective
-        )
+        found = suggest(as_table(base), budget=budget, target=target, options=options)
         spent.append(found.spent / budget)
         chosen = np.array([(r.n, r.d) for r in found.runs]).T
         extras = [
@@ -173,7 +172,7 @@ def suggestions(simulations: int = 200, noise: float = 0.005) -> None:
             measure(*isoflop_grid(compute), noise, rng),
             measure(*isoflop_grid(np.array([budget / 5])), noise, rng),
         ]
-        widths = [width(pd.concat([base, x]), target, objective) for x in extras]
+        widths = [width(pd.concat([base, x]), target, options) for x in extras]
         ratios.append((widths[0] / widths[1], widths[0] / widths[2]))
     again, higher = np.mean(ratios, axis=0)
     print(
@@ -203,10 +202,10 @@ def as_table(frame: pd.DataFrame) -> Table:
     return table_from_frame(frame, n="n", d="d", c="c", loss="loss")
 
 
-def width(frame: pd.DataFrame, target: Target, objective: Objective) -> float:
+def width(frame: pd.DataFrame, target: Target, options: FitOptions) -> float:
     """Width of the bootstrap interval of the loss at the target (nats)."""
     fit = fit_with_intervals(
-        as_table(frame), "chinchilla", Bootstrap(replicas=300), objective=objective
+        as_table(frame), "chinchilla", Bootstrap(replicas=300), options
     )
     band = optimum_at(fit, target.compute)["loss"]
     return float(band.high - band.low)

@@ -13,9 +13,10 @@ import pytest
 from analysis.errors import AnalysisError
 from analysis.fitting import newton
 from analysis.fitting.fit import fit_law
-from analysis.fitting.problem import Objective, prepare
+from analysis.fitting.options import FitOptions, Objective, Search
+from analysis.fitting.problem import prepare
 from analysis.fitting.record import Fit
-from analysis.fitting.search import Search, find_optimum, minimise
+from analysis.fitting.search import find_optimum, minimise
 from analysis.laws import Law, coefficient, exponent, irreducible
 from analysis.tables.table import table_from_frame
 from tests.analysis import synthetic
@@ -25,7 +26,10 @@ from tests.analysis.synthetic import TRUTH
 @pytest.mark.parametrize("loss", ["huber", "squares", "absolute"])
 @pytest.mark.parametrize("space", ["log", "linear"])
 def test_noise_free_rows_give_the_constants_back(loss: str, space: str) -> None:
-    fit = fit_law(synthetic.table(), objective=Objective(loss=loss, space=space))
+    fit = fit_law(
+        synthetic.table(),
+        options=FitOptions(objective=Objective(loss=loss, space=space)),
+    )
     for name, value in TRUTH.items():
         assert fit.constants[name] == pytest.approx(value, rel=1e-4)
     assert fit.derived["a"] == pytest.approx(0.28 / (0.34 + 0.28), rel=1e-4)
@@ -36,8 +40,8 @@ def test_noise_free_rows_give_the_constants_back(loss: str, space: str) -> None:
 def test_the_start_does_not_matter_under_noise() -> None:
     """Two disjoint sets of starts find the same optimum to eight digits."""
     table = synthetic.table(noise=0.01)
-    one = fit_law(table, search=Search(seed=1))
-    two = fit_law(table, search=Search(seed=2))
+    one = fit_law(table, options=FitOptions(search=Search(seed=1)))
+    two = fit_law(table, options=FitOptions(search=Search(seed=2)))
     assert one.objective == pytest.approx(two.objective, rel=1e-10)
     for name, value in one.constants.items():
         assert two.constants[name] == pytest.approx(value, rel=1e-6)
@@ -48,7 +52,7 @@ def test_huber_ignores_a_wild_row_that_least_squares_follows() -> None:
     frame.loc[10, "loss"] *= 2
     table = table_from_frame(frame, n="n", d="d", c="c", loss="loss")
     robust = fit_law(table)
-    squares = fit_law(table, objective=Objective(loss="squares"))
+    squares = fit_law(table, options=FitOptions(objective=Objective(loss="squares")))
     assert robust.constants["E"] == pytest.approx(TRUTH["E"], rel=2e-3)
     assert abs(squares.constants["E"] / TRUTH["E"] - 1) > 0.02
 
@@ -111,15 +115,16 @@ def test_the_solver_gradient_agrees_with_finite_differences() -> None:
         return float(minimise(problem, t[None], Search(max_iterations=0)).objective[0])
 
     with jax.enable_x64(True):
-        point = newton._evaluate(
-            problem.law,
-            True,
-            jnp.asarray(theta),
-            dict(problem.columns),
-            problem.y,
-            problem.weights,
-            1e-3,
+        regression = newton.Regression(
+            columns=dict(problem.columns),
+            y=problem.y,
+            weights=problem.weights,
+            delta=1e-3,
+            tolerance=0.0,
+            low=-np.inf,
+            high=np.inf,
         )
+        point = newton.evaluate(problem.law, True, jnp.asarray(theta), regression)
         gradient = np.asarray(point.gradient)
     for i in range(5):
         e = np.zeros(5)

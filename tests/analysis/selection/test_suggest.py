@@ -10,7 +10,8 @@ import pytest
 
 from analysis.errors import AnalysisError
 from analysis.fitting.fit import fit_parts
-from analysis.fitting.problem import Objective, prepare
+from analysis.fitting.options import FitOptions, Objective
+from analysis.fitting.problem import prepare
 from analysis.laws import get_law
 from analysis.optimal.envelope import envelope, usable_points
 from analysis.optimal.side_by_side import Exponent, disagreements, side_by_side
@@ -24,14 +25,14 @@ from analysis.uncertainty.units import Bootstrap
 from tests.analysis import synthetic
 from tests.analysis.stores import write_store
 
-SQUARES = Objective(loss="squares")
+SQUARES = FitOptions(objective=Objective(loss="squares"))
 FEW = Bootstrap(replicas=100)
 
 
 def test_a_profile_touches_the_optimum_and_its_interval_agrees_with_bootstrap() -> None:
     table = synthetic.table(noise=0.01)
     parts = fit_parts(table, "chinchilla", SQUARES)
-    boot = fit_with_intervals(table, bootstrap=Bootstrap(), objective=SQUARES)
+    boot = fit_with_intervals(table, bootstrap=Bootstrap(), options=SQUARES)
     for name in ("E", "alpha", "A"):
         found = profile(parts.problem, parts.optimum, name)
         low, high = found.interval
@@ -48,7 +49,7 @@ def test_a_profile_equals_a_fit_with_the_constant_fixed() -> None:
     table = synthetic.table(noise=0.01)
     parts = fit_parts(table, "chinchilla", SQUARES)
     held = profile_objective(parts.problem, parts.optimum, "beta", np.array([0.3]))
-    fixed = prepare(table, fix(get_law("chinchilla"), beta=0.3), SQUARES)
+    fixed = prepare(table, fix(get_law("chinchilla"), beta=0.3), SQUARES.objective)
     assert held[0] == pytest.approx(find_optimum(fixed).objective, rel=1e-8)
     with pytest.raises(AnalysisError, match="no constant 'gamma'"):
         profile_objective(parts.problem, parts.optimum, "gamma", np.array([0.3]))

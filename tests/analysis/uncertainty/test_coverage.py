@@ -14,7 +14,8 @@ import pytest
 from scipy.stats import t
 
 from analysis.errors import AnalysisError
-from analysis.fitting.problem import Objective, Problem
+from analysis.fitting.options import Objective
+from analysis.fitting.problem import Problem
 from analysis.fitting.search import constants_of, minimise
 from analysis.uncertainty.draws import seed_weights
 from analysis.uncertainty.intervals import fit_with_intervals, predict, tail_of
@@ -123,8 +124,7 @@ def test_a_robust_fit_gives_back_what_it_took_of_a_residual() -> None:
 
 def predicted(problem: Problem, theta: np.ndarray) -> np.ndarray:
     """Losses (rows,) of a law's constants in solver coordinates."""
-    constants = {k: v.item() for k, v in constants_of(problem.law, theta[None]).items()}
-    return np.asarray(problem.law.predict(constants, problem.columns))
+    return problem.law.losses(constants_of(problem.law, theta), problem.columns)
 
 
 def test_signs_flip_the_residuals_of_a_robust_fit() -> None:
