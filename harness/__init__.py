@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import Any
 
 import harness.optimizers.spec  # noqa: F401  # makes them known
-from harness import families
 from harness.data.images.spec import Images
 from harness.data.synthetic.spec import (
     ManifoldTeacher,
@@ -24,7 +23,16 @@ from harness.data.synthetic.spec import (
 )
 from harness.data.tables.spec import Table
 from harness.data.text.spec import Text
-from harness.families import *  # noqa: F403
+from harness.families import (
+    CNN,
+    MLP,
+    RNN,
+    LinearRNN,
+    RandomFeatures,
+    ResNet,
+    Transformer,
+    ViT,
+)
 from harness.specs.optim import OptimSpec
 from harness.specs.run import RunSpec
 from harness.sweeps import recipe
@@ -45,17 +53,25 @@ from harness.training import xla
 xla.vectorise()
 
 __all__ = [
+    "CNN",
+    "MLP",
+    "RNN",
     "Images",
+    "LinearRNN",
     "ManifoldTeacher",
     "OptimSpec",
     "PowerLawFeatures",
+    "RandomFeatures",
+    "ResNet",
     "RunSpec",
     "SparseParity",
     "Sweep",
     "Table",
     "TeacherStudent",
     "Text",
+    "Transformer",
     "TwoMoons",
+    "ViT",
     "ZipfMarkov",
     "chain",
     "isoflop",
@@ -63,12 +79,12 @@ __all__ = [
     "octaves",
     "product",
     "recipe",
+    "train",
     "tune",
     "with_recipe",
     "with_seeds",
     "zip_",
 ]
-__all__ += [*families.__all__, "train"]
 
 
 def __getattr__(name: str) -> Any:
