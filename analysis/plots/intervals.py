@@ -124,7 +124,7 @@ def bootstrap_pairs(
             if values.min() > 0 and values.max() / values.min() > 10:
                 log_axis(ax, axis, values)
         ax.set(xlabel=_named(one), ylabel=_named(other))
-    how = fit.recipe.bootstrap
+    how = fit.provenance.bootstrap
     axes[0].set_title(f"{len(x)} draws of {how['units']} {how['kind']}s; +: fit")
     return figure
 

@@ -122,7 +122,7 @@ def _frontier(ax: Axes, fit: Fit, c: np.ndarray) -> None:
         compute[~inside], best.value[~inside], color=LAW, ls=":", label="beyond data"
     )
     if np.isfinite(best.low).any():
-        level = fit.recipe.bootstrap["level"]
+        level = fit.provenance.bootstrap["level"]
         ax.fill_between(
             compute, best.low, best.high, color=BAND, alpha=0.5, lw=0,
             label=f"{level:.0%} band",

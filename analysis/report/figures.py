@@ -158,7 +158,7 @@ def rollout(material: Material) -> Iterator[tuple[str, Figure]]:
 def optimal(material: Material) -> Iterator[tuple[str, Figure]]:
     fit = material.main_fit
     if fit is not None:
-        trained = fit.recipe.scale_range["c"]
+        trained = fit.provenance.scale_range["c"]
         minima = material.drawn.isoflop
         yield "", plots.optimal_allocation(trained, fit, minima, PUBLISHED)
 

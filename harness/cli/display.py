@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.errors import StoreError
+from harness.specs.canonical import JsonObject
 from harness.specs.run import RunSpec
 from harness.store import Store
 from harness.store import failures as attempts
@@ -215,7 +215,7 @@ def _short(value: Scalar) -> str:
     return str(value)
 
 
-def run_line(planned: PlannedRun, row: Mapping[str, Any], distinction: str = "") -> str:
+def run_line(planned: PlannedRun, row: JsonObject, distinction: str = "") -> str:
     """One finished run: its model, N, D, C, what came of it, what sets it apart."""
     loss = "diverged"
     if row.get("status") == "done" and row.get("loss") is not None:

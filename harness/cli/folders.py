@@ -7,7 +7,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.live import Live
@@ -17,6 +17,7 @@ from harness.cli.display import distinctions, duration, shared_distinction, si
 from harness.cli.options import AsJson, Folder, command_group
 from harness.cli.stopping import STOPPER
 from harness.errors import Interrupted, SpecError
+from harness.specs.canonical import JsonObject
 from harness.store import Store, open_store, requests
 from harness.store.doctor import examine
 from harness.store.read import files_at
@@ -91,7 +92,9 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _choose(store: Store, runs: list[str] | None, *states: str) -> dict[str, Any]:
+def _choose(
+    store: Store, runs: list[str] | None, *states: str
+) -> dict[str, JsonObject]:
     """The newest sweep's points in one of these states, by id; all, or as named."""
     present = sweep_status(store).runs
     points = {point["run_id"]: point for point in store.sweeps()[-1]["points"]}
@@ -115,7 +118,7 @@ def _watch(store: Store) -> None:
     raise Interrupted
 
 
-def _as_json(state: SweepStatus) -> dict[str, Any]:
+def _as_json(state: SweepStatus) -> JsonObject:
     return {
         "name": state.name,
         "total": len(state.runs),

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from harness.cli.display import duration, si
 from harness.cli.experiment import Experiment
 from harness.engines.base import Slot
 from harness.errors import SpecError
+from harness.specs.canonical import JsonObject
 from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import Cohort, Plan
 from harness.workers.forecast import Timing, makespan, seconds_of
@@ -83,7 +84,7 @@ def forecast(
     )
 
 
-def _row(cohort: Cohort, timing: Timing, answer: dict[str, Any]) -> ProgramForecast:
+def _row(cohort: Cohort, timing: Timing, answer: JsonObject) -> ProgramForecast:
     each = timing.seconds_per_run_step
     return ProgramForecast(
         model=answer["model"],
@@ -162,7 +163,7 @@ def _send(process: subprocess.Popen[str], finished: Sequence[str]) -> None:
     process.stdin = None
 
 
-def _answers(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+def _answers(process: subprocess.Popen[str]) -> list[JsonObject]:
     out, errors = process.communicate()
     if process.returncode:
         last = (errors.strip().splitlines() or ["it was killed"])[-1]
