@@ -1,4 +1,4 @@
-"""What was fitted to one store, to and from `fits.json`.
+"""The findings of a report: what was fitted to one store, to and from `fits.json`.
 
 Together with the runs and the question it is all that a page says: a page is written
 from `fits.json`, so that it can be written again without fitting again.

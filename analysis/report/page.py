@@ -28,7 +28,8 @@ from analysis.uncertainty.intervals import optimum_at
 from analysis.uncertainty.units import WHEN, Advice
 
 MOST_RUNS = 200
-BEYOND = 10  # times the largest budget trained, for which the best model is named
+BEYOND = 10
+"""The multiple of the largest budget trained for which the best model is named."""
 
 
 def page(store: Store, findings: Findings) -> str:
@@ -40,13 +41,13 @@ def page(store: Store, findings: Findings) -> str:
         question=store.question,
         warnings=findings.warnings,
         tuning=store.tuning,
-        rates=sum(len(c.rates) for one in store.tuning for c in one.curves),
-        points=sum(len(one.curves) for one in store.tuning),
+        rates=sum(len(c.rates) for s in store.tuning for c in s.curves),
+        points=sum(len(s.curves) for s in store.tuning),
         tuned_points=_tuned_points,
         lr_rule=_lr_rule,
         paste=PASTE,
         family_tables=family_tables(findings.families),
-        laws=[_law(one) for one in _printed_fits(fit, findings)],
+        laws=[_law(x) for x in _printed_fits(fit, findings)],
         conventions=_conventions(findings),
         exponents=_exponents(findings.exponents),
         intervals=_intervals(findings, store.advice),
@@ -184,7 +185,7 @@ def _exponents(exponents: Sequence[Exponent]) -> Grid | None:
             e.approach,
             e.convention,
             e.value,
-            f"[{e.interval[0]:.3f}, {e.interval[1]:.3f}]" if e.found else "–",
+            f"[{e.interval[0]:.3f}, {e.interval[1]:.3f}]" if e.known else "–",
             e.note,
         )
         for e in exponents

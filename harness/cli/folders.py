@@ -168,21 +168,21 @@ def describe(state: SweepStatus) -> str:
 
 def _worker_line(holders: list[WorkerStatus], labels: Mapping[str, str]) -> str:
     """A line about a worker and what it trains: one run, or a population of them."""
-    one = next((h for h in holders if h.step), holders[0])
+    holder = next((h for h in holders if h.step), holders[0])
     count = f"{len(holders)} runs side by side" if len(holders) > 1 else ""
     ids = [h.run_id for h in holders if h.run_id in labels]
-    what = "  ".join(
-        part
-        for part in (
-            count or f"run {one.run_id or '-'}",
+    doing = "  ".join(
+        text
+        for text in (
+            count or f"run {holder.run_id or '-'}",
             shared_distinction(labels[run_id] for run_id in ids if run_id),
-            f"step {one.step:,} of {one.steps:,}"
-            if one.step and one.steps
+            f"step {holder.step:,} of {holder.steps:,}"
+            if holder.step and holder.steps
             else "starting",
-            f"loss {one.loss:.4f}" if one.loss is not None and not count else "",
+            f"loss {holder.loss:.4f}" if holder.loss is not None and not count else "",
             f"last heard of {min(h.silent_s for h in holders):.0f} s ago",
             "" if any(h.alive for h in holders) else "SILENT, will be taken over",
         )
-        if part
+        if text
     )
-    return f"worker {one.host} {one.pid}  {what}"
+    return f"worker {holder.host} {holder.pid}  {doing}"

@@ -1,4 +1,4 @@
-"""What a sweep will take, from short timings in processes placed as workers are."""
+"""The forecast of a sweep, from short timings in processes placed as workers are."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ cores of an AMD EPYC."""
 
 
 class ProgramForecast(TypedDict):
-    """What training with one compiled program takes; speeds are of one run."""
+    """The time and memory of one compiled program; speeds are of one run."""
 
     model: str
     population: int
@@ -41,7 +41,7 @@ class ProgramForecast(TypedDict):
 
 
 class Forecast(TypedDict):
-    """What a sweep will take, ready for JSON."""
+    """The time that a sweep will take, ready for JSON."""
 
     workers: int
     programs: list[ProgramForecast]
@@ -66,8 +66,8 @@ def forecast(
     if not cohorts:
         return Forecast(workers=0, programs=[], seconds_start=0.0, seconds=0.0)
     processes = [
-        _start(experiment, settings, slot, part, options)
-        for part, slot in enumerate(slots)
+        _start(experiment, settings, slot, index, options)
+        for index, slot in enumerate(slots)
     ]
     for process in processes:
         _send(process, sorted(finished))
@@ -134,12 +134,12 @@ def _start(
     experiment: Experiment,
     settings: Sequence[str],
     slot: Slot,
-    part: int,
+    index: int,
     options: WorkerOptions,
 ) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "harness", "probe"]
     command += [str(experiment.path.absolute()), "--options", options.to_json()]
-    command += ["--part", str(part), "--since", str(time.time())]
+    command += ["--index", str(index), "--since", str(time.time())]
     if slot.cores and hasattr(os, "sched_setaffinity"):
         command += ["--cores", ",".join(map(str, slot.cores))]
     for setting in settings:

@@ -78,9 +78,11 @@ def plan(
     view = planview.describe(planned, store)
     if probe:
         finished = store.finished() if store else set()
-        left = planned.without(finished)
-        left.check_files()
-        slots = engine_named(engine).slots(workers, _trunk_count(left), train.devices)
+        remaining = planned.without(finished)
+        remaining.check_files()
+        slots = engine_named(engine).slots(
+            workers, _trunk_count(remaining), train.devices
+        )
         options = WorkerOptions(train=train, peers=len(slots))
         view["probe"] = probing.forecast(
             planned, finished, loaded, set_ or [], slots, options
@@ -106,16 +108,16 @@ def run(
     loaded = load(experiment, set_ or [])
     planned, place = loaded.plan(), loaded.place(out)
     existing = existing_store(place)
-    left = planned.without(existing.finished() if existing else ())
-    left.check_files()
+    remaining = planned.without(existing.finished() if existing else ())
+    remaining.check_files()
     for line in planview.mismatch_lines(planned, existing) if existing else ():
         typer.echo(line)
     store = create_store(place)
     add_sweep(store, sweep_record(planned, name=loaded.name, doc=loaded.doc))
-    if left.cohorts and workers == 0:
+    if remaining.cohorts and workers == 0:
         typer.echo(f"the sweep is written; `harness work {store.uri}` trains it")
         return
-    if left.cohorts:
+    if remaining.cohorts:
         _train(store, planned, loaded, starter, workers, options)
     else:
         typer.echo(f"all {len(planned.runs)} runs are finished: nothing to train")
