@@ -40,7 +40,7 @@ STORE_COLUMNS = {
 }
 """Role of a fit -> the column that has it unless another is named."""
 CONVENTIONS = ("n_matmul", "n_total", "n_body")
-"""Columns that count parameters: which parts of a model count differs."""
+"""Columns that count parameters, the default one first; each counts other weights."""
 
 INNER_AXIS = "grid.tune.lr"
 """The learning rates of a tuned sweep; empty where the rate is no inner axis."""

@@ -197,17 +197,16 @@ def _logs(store: Store) -> Path:
 
 
 def _report(store: Store, name: str) -> None:
-    from analysis.report.findings import is_of_these_runs
-    from analysis.report.write import write_page, write_report
+    from analysis.report import findings, write
 
     folder = store.folder or _copy(store, Path("results") / name)
     try:
-        if (folder / "report").is_dir() and is_of_these_runs(folder):
-            page = write_page(folder)
+        if (folder / "report").is_dir() and findings.is_of_these_runs(folder):
+            page = write.write_page(folder)
             typer.echo(f"report: {page} (these runs are fitted already)")
             return
         typer.echo("fitting …", err=True)
-        typer.echo(f"report: {write_report(folder)}")
+        typer.echo(f"report: {write.write_report(folder)}")
     # The sweep is trained and kept; that it cannot be fitted is worth one line.
     except analysis.AnalysisError as error:
         typer.echo(f"no report: {error}", err=True)

@@ -225,18 +225,17 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Bring published numbers out again; exit code 1 when one is missed."""
-    from analysis.published import all_reproductions, get_reproduction
-    from analysis.published.show import attempt, write_figures
+    from analysis.published import all_reproductions, get_reproduction, show
 
     chosen = all_reproductions() if name == "all" else (get_reproduction(name),)
     attempts = []
     for reproduction in chosen:
-        attempted = attempt(reproduction)
+        attempted = show.attempt(reproduction)
         attempts.append(attempted)
         if not as_json:
             typer.echo(str(attempted))
         if report is not None:
-            write_figures(attempted, report)
+            show.write_figures(attempted, report)
     if as_json:
         typer.echo(dump_json([a.to_json() for a in attempts]))
     if any(a.missed for a in attempts):
