@@ -11,6 +11,7 @@ from harness import MLP, RNN, LinearRNN, RandomFeatures, Transformer, ViT
 from harness.cli import main
 from harness.specs.task import TaskShape
 from harness.store.schema import METRICS, RUN_TYPES
+from tests.benchmarks import page as speed
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
@@ -162,3 +163,7 @@ def test_contributing_names_files_that_exist():
     assert named
     for name in named:
         assert (ROOT / name.split("NAME")[0]).exists(), name
+
+
+def test_the_page_of_speed_is_what_the_benchmarks_printed():
+    assert page("docs/speed.md") == speed.page()
