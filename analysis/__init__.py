@@ -96,7 +96,7 @@ _HOME = {
     "at_minima": "tuning.lr_minima",
     "read_lr_curves": "tuning.lr_minima",
     "summarise_tuning": "tuning.summary",
-    "Target": "selection.suggest",
+    "Target": "selection.target",
     "suggest": "selection.suggest",
     "write_report": "report.write",
 }

@@ -173,7 +173,7 @@ def fit_parts(
         intervals={},
         objective=optimum.objective,
         diagnostics=diagnostics,
-        recipe=provenance_of(table, problem, options.search),
+        provenance=provenance_of(table, problem, options.search),
         residuals=tuple(float(x) for x in r),
     )
     return Parts(fitted, problem, optimum)

@@ -94,8 +94,8 @@ def _compiled(
         low=0,
         high=0,
     )
-    one = partial(minimise, law, log)
-    return jax.jit(jax.vmap(one, in_axes=(0, axes, None)))
+    lane = partial(minimise, law, log)
+    return jax.jit(jax.vmap(lane, in_axes=(0, axes, None)))
 
 
 @lru_cache(maxsize=256)

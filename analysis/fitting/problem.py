@@ -74,12 +74,12 @@ def prepare(table: Table, law: Law | str, objective: Objective) -> Problem:
     count = len(law.parameters)
     if len(table) < count:
         table.need("loss")
-        left = "".join(f"; {x}" for x in table.left_out)
+        excluded = "".join(f"; {x}" for x in table.left_out)
         raise AnalysisError(
             f"{table.source} has {len(table)} usable rows with a "
             f"{table.columns['loss']!r} for the {count} constants of {law.name} "
             f"({', '.join(law.parameter_names)}): add {count - len(table)} or more "
-            f"runs, or choose a law with fewer constants{left}"
+            f"runs, or choose a law with fewer constants{excluded}"
         )
     columns = {}
     for column in law.columns:

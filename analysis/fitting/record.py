@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from analysis.errors import AnalysisError
-from analysis.tables.plain import dump_json, number, to_json, write_text
+from analysis.tables.plain import (
+    JsonObject,
+    dump_json,
+    number,
+    to_json,
+    write_text,
+)
 from analysis.tables.table import Excluded
 
 FLAG_MEANING = {
@@ -85,7 +89,7 @@ class Provenance:
     scale_range: dict[str, tuple[float, float]]
     flops_per_nd: float
     versions: dict[str, str]
-    bootstrap: dict[str, Any] = field(default_factory=dict)
+    bootstrap: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +104,7 @@ class Fit:
             bootstrap was asked for.
         objective: sum of the robust loss over rows at the optimum.
         diagnostics: the certificate.
-        recipe: its provenance, called so in JSON.
+        provenance: the choices and rows it rests on; "recipe" in JSON.
         residuals: one per row: ln(predicted / observed), or predicted - observed in
             linear space.
         replicas: name -> bootstrap draws of the constant; empty without bootstrap.
@@ -112,17 +116,17 @@ class Fit:
     intervals: dict[str, tuple[float, float]]
     objective: float
     diagnostics: Diagnostics
-    recipe: Provenance
+    provenance: Provenance
     residuals: tuple[float, ...]
     replicas: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """A dict of plain JSON values; what is not known is null."""
-        plain: dict[str, Any] = to_json(asdict(self))
-        return plain
+        plain: JsonObject = to_json(asdict(self))
+        return {"recipe" if k == "provenance" else k: v for k, v in plain.items()}
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Fit:
+    def from_json(cls, record: JsonObject) -> Fit:
         """The fit that `to_json` wrote down.
 
         Raises:
@@ -143,7 +147,7 @@ class Fit:
             AnalysisError: the file cannot be written.
         """
         try:
-            write_text(Path(path), dump_json(asdict(self)) + "\n")
+            write_text(Path(path), dump_json(self.to_json()) + "\n")
         except OSError as error:
             raise AnalysisError(f"cannot write the fit {path}: {error}") from None
 
@@ -173,16 +177,16 @@ class Fit:
 
 def format_fit(fit: Fit) -> str:
     """A readable table of constants, certificate and what was left out."""
-    level = fit.recipe.bootstrap.get("level")
+    level = fit.provenance.bootstrap.get("level")
     head = f"{level:.0%} interval" if level else "interval"
-    lines = [f"{fit.law}: {fit.recipe.source}", f"  {'':14}{'value':>12}   {head}"]
+    lines = [f"{fit.law}: {fit.provenance.source}", f"  {'':14}{'value':>12}   {head}"]
     for name, value in (fit.constants | fit.derived).items():
         low_high = fit.intervals.get(name)
         interval = (
             f"[{low_high[0]:.5g}, {low_high[1]:.5g}]" if low_high else "not asked"
         )
         lines.append(f"  {name:14}{value:>12.6g}   {interval}")
-    d, r = fit.diagnostics, fit.recipe
+    d, r = fit.diagnostics, fit.provenance
     lines += [
         f"  objective {fit.objective:.8g} ({r.loss}, delta {r.delta:g}, {r.space} "
         f"space, sum over {d.rows} rows); rms residual {d.rms_residual:.3g}",
@@ -190,7 +194,7 @@ def format_fit(fit: Fit) -> str:
         f" norm {d.gradient_norm:.2g}; condition number {d.condition_number:.3g}",
         "  columns: " + ", ".join(f"{k} = {v}" for k, v in r.columns.items()),
     ]
-    lines += [f"  {interval_line(fit)}"] if fit.recipe.bootstrap else []
+    lines += [f"  {interval_line(fit)}"] if fit.provenance.bootstrap else []
     lines += [f"  {x}" for x in r.left_out]
     lines += [f"  WARNING {x}" for x in d.notes]
     return "\n".join(lines)
@@ -198,31 +202,31 @@ def format_fit(fit: Fit) -> str:
 
 def interval_line(fit: Fit) -> str:
     """The sentence about what the intervals of a fit rest on, for one that has them."""
-    record = fit.recipe.bootstrap
+    record = fit.provenance.bootstrap
     drawn = "the residuals of " if record.get("drawn") == "residuals" else ""
     units = f"{record['units']} {record['kind']}s"
     return f"intervals from {record['replicas']} draws of {drawn}{units}"
 
 
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(values: JsonObject) -> dict[str, float]:
     return {k: number(v) for k, v in values.items()}
 
 
-def _pairs(values: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+def _pairs(values: JsonObject) -> dict[str, tuple[float, float]]:
     return {k: (number(v[0]), number(v[1])) for k, v in values.items()}
 
 
-def _fit_from(record: Mapping[str, Any]) -> Fit:
+def _fit_from(record: JsonObject) -> Fit:
     diagnostics = dict(record["diagnostics"])
     for key in ("flags", "notes"):
         diagnostics[key] = tuple(diagnostics[key])
     for key in MEASURES:
         diagnostics[key] = number(diagnostics[key])
-    recipe = dict(record["recipe"])
-    recipe["left_out"] = tuple(Excluded(**x) for x in recipe["left_out"])
-    recipe["scale_range"] = _pairs(recipe["scale_range"])
+    provenance = dict(record["recipe"])
+    provenance["left_out"] = tuple(Excluded(**x) for x in provenance["left_out"])
+    provenance["scale_range"] = _pairs(provenance["scale_range"])
     for key in ("delta", "tolerance", "flops_per_nd"):
-        recipe[key] = number(recipe[key])
+        provenance[key] = number(provenance[key])
     return Fit(
         law=str(record["law"]),
         constants=_numbers(record["constants"]),
@@ -230,7 +234,7 @@ def _fit_from(record: Mapping[str, Any]) -> Fit:
         intervals=_pairs(record["intervals"]),
         objective=number(record["objective"]),
         diagnostics=Diagnostics(**diagnostics),
-        recipe=Provenance(**recipe),
+        provenance=Provenance(**provenance),
         residuals=tuple(number(x) for x in record["residuals"]),
         replicas={
             k: tuple(number(x) for x in v) for k, v in record["replicas"].items()

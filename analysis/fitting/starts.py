@@ -33,7 +33,7 @@ def _spread(
 
 @lru_cache(maxsize=256)
 def _compiled(law: Law, names: tuple[str, ...]) -> Callable[..., tuple[Array, Array]]:
-    def one(others: Values, columns: Values) -> tuple[Array, Array]:
+    def value_and_slopes(others: Values, columns: Values) -> tuple[Array, Array]:
         def predict(values: Values) -> Array:
             return law.predict({**others, **values}, columns)
 
@@ -41,7 +41,7 @@ def _compiled(law: Law, names: tuple[str, ...]) -> Callable[..., tuple[Array, Ar
         slopes = jax.jacfwd(predict)(zeros)
         return predict(zeros), jnp.stack([slopes[k] for k in names], axis=-1)
 
-    return jax.jit(jax.vmap(one, in_axes=(0, None)))
+    return jax.jit(jax.vmap(value_and_slopes, in_axes=(0, None)))
 
 
 def _design(

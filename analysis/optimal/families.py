@@ -16,13 +16,14 @@ import numpy as np
 from analysis.errors import AnalysisError
 from analysis.fitting.record import Fit
 from analysis.optimal.frontier import frontier
-from analysis.tables.columns import FAMILY, UNIQUE
+from analysis.tables.columns import ERROR, FAMILY, LOSS, UNIQUE
 from analysis.tables.table import Table
 from analysis.uncertainty.intervals import Band, fit_with_intervals, predict
 from analysis.uncertainty.units import Bootstrap, Kind, advise
 
-LAWS = ("power", "power_constant")
-FEWEST = {"power": 3, "power_constant": 5}
+POWER, WITH_FLOOR = "power", "power_constant"
+"""The laws of a learning curve: b x^-c, and the same above a floor E."""
+FEWEST = {POWER: 3, WITH_FLOOR: 5}
 """The different scales without which a law is not fitted: it would meet each one."""
 SAME_EPOCHS = 0.9
 """The share of the most epochs from which on a run saw its data as often as any."""
@@ -52,7 +53,7 @@ class Curve:
     @property
     def shown(self) -> Fit | None:
         """The fit of the richest law that the rows allow; None without one."""
-        return self.fits.get("power_constant") or self.fits.get("power")
+        return self.fits.get(WITH_FLOOR) or self.fits.get(POWER)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +87,7 @@ def by_family(table: Table, bootstrap: Bootstrap) -> tuple[Curve, ...]:
     """
     return tuple(
         _curve(rows, family, axis, measure, bootstrap)
-        for measure in ("loss", "error")
+        for measure in (LOSS, ERROR)
         for axis in SELECT
         for family in families_of(table)
         if (rows := _rows_of(table, family, measure)) is not None
@@ -120,7 +121,7 @@ def equal_compute(curves: tuple[Curve, ...], measure: str) -> EqualCompute | Non
 def _rows_of(table: Table, family: str, measure: str) -> Table | None:
     """A family's rows whose measure is known and above zero; None if there are none."""
     frame = table.frame
-    column = table.columns["loss"] if measure == "loss" else measure
+    column = table.columns["loss"] if measure == LOSS else measure
     if column not in frame.columns:
         return None
     in_family = (frame[FAMILY].astype(str) == family).to_numpy()
@@ -171,7 +172,7 @@ def _curve(
     selected = selected.with_columns(x=column)
     fits: dict[str, Fit] = {}
     notes: list[str] = []
-    for law in LAWS:
+    for law in FEWEST:
         try:
             fits[law] = _fit(selected, law, axis, bootstrap)
         except AnalysisError as error:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PF_DAY = 1e15 * 24 * 3600  # FLOPs
+PF_DAY = 1e15 * 24 * 3600
+"""The FLOPs of a petaFLOP/s-day."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

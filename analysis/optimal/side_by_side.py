@@ -48,7 +48,7 @@ class Exponent:
     note: str
 
     @property
-    def found(self) -> bool:
+    def known(self) -> bool:
         """Whether the estimator gave a number."""
         return bool(np.isfinite(self.value))
 
@@ -112,7 +112,7 @@ def side_by_side(
                     note=note,
                 )
             )
-    if not any(r.found for r in rows):
+    if not any(r.known for r in rows):
         reasons = dict.fromkeys(r.note for r in rows)
         raise AnalysisError("no estimator finds an exponent: " + "; ".join(reasons))
     return tuple(rows)
@@ -123,22 +123,23 @@ def disagreements(rows: tuple[Exponent, ...]) -> tuple[str, ...]:
 
     Pairs that differ in both are left out: each step between them is named already.
     """
-    known = [r for r in rows if r.found and np.all(np.isfinite(r.interval))]
+    bounded = [r for r in rows if r.known and np.all(np.isfinite(r.interval))]
     notes = []
-    for i, one in enumerate(known):
-        for other in known[i + 1 :]:
-            alike = one.convention == other.convention or one.approach == other.approach
-            if alike and not overlap(one.interval, other.interval):
+    for i, first in enumerate(bounded):
+        for second in bounded[i + 1 :]:
+            alike = first.convention == second.convention
+            alike = alike or first.approach == second.approach
+            if alike and not overlap(first.interval, second.interval):
                 notes.append(
-                    f"{_shown(one)} and {_shown(other)} disagree: their intervals do "
-                    "not overlap"
+                    f"{_shown(first)} and {_shown(second)} disagree: their intervals "
+                    "do not overlap"
                 )
     return tuple(notes)
 
 
-def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
+def overlap(first: tuple[float, float], second: tuple[float, float]) -> bool:
     """Whether two intervals share a point."""
-    return one[0] <= other[1] and other[0] <= one[1]
+    return first[0] <= second[1] and second[0] <= first[1]
 
 
 def _shown(row: Exponent) -> str:

@@ -13,7 +13,8 @@ from analysis.plots.style import GREY, INK, LAW, SECOND, panels, styled
 
 LITERATURE = (("Hoffmann 2022 ", 0.50, "right"), (" Kaplan 2020", 0.73, "left"))
 SERIES = ((LAW, "o"), (SECOND, "s"), (INK, "^"), (GREY, "D"))
-SHOWN = (-0.1, 1.3)  # exponents beyond are cut off, and marked by an arrow
+SHOWN = (-0.1, 1.3)
+"""The exponents shown; those beyond are cut off, and marked by an arrow."""
 
 
 @styled
@@ -45,7 +46,7 @@ def exponent_comparison(rows: Sequence[Exponent]) -> Figure:
 
 
 def _row(ax: Axes, row: Exponent, y: float, colour: str, marker: str) -> None:
-    if not row.found:
+    if not row.known:
         ax.text(0.0, y, "no estimate", fontsize=7, color=colour, va="center")
         return
     low, high = np.clip(row.interval, *SHOWN)

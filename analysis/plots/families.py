@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.optimal.families import Curve
+from analysis.optimal.families import POWER, Curve
 from analysis.plots.style import (
     AXIS,
     GREY,
@@ -20,6 +20,7 @@ from analysis.plots.style import (
     panels,
     styled,
 )
+from analysis.tables.columns import ERROR, LOSS
 from analysis.uncertainty.intervals import predict
 
 COLOURS = (LAW, SECOND, INK, "#3B7A2A", "#8A4F9E", GREY)
@@ -30,7 +31,7 @@ PANELS = {
     "d": "At the largest model",
     "c": "Along the frontier of compute",
 }
-MEASURES = {"loss": AXIS["loss"], "error": "held-out error (1 - accuracy)"}
+MEASURES = {LOSS: AXIS["loss"], ERROR: "held-out error (1 - accuracy)"}
 
 
 @styled
@@ -88,7 +89,7 @@ def family_exponents(curves: Sequence[Curve]) -> Figure:
     names = _names(curves)
     for ax, measure in zip(axes, measures, strict=True):
         for curve in curves:
-            if curve.measure == measure and "power" in curve.fits:
+            if curve.measure == measure and POWER in curve.fits:
                 _exponent(ax, curve, names)
         ax.set_yticks(range(len(PANELS)), [LABELS[axis] for axis in PANELS])
         ax.set(ylim=(len(PANELS) - 0.5, -0.5), xlabel="exponent c of b x^-c")
@@ -106,7 +107,7 @@ def family_exponents(curves: Sequence[Curve]) -> Figure:
 
 
 def _exponent(ax: Axes, curve: Curve, names: Sequence[str]) -> None:
-    index, fit = names.index(curve.family), curve.fits["power"]
+    index, fit = names.index(curve.family), curve.fits[POWER]
     y = list(PANELS).index(curve.axis) + 0.16 * (index - (len(names) - 1) / 2)
     colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
     ax.plot(fit.intervals["c"], [y, y], color=colour, lw=1.2, solid_capstyle="butt")

@@ -28,7 +28,8 @@ from analysis.plots.style import (
 from analysis.selection.extrapolation import HoldOut
 from analysis.uncertainty.profile import Profile
 
-FEW_CUTOFFS = 6  # that many labels fit side by side
+FEW_CUTOFFS = 6
+"""The most cutoffs whose labels fit side by side."""
 AXES: tuple[Literal["x", "y"], ...] = ("x", "y")
 
 
@@ -61,38 +62,39 @@ def profile_curve(
 
 
 @styled
-def profiles(found: Sequence[Profile]) -> Figure:
+def profiles(curves: Sequence[Profile]) -> Figure:
     """One panel per constant: the rise of the objective when it is held.
 
     The solid stretch is the interval; values in natural units (E in nats).
     """
-    figure, axes = panels(len(found), width=3.3, height=2.7, columns=3)
-    for ax, one in zip(axes, found, strict=True):
-        _profile(ax, one)
+    figure, axes = panels(len(curves), width=3.3, height=2.7, columns=3)
+    for ax, curve in zip(axes, curves, strict=True):
+        _profile(ax, curve)
     for ax in axes[::3]:
         ax.set_ylabel("rise of the objective (%)")
     return figure
 
 
-def _profile(ax: Axes, one: Profile) -> None:
-    least = float(one.objective.min())
-    rise = 100 * (one.objective / least - 1)
-    level = 100 * (one.threshold / least - 1)
+def _profile(ax: Axes, curve: Profile) -> None:
+    least = float(curve.objective.min())
+    rise = 100 * (curve.objective / least - 1)
+    level = 100 * (curve.threshold / least - 1)
     inside = rise <= 1.001 * level
-    ends = [x for x in one.interval if np.isfinite(x)]
-    values = np.unique([*one.values[inside], *ends])  # the stretch meets the threshold
-    ax.plot(one.values, rise, color=GREY, lw=1.0, ls=":")
-    ax.plot(values, np.interp(values, one.values, rise), color=LAW, lw=2.0)
+    ends = [x for x in curve.interval if np.isfinite(x)]
+    # With its ends the solid line meets the threshold.
+    values = np.unique([*curve.values[inside], *ends])
+    ax.plot(curve.values, rise, color=GREY, lw=1.0, ls=":")
+    ax.plot(values, np.interp(values, curve.values, rise), color=LAW, lw=2.0)
     ax.axhline(level, color=INK, lw=0.8, ls="--")
     ax.set_ylim(-0.05 * level, 3 * level)
-    shown = one.values[rise <= 3 * level]
+    shown = curve.values[rise <= 3 * level]
     ax.set_xlim(shown.min(), shown.max())
     if shown.min() > 0 and shown.max() / shown.min() > 10:
         log_axis(ax, "x", shown)
-    low, high = (f"{x:.3g}" if np.isfinite(x) else "∞" for x in one.interval)
+    low, high = (f"{x:.3g}" if np.isfinite(x) else "∞" for x in curve.interval)
     low = "−∞" if low == "∞" else low
-    unit = " (nats)" if one.name == "E" else ""
-    ax.set(xlabel=f"{one.name}{unit}", title=f"{one.name}: {low} to {high}")
+    unit = " (nats)" if curve.name == "E" else ""
+    ax.set(xlabel=f"{curve.name}{unit}", title=f"{curve.name}: {low} to {high}")
 
 
 @styled
@@ -114,18 +116,18 @@ def bootstrap_pairs(
     names = list(fit.replicas)
     pairs = pairs or tuple(pairwise(names))
     figure, axes = panels(len(pairs), width=2.9, height=2.8)
-    for ax, (one, other) in zip(axes, pairs, strict=True):
-        x, y = np.array(fit.replicas[one]), np.array(fit.replicas[other])
+    for ax, (first, second) in zip(axes, pairs, strict=True):
+        x, y = np.array(fit.replicas[first]), np.array(fit.replicas[second])
         pick = thin(len(x), most)
         ax.plot(x[pick], y[pick], ".", color=SECOND, ms=3, alpha=0.5, mew=0)
-        at = fit.constants[one], fit.constants[other]
+        at = fit.constants[first], fit.constants[second]
         ax.plot(*at, "+", color=INK, ms=12, mew=1.8)
         for axis, values in zip(AXES, (x, y), strict=True):
             if values.min() > 0 and values.max() / values.min() > 10:
                 log_axis(ax, axis, values)
-        ax.set(xlabel=_named(one), ylabel=_named(other))
-    how = fit.recipe.bootstrap
-    axes[0].set_title(f"{len(x)} draws of {how['units']} {how['kind']}s; +: fit")
+        ax.set(xlabel=_named(first), ylabel=_named(second))
+    record = fit.provenance.bootstrap
+    axes[0].set_title(f"{len(x)} draws of {record['units']} {record['kind']}s; +: fit")
     return figure
 
 
@@ -142,12 +144,12 @@ def rollout_errors(held_out: Mapping[str, Sequence[HoldOut]]) -> Figure:
     """
     figure, (ax,) = panels(width=6.0)
     colours = (LAW, SECOND, INK, "#3B7A2A", "#8A4F9E")
-    for i, (name, found) in enumerate(held_out.items()):
+    for i, (name, errors) in enumerate(held_out.items()):
         colour, marker = colours[i % len(colours)], MARKERS[i % len(MARKERS)]
-        cut = [h.cutoff for h in found]
-        error = [100 * h.rms_log_error for h in found]
+        cut = [h.cutoff for h in errors]
+        percent = [100 * h.rms_log_error for h in errors]
         style = ("-", "--", "-.", ":")[i % 4]
-        ax.plot(cut, error, style, label=name, color=colour, marker=marker)
+        ax.plot(cut, percent, style, label=name, color=colour, marker=marker)
     cutoffs = np.unique([h.cutoff for h in chain(*held_out.values())])
     log_axis(ax, "x", cutoffs)
     if len(cutoffs) <= FEW_CUTOFFS:

@@ -65,7 +65,7 @@ def _contours(ax: Axes, fit: Fit, n: np.ndarray, d: np.ndarray, shades: Shades) 
     )
     lines = ax.contour(ns, ds, surface, levels=levels, colors=INK, linewidths=0.7)
     ax.clabel(lines, fmt="%g", fontsize=7)
-    k = fit.recipe.flops_per_nd
+    k = fit.provenance.flops_per_nd
     compute = np.geomspace(k * n.min() * d.min(), k * n.max() * d.max(), 60)
     best = optimum_at(fit, compute)
     ax.plot(best["n"].value, best["d"].value, color=LAW)

@@ -113,7 +113,7 @@ def _law(
     ax: Axes, compute: np.ndarray, measured: np.ndarray, band: Band, fit: Fit
 ) -> None:
     if np.isfinite(band.low).any():
-        level = fit.recipe.bootstrap["level"]
+        level = fit.provenance.bootstrap["level"]
         label = f"{level:.0%} band"
         ax.fill_between(
             compute, band.low, band.high, color=BAND, alpha=0.5, lw=0, label=label

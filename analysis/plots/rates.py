@@ -68,8 +68,8 @@ def loss_against_rate(curves: Sequence[LrCurve]) -> Figure:
     known = bool(np.isfinite(tokens).all())
     shades = Shades(tokens if known else np.ones(1))
     for ax, n in zip(axes, shown, strict=True):
-        here = [c for c in curves if c.n == n or np.isnan([c.n, n]).all()]
-        _panel(ax, here, shades)
+        same_size = [c for c in curves if c.n == n or np.isnan([c.n, n]).all()]
+        _panel(ax, same_size, shades)
         title = f"N = {power_of_ten_or_plain(float(n))}" if np.isfinite(n) else ""
         ax.set_title(title)
     if known and len(shades.order) > 1:
@@ -94,9 +94,9 @@ def _panel(ax: Axes, curves: Sequence[LrCurve], shades: Shades) -> None:
             color=colour, lw=0.7, ms=4, alpha=0.9,
         )  # fmt: skip
         _minimum(ax, curve, colour)
-        lost = curve.diverged
+        diverged = curve.diverged
         ax.plot(
-            lost, np.full(len(lost), 0.97), transform=ax.get_xaxis_transform(),
+            diverged, np.full(len(diverged), 0.97), transform=ax.get_xaxis_transform(),
             marker="x", color=colour, ls="", ms=6,
         )  # fmt: skip
     log_axis(ax, "x", rates)
@@ -124,23 +124,23 @@ def rates_against_size(curves: Sequence[LrCurve], rule: LrRule) -> Figure:
         rule: fitted to the others, drawn at the median batch.
     """
     figure, (ax,) = panels(width=6.4)
-    found = [c for c in curves if np.isfinite(c.lr)]
-    tokens = np.array([c.d for c in found])
+    known = [c for c in curves if np.isfinite(c.lr)]
+    tokens = np.array([c.d for c in known])
     shades = Shades(tokens if np.isfinite(tokens).all() else np.ones(1))
-    n = np.array([c.n for c in found])
-    for curve in found:
+    n = np.array([c.n for c in known])
+    for curve in known:
         colour = shades.colour(curve.d) if np.isfinite(curve.d) else INK
         face = "white" if curve.flag else colour
         marker = shades.marker(curve.d)
         ax.plot(curve.n, curve.lr, marker, mfc=face, mec=colour, zorder=3)
     ns = np.geomspace(n.min() / 1.5, n.max() * 4, 40)
-    batch = float(np.median([c.batch for c in found]))
+    batch = float(np.median([c.batch for c in known]))
     ends = (tokens.min(), tokens.max()) if rule.exponents["d"] else tokens[:1]
     for d, style in zip(ends, ("-", "--"), strict=False):
         label = f"D = {power_of_ten_or_plain(float(d))}" if len(ends) > 1 else "rule"
         ax.plot(ns, rule.at(ns, d, batch) * np.ones(40), style, color=LAW, label=label)
     ax.set(xscale="log", xlabel=AXIS["n"], ylabel=f"best {RATE_AXIS}")
-    log_axis(ax, "y", np.array([c.lr for c in found]))
+    log_axis(ax, "y", np.array([c.lr for c in known]))
     ax.set_title(f"{rule.formula}; hollow: no minimum")
     ax.legend()
     if len(shades.order) > 1:

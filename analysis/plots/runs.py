@@ -19,25 +19,27 @@ from analysis.plots.style import (
     styled,
     thin,
 )
+from analysis.tables.columns import FLOPS, RUN, STEP, TOKENS, VALUE
 from analysis.tables.table import Table
 from analysis.uncertainty.intervals import optimum_at
 
-CURVE_POINTS = 12_000  # points of all curves of a figure together: keeps an SVG small
+CURVE_POINTS = 12_000
+"""The points of all curves of a figure together, few enough for a small SVG."""
 
 
 def _curves(
     ax: Axes, metrics: pd.DataFrame, sizes: dict[str, float], x: str, shades: Shades
 ) -> None:
     """Draw one line per run."""
-    groups = [(k, g) for k, g in metrics.groupby("run_id", sort=True) if k in sizes]
+    groups = [(k, g) for k, g in metrics.groupby(RUN, sort=True) if k in sizes]
     chosen = thin(len(groups), 300)
     most = max(12, min(80, CURVE_POINTS // max(1, len(chosen))))
     for i in chosen:
         run, rows = groups[i]
-        rows = rows[rows[x] > 0].sort_values("step")
+        rows = rows[rows[x] > 0].sort_values(STEP)
         rows = rows.iloc[thin(len(rows), most)]
         colour = shades.colour(sizes[run])
-        ax.plot(rows[x], rows["value"], color=colour, lw=0.8, alpha=0.75)
+        ax.plot(rows[x], rows[VALUE], color=colour, lw=0.8, alpha=0.75)
 
 
 def _limits(
@@ -45,7 +47,7 @@ def _limits(
 ) -> None:
     """Show the curves from a fiftieth of the shortest run on, and all final losses."""
     left, right = ends.min() / 50, ends.max() * 4
-    values = shown.loc[shown[x] >= left, "value"]
+    values = shown.loc[shown[x] >= left, VALUE]
     high = float(np.nanquantile(values, 0.99)) if len(values) else 0.0
     ax.set_xlim(left, right)
     ax.set_ylim(losses.min() * 0.92, max(high, float(losses.max())) * 1.03)
@@ -63,14 +65,14 @@ def training_curves(metrics: pd.DataFrame, table: Table) -> Figure:
     sizes = dict(zip(table.values("run"), table.values("n"), strict=True))
     shades = Shades(table.values("n"))
     ax.set_xscale("log")
-    shown = metrics[metrics["run_id"].isin(sizes)]
-    _curves(ax, shown, sizes, "tokens", shades)
+    shown = metrics[metrics[RUN].isin(sizes)]
+    _curves(ax, shown, sizes, TOKENS, shades)
     for run, d, loss in zip(
         table.values("run"), table.values("d"), table.values("loss"), strict=True
     ):
         n = sizes[run]
         ax.plot(d, loss, shades.marker(n), color=shades.colour(n), mec="white", mew=0.3)
-    _limits(ax, table.values("d"), table.values("loss"), shown, "tokens")
+    _limits(ax, table.values("d"), table.values("loss"), shown, TOKENS)
     log_loss_axis(ax)
     ax.set_xlabel("tokens seen")
     ax.set_ylabel(AXIS["loss"])
@@ -96,9 +98,9 @@ def loss_against_compute(
     ax.set_xscale("log")
     if metrics is not None and table.has("run"):
         sizes = dict(zip(table.values("run"), n, strict=True))
-        shown = metrics[metrics["run_id"].isin(sizes)]
-        _curves(ax, shown, sizes, "flops", shades)
-        _limits(ax, c, loss, shown, "flops")
+        shown = metrics[metrics[RUN].isin(sizes)]
+        _curves(ax, shown, sizes, FLOPS, shades)
+        _limits(ax, c, loss, shown, FLOPS)
     for i in thin(len(n), 1500):
         colour, marker = shades.colour(n[i]), shades.marker(n[i])
         ax.plot(c[i], loss[i], marker, color=colour, mec="white", mew=0.3)
@@ -122,7 +124,7 @@ def _frontier(ax: Axes, fit: Fit, c: np.ndarray) -> None:
         compute[~inside], best.value[~inside], color=LAW, ls=":", label="beyond data"
     )
     if np.isfinite(best.low).any():
-        level = fit.recipe.bootstrap["level"]
+        level = fit.provenance.bootstrap["level"]
         ax.fill_between(
             compute, best.low, best.high, color=BAND, alpha=0.5, lw=0,
             label=f"{level:.0%} band",

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from analysis.plots.style import RC
 
-SVG_LIMIT = 300_000  # bytes; a larger SVG is too slow to show in a page
+SVG_LIMIT = 300_000
+"""Bytes; a larger SVG is too slow to show in a page."""
 Format = Literal["png", "svg"]
 
 

@@ -24,7 +24,8 @@ from matplotlib.ticker import (
 from numpy.typing import ArrayLike
 
 INK = "#111111"
-LAW = "#C44E00"  # the fitted law: vermilion, dark enough to print
+LAW = "#C44E00"
+"""The colour of a fitted law: vermilion, dark enough to print."""
 BAND = "#E8A87C"
 SECOND = "#0060A8"
 GREY = "#777777"
@@ -102,7 +103,7 @@ class Shades:
         self.order = np.unique(scale)
 
     def colour(self, value: float) -> Colour:
-        """Dark for the smallest, light (but never pale) for the largest."""
+        """The colour of a value: dark for the smallest to light, but never pale."""
         return mpl.colormaps["viridis"](0.9 * float(self.norm(value)))
 
     def marker(self, value: float) -> str:
@@ -132,7 +133,7 @@ def log_axis(ax: Axes, which: Literal["x", "y"], values: np.ndarray) -> None:
 
 
 def power_of_ten_or_plain(value: float) -> str:
-    """0.5, 20 or 2×10¹¹: whichever is short."""
+    """The shorter text of a number: 0.5, 20 or 2×10¹¹."""
     return f"{value:g}" if 1e-3 <= value < 1e4 else power_of_ten(value)
 
 

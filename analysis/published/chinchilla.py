@@ -60,7 +60,7 @@ def _constants(fit: Fit, expected: dict[str, float], tolerance: float) -> list[C
 def _figures() -> list[tuple[str, Figure]]:
     table = runs()
     fit = fit_with_intervals(table, "chinchilla", Bootstrap(replicas=1000))
-    low, high = fit.recipe.scale_range["c"]
+    low, high = fit.provenance.scale_range["c"]
     published = (HOFFMANN_2022, KAPLAN_2020)
     return [
         ("law", plots.law_surface(fit, table)),

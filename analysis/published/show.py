@@ -13,7 +13,7 @@ from analysis.tables.plain import JsonObject
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """What came of one reproduction.
+    """The outcome of one reproduction, or the reason why it was not run.
 
     Attributes:
         reproduction: the one attempted.
@@ -46,8 +46,8 @@ class Attempt:
         }
 
     def __str__(self) -> str:
-        one = self.reproduction
-        lines = [f"{one.name}: {one.paper}", f"  {one.recipe}"]
+        this = self.reproduction
+        lines = [f"{this.name}: {this.paper}", f"  {this.recipe}"]
         if self.outcome is None:
             return "\n".join([*lines, f"  skipped: {self.skipped}"])
         lines += [_line(c) for c in self.outcome.checks]
@@ -64,16 +64,16 @@ def _line(check: Check) -> str:
     )
 
 
-def attempt(one: Reproduction) -> Attempt:
+def attempt(reproduction: Reproduction) -> Attempt:
     """Run a reproduction; data that are not here make it skipped, with the reason."""
     started = time.perf_counter()
     outcome, skipped = None, ""
     try:
-        outcome = one.run()
+        outcome = reproduction.run()
     except MissingDataError as missing:
         skipped = str(missing)
     return Attempt(
-        reproduction=one,
+        reproduction=reproduction,
         outcome=outcome,
         skipped=skipped,
         seconds=time.perf_counter() - started,
@@ -81,7 +81,7 @@ def attempt(one: Reproduction) -> Attempt:
 
 
 def write_figures(attempted: Attempt, folder: Path) -> list[Path]:
-    """Write the figures of an attempt as PNG and SVG; the paths of the PNGs."""
+    """Write the figures of an attempt as PNG and SVG; returns the paths of the PNGs."""
     if attempted.outcome is None:
         return []
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from analysis.errors import AnalysisError
 from analysis.fitting.fit import fit_parts
 from analysis.fitting.record import Fit
 from analysis.laws import get_law
-from analysis.optimal.families import by_family, families_of
+from analysis.optimal.families import POWER, WITH_FLOOR, by_family, families_of
 from analysis.optimal.frontier import frontier
 from analysis.optimal.isoflop import IsoFlop, isoflop
 from analysis.optimal.side_by_side import Exponent, disagreements, side_by_side
@@ -26,21 +26,22 @@ from analysis.report.findings import Findings
 from analysis.report.store import Store
 from analysis.report.warnings import convention_warnings, vague_warnings
 from analysis.selection.extrapolation import HoldOut, cutoffs, extrapolate
-from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, LOSS
+from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, HELD_OUT, LOSS
 from analysis.tables.files import read_metrics
 from analysis.tables.table import Table
 from analysis.uncertainty.intervals import fit_with_intervals
 from analysis.uncertainty.profile import Profile, profile
 from analysis.uncertainty.units import Bootstrap
 
-RIVALS = ("chinchilla", "tied", "kaplan")  # laws whose predictions are compared
+RIVALS = ("chinchilla", "tied", "kaplan")
+"""The laws whose predictions are compared."""
 T = TypeVar("T")
 Warnings = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drawn:
-    """What figures show beside the findings.
+    """The tables and curves that figures show beside the findings.
 
     Attributes:
         metrics: long rows of the held-out loss, or None when there are none.
@@ -54,7 +55,7 @@ class Drawn:
 
 
 def collect(store: Store, bootstrap: Bootstrap) -> tuple[Findings, Drawn]:
-    """Everything that the rows of a store allow to fit, and what figures need beside.
+    """The findings of a store, and what its figures need beside them.
 
     Args:
         store: the rows.
@@ -123,7 +124,7 @@ def _attempt(compute: Callable[[], T], subject: str) -> tuple[T | None, Warnings
 
 
 def _metrics(path: Path) -> tuple[pd.DataFrame | None, Warnings]:
-    curves, warnings = _attempt(partial(read_metrics, path, LOSS, "eval"), "curves")
+    curves, warnings = _attempt(partial(read_metrics, path, LOSS, HELD_OUT), "curves")
     return (curves.rows, curves.damaged) if curves else (None, warnings)
 
 
@@ -155,7 +156,7 @@ def _curves(front: Table, bootstrap: Bootstrap) -> tuple[tuple[Fit, ...], Warnin
             partial(fit_with_intervals, front, law, by_row),
             f"{law} fit of the frontier",
         )
-        for law in ("power", "power_constant")
+        for law in (POWER, WITH_FLOOR)
     ]
     return tuple(fit for fit, _ in attempts if fit), _warnings_of(attempts)
 
@@ -220,4 +221,4 @@ def _profiles(table: Table) -> tuple[tuple[Profile, ...], Warnings]:
         _attempt(partial(profile, parts.problem, parts.optimum, n), f"profile of {n}")
         for n in parts.problem.law.parameter_names
     ]
-    return tuple(one for one, _ in attempts if one), _warnings_of(attempts)
+    return tuple(curve for curve, _ in attempts if curve), _warnings_of(attempts)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.optimal.families import Curve, equal_compute
+from analysis.optimal.families import POWER, WITH_FLOOR, Curve, equal_compute
 from analysis.report.grid import Grid
+from analysis.tables.columns import ERROR, FAMILY, LOSS
 
 SCALES = {"n": "parameters", "d": "data", "c": "compute"}
-MEASURES = {"loss": "Held-out loss (nats)", "error": "Held-out error (1 - accuracy)"}
-HEAD = ("family", "scale", "runs", "from … to", "lowest", "exponent c")
+MEASURES = {LOSS: "Held-out loss (nats)", ERROR: "Held-out error (1 - accuracy)"}
+HEAD = (FAMILY, "scale", "runs", "from … to", "lowest", "exponent c")
 HEAD_WITH_FLOOR = (*HEAD, "c above a floor", "floor E")
 
 
@@ -32,9 +33,9 @@ def _exponents(curves: Sequence[Curve], measure: str) -> Grid:
             len(curve.x),
             f"{curve.x.min():.3g} to {curve.x.max():.3g}",
             float(curve.y.min()),
-            _constant(curve, "power", "c"),
-            _constant(curve, "power_constant", "c"),
-            _constant(curve, "power_constant", "E"),
+            _constant(curve, POWER, "c"),
+            _constant(curve, WITH_FLOOR, "c"),
+            _constant(curve, WITH_FLOOR, "E"),
         )
         for curve in curves
         if curve.measure == measure
@@ -64,4 +65,4 @@ def _at_equal_compute(curves: Sequence[Curve], measure: str) -> Grid | None:
         )
         for family, band in shared.reached.items()
     ]
-    return Grid(("family", *(f"C = {c:.3g}" for c in shared.budgets)), rows)
+    return Grid((FAMILY, *(f"C = {c:.3g}" for c in shared.budgets)), rows)

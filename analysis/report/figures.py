@@ -25,7 +25,7 @@ CHINCHILLA_PAIRS = (("A", "alpha"), ("B", "beta"), ("E", "alpha"), ("alpha", "be
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Material:
-    """All that a figure may show."""
+    """The store, its findings, and what only figures need of them."""
 
     store: Store
     findings: Findings
@@ -158,7 +158,7 @@ def rollout(material: Material) -> Iterator[tuple[str, Figure]]:
 def optimal(material: Material) -> Iterator[tuple[str, Figure]]:
     fit = material.main_fit
     if fit is not None:
-        trained = fit.recipe.scale_range["c"]
+        trained = fit.provenance.scale_range["c"]
         minima = material.drawn.isoflop
         yield "", plots.optimal_allocation(trained, fit, minima, PUBLISHED)
 
@@ -168,7 +168,7 @@ def optimal(material: Material) -> Iterator[tuple[str, Figure]]:
     "parameters. Grey: exponents of the literature."
 )
 def exponents(material: Material) -> Iterator[tuple[str, Figure]]:
-    if any(e.found for e in material.findings.exponents):
+    if any(e.known for e in material.findings.exponents):
         yield "", plots.exponent_comparison(material.findings.exponents)
 
 

@@ -1,4 +1,4 @@
-"""What was fitted to one store, to and from `fits.json`.
+"""The findings of a report: what was fitted to one store, to and from `fits.json`.
 
 Together with the runs and the question it is all that a page says: a page is written
 from `fits.json`, so that it can be written again without fitting again.
@@ -7,11 +7,10 @@ from `fits.json`, so that it can be written again without fitting again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,7 +82,7 @@ class Findings:
         held_out = {k: [asdict(h) for h in v] for k, v in self.held_out.items()}
         plain: JsonObject = to_json(
             {
-                "fits": [asdict(fit) for fit in self.all_fits],
+                "fits": [fit.to_json() for fit in self.all_fits],
                 "conventions": list(self.fits),
                 "curves": len(self.curves),
                 "families": [_curve(curve) for curve in self.families],
@@ -96,7 +95,7 @@ class Findings:
         return plain
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Findings:
+    def from_json(cls, record: JsonObject) -> Findings:
         """The findings that `to_json` made plain.
 
         Raises:
@@ -155,7 +154,7 @@ def _curve(curve: Curve) -> JsonObject:
     return plain | {"laws": list(curve.fits), "notes": curve.notes}
 
 
-def _findings(record: Mapping[str, Any]) -> Findings:
+def _findings(record: JsonObject) -> Findings:
     fits = map(Fit.from_json, record["fits"])
     return Findings(
         fits=dict(zip(record["conventions"], fits, strict=False)),
@@ -171,7 +170,7 @@ def _findings(record: Mapping[str, Any]) -> Findings:
     )
 
 
-def _curve_from(record: Mapping[str, Any], fits: Iterator[Fit]) -> Curve:
+def _curve_from(record: JsonObject, fits: Iterator[Fit]) -> Curve:
     return Curve(
         family=record["family"],
         axis=record["axis"],
@@ -183,7 +182,7 @@ def _curve_from(record: Mapping[str, Any], fits: Iterator[Fit]) -> Curve:
     )
 
 
-def _exponent_from(record: Mapping[str, Any]) -> Exponent:
+def _exponent_from(record: JsonObject) -> Exponent:
     low, high = map(number, record["interval"])
     return Exponent(
         approach=record["approach"],
@@ -194,7 +193,7 @@ def _exponent_from(record: Mapping[str, Any]) -> Exponent:
     )
 
 
-def _held_out_from(record: Mapping[str, Any]) -> HoldOut:
+def _held_out_from(record: JsonObject) -> HoldOut:
     return HoldOut(
         cutoff=number(record["cutoff"]),
         rows_fitted=record["rows_fitted"],

@@ -28,7 +28,8 @@ from analysis.uncertainty.intervals import optimum_at
 from analysis.uncertainty.units import WHEN, Advice
 
 MOST_RUNS = 200
-BEYOND = 10  # times the largest budget trained, for which the best model is named
+BEYOND = 10
+"""The multiple of the largest budget trained for which the best model is named."""
 
 
 def page(store: Store, findings: Findings) -> str:
@@ -40,13 +41,13 @@ def page(store: Store, findings: Findings) -> str:
         question=store.question,
         warnings=findings.warnings,
         tuning=store.tuning,
-        rates=sum(len(c.rates) for one in store.tuning for c in one.curves),
-        points=sum(len(one.curves) for one in store.tuning),
+        rates=sum(len(c.rates) for s in store.tuning for c in s.curves),
+        points=sum(len(s.curves) for s in store.tuning),
         tuned_points=_tuned_points,
         lr_rule=_lr_rule,
         paste=PASTE,
         family_tables=family_tables(findings.families),
-        laws=[_law(one) for one in _printed_fits(fit, findings)],
+        laws=[_law(x) for x in _printed_fits(fit, findings)],
         conventions=_conventions(findings),
         exponents=_exponents(findings.exponents),
         intervals=_intervals(findings, store.advice),
@@ -103,7 +104,7 @@ def _outcome(findings: Findings, fit: Fit | None) -> str:
 
 
 def _level(fit: Fit) -> str:
-    return f"{fit.recipe.bootstrap['level']:.0%}"
+    return f"{fit.provenance.bootstrap['level']:.0%}"
 
 
 def _tuned_points(tuning: TuningSummary) -> Grid:
@@ -149,8 +150,8 @@ def _certificate(fit: Fit) -> str:
     d = fit.diagnostics
     flags = "; ".join(FLAG_MEANING[f] for f in d.flags) or "no flags"
     return (
-        f"{d.rows} rows; objective {fit.objective:.6g} ({fit.recipe.loss}, "
-        f"δ = {fit.recipe.delta:g}); rms residual {100 * d.rms_residual:.2g} %; "
+        f"{d.rows} rows; objective {fit.objective:.6g} ({fit.provenance.loss}, "
+        f"δ = {fit.provenance.delta:g}); rms residual {100 * d.rms_residual:.2g} %; "
         f"{d.share_at_best:.0%} of {d.starts} starts at the best objective; gradient "
         f"norm {d.gradient_norm:.1g}; condition number {d.condition_number:.3g}; "
         f"{flags}."
@@ -164,7 +165,7 @@ def _conventions(findings: Findings) -> Grid | None:
         (
             name,
             *(_with_interval(fit, key) for key in ("alpha", "beta", "a")),
-            fit.recipe.flops_per_nd,
+            fit.provenance.flops_per_nd,
         )
         for name, fit in findings.fits.items()
     ]
@@ -184,7 +185,7 @@ def _exponents(exponents: Sequence[Exponent]) -> Grid | None:
             e.approach,
             e.convention,
             e.value,
-            f"[{e.interval[0]:.3f}, {e.interval[1]:.3f}]" if e.found else "–",
+            f"[{e.interval[0]:.3f}, {e.interval[1]:.3f}]" if e.known else "–",
             e.note,
         )
         for e in exponents
@@ -205,7 +206,7 @@ def _intervals(findings: Findings, advice: Advice) -> _Intervals | None:
         return None
     first = findings.all_fits[0]
     used = (
-        f"By {first.recipe.bootstrap['kind']}. Advised: by {advice.kind}, because "
+        f"By {first.provenance.bootstrap['kind']}. Advised: by {advice.kind}, because "
         f"{advice.why}."
     )
     kinds = Grid(("bootstrap by", "when"), WHEN.items())
@@ -237,7 +238,7 @@ def _errors_beyond(of_laws: tuple[HoldOut, ...]) -> tuple[object, ...]:
 
 def _optimal(fit: Fit) -> Grid:
     """The best model at a tenth of the largest budget, at it, and beyond it."""
-    budgets = fit.recipe.scale_range["c"][1] * np.array([0.1, 1.0, BEYOND])
+    budgets = fit.provenance.scale_range["c"][1] * np.array([0.1, 1.0, BEYOND])
     best = optimum_at(fit, budgets)
     bands = [best[key] for key in ("n", "d", "d_per_n", "loss")]
     rows = [

@@ -10,7 +10,8 @@ import numpy as np
 from analysis.fitting.record import Fit
 from analysis.uncertainty.intervals import interval, tail_of_fit
 
-VAGUE = 0.3  # width of the interval of an exponent beyond which it says little
+VAGUE = 0.3
+"""The width of an exponent's interval beyond which it says little."""
 
 
 def convention_warnings(fits: Mapping[str, Fit]) -> tuple[str, ...]:
@@ -23,26 +24,26 @@ def convention_warnings(fits: Mapping[str, Fit]) -> tuple[str, ...]:
         fits: convention -> fit of a law with a derived quantity a, equal bootstraps.
     """
     warnings = []
-    for one, other in combinations(fits, 2):
-        low, high = difference(fits[one], fits[other])
+    for first, second in combinations(fits, 2):
+        low, high = difference(fits[first], fits[second])
         if low > 0 or high < 0:
-            a, b = fits[one].derived["a"], fits[other].derived["a"]
+            a, b = fits[first].derived["a"], fits[second].derived["a"]
             warnings.append(
-                f"the exponent of N* depends on the convention: {a:.3f} with {one}, "
-                f"{b:.3f} with {other}, a difference of {a - b:+.3f} "
+                f"the exponent of N* depends on the convention: {a:.3f} with {first}, "
+                f"{b:.3f} with {second}, a difference of {a - b:+.3f} "
                 f"[{low:+.3f}, {high:+.3f}] over the same draws"
             )
     return tuple(warnings)
 
 
-def difference(one: Fit, other: Fit) -> tuple[float, float]:
+def difference(first: Fit, second: Fit) -> tuple[float, float]:
     """The interval of the difference of a between two fits of the same draws."""
     a, b = (
         np.asarray(f.replicas["beta"])
         / (np.asarray(f.replicas["alpha"]) + np.asarray(f.replicas["beta"]))
-        for f in (one, other)
+        for f in (first, second)
     )
-    return interval(a - b, tail_of_fit(one))
+    return interval(a - b, tail_of_fit(first))
 
 
 def vague_warnings(fits: Mapping[str, Fit]) -> tuple[str, ...]:

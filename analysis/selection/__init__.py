@@ -1,1 +1,1 @@
-"""Which law predicts, and which runs would teach the most."""
+"""The choice of the law that predicts best, and of the runs that would teach most."""

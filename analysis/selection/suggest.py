@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,33 +20,10 @@ from analysis.fitting import lanes
 from analysis.fitting.fit import fit_parts
 from analysis.fitting.options import DEFAULT, FitOptions
 from analysis.fitting.problem import Problem, collinear_columns
-from analysis.fitting.search import constants_of_each
-from analysis.laws.allocation import allocate
 from analysis.laws.arrays import FloatArray
 from analysis.laws.base import Law, get_law
+from analysis.selection.target import Target, target_gradient
 from analysis.tables.table import Table
-
-Kind = Literal["loss", "n_star", "a"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Target:
-    """The quantity that the next runs should pin down.
-
-    Attributes:
-        kind: "loss": the best loss at `compute`; "n_star": ln N* there; "a": the
-            exponent of N*.
-        compute: C in FLOPs.
-    """
-
-    kind: Kind
-    compute: float
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("loss", "n_star", "a"):
-            raise AnalysisError(f"target {self.kind!r} is none of loss, n_star, a")
-        if not self.compute > 0:
-            raise AnalysisError(f"target compute {self.compute} must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,52 +63,6 @@ BEYOND = 4.0
 THRIFT = (1.0, 0.5, 0.0)
 """The powers of its price that a run's gain is divided by: from gain for the price to
 gain alone."""
-
-
-def target_value(
-    law: Law, constants: dict[str, np.ndarray], target: Target, flops_per_nd: float
-) -> np.ndarray:
-    """The target (draws,) for arrays of constants: loss in nats, ln N*, or an exponent.
-
-    Args:
-        law: in n and d.
-        constants: name -> (draws,), natural units.
-        target: what is to be known, and at which C (FLOPs).
-        flops_per_nd: k of C = k N D.
-    """
-    if target.kind == "a":
-        low = allocate(law, constants, target.compute / 2, flops_per_nd=flops_per_nd)
-        high = allocate(law, constants, target.compute * 2, flops_per_nd=flops_per_nd)
-        return np.asarray(np.log(high.n / low.n) / np.log(4.0))
-    best = allocate(law, constants, target.compute, flops_per_nd=flops_per_nd)
-    return best.loss if target.kind == "loss" else np.asarray(np.log(best.n))
-
-
-def target_gradient(
-    law: Law, theta: np.ndarray, target: Target, flops_per_nd: float
-) -> np.ndarray:
-    """The gradient (p,) of the target in solver coordinates, by central differences.
-
-    Args:
-        law: in n and d.
-        theta: (p,) solver coordinates.
-        target: what is to be known, and at which C (FLOPs).
-        flops_per_nd: k of C = k N D.
-
-    Raises:
-        AnalysisError: the law has no optimum near the target's C.
-    """
-    step = 1e-4 * np.maximum(np.abs(theta), 0.1)
-    shifts = np.concatenate([np.diag(step), -np.diag(step)])
-    constants = constants_of_each(law, theta + shifts)
-    value = target_value(law, constants, target, flops_per_nd)
-    up, down = np.split(value, 2)
-    gradient = (up - down) / (2 * step)
-    if not np.all(np.isfinite(gradient)):
-        raise AnalysisError(
-            f"the fitted law has no optimum near C = {target.compute:g} FLOPs"
-        )
-    return np.asarray(gradient)
 
 
 def candidate_grid(
@@ -194,7 +125,7 @@ def suggest(
     """
     law = get_law(law) if isinstance(law, str) else law
     parts = fit_parts(table, law, options)
-    k = parts.fit.recipe.flops_per_nd
+    k = parts.fit.provenance.flops_per_nd
     pool = candidates if candidates is not None else candidate_grid(table, budget, k)
     pool = [x for x in pool if x.price <= budget]
     if not pool:

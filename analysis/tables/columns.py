@@ -17,8 +17,10 @@ DONE = "done"
 """Status of a run that trained to its end; others diverged or were stopped."""
 FAMILY = "family"
 LOSS = "loss"
+ERROR = "error"
+"""Share of wrong classes, of tasks that classify."""
 ANNEALED = "annealed"
-"""Whether the run ended with its learning rate decayed."""
+"""True where a run ended with its learning rate decayed."""
 BATCH = "batch"
 STEPS = "steps"
 TOKENS = "tokens"
@@ -38,7 +40,7 @@ STORE_COLUMNS = {
 }
 """Role of a fit -> the column that has it unless another is named."""
 CONVENTIONS = ("n_matmul", "n_total", "n_body")
-"""Columns that count parameters: which parts of a model count differs."""
+"""Columns that count parameters, the default one first; each counts other weights."""
 
 INNER_AXIS = "grid.tune.lr"
 """The learning rates of a tuned sweep; empty where the rate is no inner axis."""
@@ -49,6 +51,8 @@ BUDGET_COLUMN = "grid.compute"
 STEP, FLOPS, VALUE = "step", "flops", "value"
 METRIC, SPLIT = "metric", "split"
 """Columns of the long rows of metrics, beside `RUN` and `TOKENS`."""
+HELD_OUT = "eval"
+"""The split on which a run is judged."""
 
 RUN_COLUMNS = (
     RUN,
@@ -61,14 +65,14 @@ RUN_COLUMNS = (
     "flops_train",
     LOSS,
     "loss_se",
-    "error",
+    ERROR,
     LEARNING_RATE,
     "epochs",
     "seconds_train",
 )
-"""What a report's table of runs shows."""
-OPTIONAL = ("model.width", "model.depth", "loss_se", "error")
-"""Of these, what some families and tasks do not have."""
+"""The columns of a report's table of runs."""
+OPTIONAL = ("model.width", "model.depth", "loss_se", ERROR)
+"""Those of them that some families and tasks do not have."""
 
 SPEC = (FAMILY, BATCH, "precision")
 SPEC_PARTS = ("model.", "data.", "optim.")

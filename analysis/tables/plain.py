@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 JsonObject = dict[str, Any]
 """An object of JSON as it is read or written."""
+BRACKETS = frozenset("[]{}")
 
 
 def to_json(value: object) -> Any:
@@ -38,9 +38,22 @@ def number(value: float | None) -> float:
 
 
 def dump_json(value: object) -> str:
-    """The indented JSON text, with every list of plain values on one line."""
-    text = json.dumps(to_json(value), indent=1, allow_nan=False)
-    return re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m.group()), text)
+    """The indented JSON text, with every list without inner brackets on one line."""
+    return _layout(to_json(value), "\n")
+
+
+def _layout(value: object, line: str) -> str:
+    """The text of a plain value, whose further lines begin with `line`."""
+    deeper = line + " "
+    if isinstance(value, dict) and value:
+        items = (f"{json.dumps(k)}: {_layout(v, deeper)}" for k, v in value.items())
+        return "{" + deeper + f",{deeper}".join(items) + line + "}"
+    if isinstance(value, list) and value:
+        texts = [_layout(v, deeper) for v in value]
+        if any(BRACKETS & set(text) for text in texts):
+            return "[" + deeper + f",{deeper}".join(texts) + line + "]"
+        return f"[ {', '.join(texts)} ]"
+    return json.dumps(value, allow_nan=False)
 
 
 def write_text(path: Path, text: str) -> None:

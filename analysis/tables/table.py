@@ -24,7 +24,7 @@ LABEL_ROLES = ("run", "group", "seed")
 OPTIONS = ("n", "d", "c", "x", "loss", "group", "run")
 """Roles that the command line has an option for."""
 Duplicates = Literal["error", "keep", "drop"]
-"""What is done with rows that are equal in every column."""
+"""The treatment of rows that are equal in every column."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Tuned sweeps: which rows differ in learning rate alone, and what is kept of them.
+"""The minima of tuned sweeps, over the rows that differ in learning rate alone.
 
 Runs that are equal in everything but the learning rate are one point, and a point keeps
 its minimum (`analysis.tuning.lr_curve`).

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import t
 
 from analysis.errors import AnalysisError
+from analysis.tables.columns import CONVENTIONS
 from analysis.tuning.lr_curve import LrCurve
 
 ROLES = ("n", "d", "batch")
@@ -70,7 +71,7 @@ class LrRule:
         """
         terms = [f"k={self.k:.5g}"]
         terms += [f"{r}={e:.5g}" for r, e in self.exponents.items() if e]
-        if convention in ("n_total", "n_body") and self.exponents["n"]:
+        if convention in CONVENTIONS[1:] and self.exponents["n"]:
             terms.append(f'counted="{convention[2:]}"')
         return f"recipe.LearningRate({', '.join(terms)})"
 

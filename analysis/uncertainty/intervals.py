@@ -117,11 +117,11 @@ def fit_with_intervals(
         "replicas": bootstrap.replicas,
         "seed": bootstrap.seed,
     }
-    recipe = replace(fitted.recipe, bootstrap=record)
+    provenance = replace(fitted.provenance, bootstrap=record)
     return replace(
         fitted,
         intervals={k: interval(v, tail) for k, v in every.items()},
-        recipe=recipe,
+        provenance=provenance,
         replicas={k: tuple(float(f"{x:.8g}") for x in v) for k, v in draws.items()},
     )
 
@@ -171,7 +171,7 @@ def interval(draws: ArrayLike, tail: float) -> tuple[float, float]:
 
 def tail_of_fit(fit: Fit) -> float:
     """The share of the draws that a fit's intervals cut off on either side."""
-    record = fit.recipe.bootstrap
+    record = fit.provenance.bootstrap
     return float(record.get("tail", (1 - record.get("level", 0.95)) / 2))
 
 
@@ -219,9 +219,9 @@ def _with_noise(fit: Fit, draws: FloatArray) -> FloatArray:
     residuals = np.asarray(fit.residuals)
     spare = max(1, len(residuals) - len(fit.constants))
     residuals = residuals * np.sqrt(len(residuals) / spare)
-    rng = np.random.default_rng(fit.recipe.bootstrap.get("seed", 0))
+    rng = np.random.default_rng(fit.provenance.bootstrap.get("seed", 0))
     noise = rng.choice(residuals, size=draws.shape)
-    return draws * np.exp(-noise) if fit.recipe.space == "log" else draws - noise
+    return draws * np.exp(-noise) if fit.provenance.space == "log" else draws - noise
 
 
 def optimum_at(fit: Fit, compute: Number) -> dict[str, Band]:
@@ -233,7 +233,7 @@ def optimum_at(fit: Fit, compute: Number) -> dict[str, Band]:
         "n", "d", "d_per_n" and "loss" -> `Band` of the shape of `compute`.
     """
     law = get_law(fit.law)
-    k = fit.recipe.flops_per_nd
+    k = fit.provenance.flops_per_nd
     compute = np.asarray(compute, np.float64)
     best = allocate(law, fit.constants, compute, flops_per_nd=k)
     draws = Allocation(np.empty(0), np.empty(0), np.empty(0))

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.tables.columns import SEEDS, spec_columns
+from analysis.tables.columns import SEEDS, STEPS, spec_columns
 from analysis.tables.table import Table
 
 Kind = Literal["row", "run", "trunk", "group", "seed"]
@@ -169,7 +169,7 @@ def trunk_labels(table: Table) -> np.ndarray | None:
 
 
 def _same(frame: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray | None:
-    if not set(SEEDS) <= set(frame.columns) or "steps" not in frame.columns:
+    if not set(SEEDS) <= set(frame.columns) or STEPS not in frame.columns:
         return None
     return np.asarray(frame.groupby(list(columns), dropna=False).ngroup())
 

@@ -71,7 +71,7 @@ COMMANDS = {
     ),
     "suggest": (
         "tables",
-        "Which runs to add, to know the target best for the compute spent.",
+        "The runs to add, to know the target best for the compute spent.",
     ),
     "reproduce": (
         "tables",

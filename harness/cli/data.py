@@ -105,7 +105,7 @@ def import_text(
     ] = 0.05,
     as_json: AsJson = False,
 ) -> None:
-    """Turn text into token files; a line with one NUL byte parts documents."""
+    """Turn text into token files; a line with one NUL byte separates documents."""
     sides = bpe.import_text(
         files,
         out,

@@ -1,4 +1,4 @@
-"""What people see of runs: short names and numbers, and the progress of a sweep."""
+"""The display of runs: short names and numbers, and the progress of a sweep."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.errors import StoreError
+from harness.specs.canonical import JsonObject
 from harness.specs.run import RunSpec
 from harness.store import Store
 from harness.store import failures as attempts
@@ -27,7 +27,7 @@ WINDOW_S = 60.0
 
 
 class Display:
-    """Looks at a store again and again, and shows what is new in it."""
+    """The progress of a sweep on a terminal, renewed whenever its store is read."""
 
     def __init__(self, console: Console, store: Store, plan: Plan) -> None:
         self.console, self.store = console, store
@@ -78,13 +78,15 @@ class Display:
     def render(self) -> RenderableType:
         """The live part: a bar over FLOPs, and what each worker is doing."""
         spent = self.spent[-1][1]
-        left = self._seconds_left()
+        seconds = self._seconds_left()
         row = Table.grid(padding=(0, 2))
         row.add_row(
             Text(f"{len(self.finished)}/{len(self.runs)} runs"),
             ProgressBar(total=self.flops_total, completed=spent, width=36),
             Text(f"{100 * spent / self.flops_total:.0f} % of FLOPs"),
-            Text(f"left {duration(left) if left is not None else 'not known yet'}"),
+            Text(
+                f"left {duration(seconds) if seconds is not None else 'not known yet'}"
+            ),
             Text(f"so far {duration(time.monotonic() - self.started)}"),
         )
         return Group(row, *(Text(self._doing(h)) for h in self.holders))
@@ -113,7 +115,7 @@ class Display:
         return [failure for group in by_trunk.values() for failure in group]
 
     def _measure(self) -> None:
-        """FLOPs spent so far, finished runs and what is under way."""
+        """Notes the FLOPs spent so far, by finished runs and by those under way."""
         done = sum(self.marginal_flops.get(run_id, 0) for run_id in self.finished)
         begun = sum(
             self.marginal_flops.get(h.run_id or "", 0) * min(1.0, h.step / h.steps)
@@ -156,7 +158,7 @@ def model_label(run: RunSpec) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as `42 s`, `3 min 20 s` or `2 h 05 min`."""
+    """The time as `42 s`, `3 min 20 s` or `2 h 05 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -166,7 +168,7 @@ def duration(seconds: float) -> str:
 
 
 def si(value: float) -> str:
-    """Three digits and a unit: 1.23M."""
+    """The value in three digits, with its unit: 1.23M."""
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"
@@ -176,7 +178,7 @@ def si(value: float) -> str:
 def distinctions(
     points: Mapping[str, Mapping[str, Scalar]], besides: Collection[str] = ()
 ) -> dict[str, str]:
-    """What tells each run of a sweep from the others, by id: `lr 0.01  seed 1`.
+    """The coordinates that tell a run from the others, by id: `lr 0.01  seed 1`.
 
     `points` are the coordinates of each run; those that all have alike are left out,
     and those named in `besides`.
@@ -198,15 +200,15 @@ def distinctions(
 
 
 def label_runs(runs: Iterable[PlannedRun]) -> dict[str, str]:
-    """What tells runs apart beside their model, N, D and C, by id."""
+    """The coordinates that tell runs apart beside model, N, D and C, by id."""
     return distinctions({run.run_id: run.coords for run in runs}, SHOWN_ANYWAY)
 
 
 def shared_distinction(labels: Iterable[str]) -> str:
-    """What the labels of a trunk's runs have in common: all but their length."""
-    parts = [label.split("  ") for label in labels]
-    first = parts[0] if parts else []
-    return "  ".join(part for part in first if all(part in p for p in parts))
+    """The words that the labels of a trunk's runs share: all but their length."""
+    groups = [label.split("  ") for label in labels]
+    first = groups[0] if groups else []
+    return "  ".join(word for word in first if all(word in g for g in groups))
 
 
 def _short(value: Scalar) -> str:
@@ -215,8 +217,8 @@ def _short(value: Scalar) -> str:
     return str(value)
 
 
-def run_line(planned: PlannedRun, row: Mapping[str, Any], distinction: str = "") -> str:
-    """One finished run: its model, N, D, C, what came of it, what sets it apart."""
+def run_line(planned: PlannedRun, row: JsonObject, distinction: str = "") -> str:
+    """The line of a finished run: model, N, D, C, its loss, what sets it apart."""
     loss = "diverged"
     if row.get("status") == "done" and row.get("loss") is not None:
         loss = f"loss {row['loss']:.4f} ± {row.get('loss_se') or 0.0:.4f}"

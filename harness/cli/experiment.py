@@ -1,4 +1,4 @@
-"""Finding an experiment, a Python file that defines `SWEEP`, and its results folder."""
+"""The search for an experiment, a Python file with a `SWEEP`, and for its results."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def open_sweep(
     Args:
         folder: A path or address.
         sweep_id: The sweep; the one run last if None.
-        experiment: A file to load first, for the parts that it defines.
+        experiment: A file to load first, for what it defines that runs use.
     """
     store = open_store(folder)
     if experiment:
@@ -178,7 +178,7 @@ def _what(error: BaseException) -> str:
 
 
 def _setting(text: str) -> tuple[str, list[Scalar]]:
-    """`path=value` as an axis of one value."""
+    """The setting `path=value` as an axis of one value."""
     path, equals, value = text.partition("=")
     if not equals:
         raise SpecError(f"--set {text!r} is not path=value, such as optim.lr=0.01")

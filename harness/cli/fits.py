@@ -171,7 +171,7 @@ def _extrapolations(fit: Fit, asked: dict[str, float]) -> list[str]:
     """A note for each scale asked for that lies outside the fitted rows."""
     notes = []
     for name, value in asked.items():
-        low, high = fit.recipe.scale_range.get(name, (value, value))
+        low, high = fit.provenance.scale_range.get(name, (value, value))
         times = max(value / high, low / value)
         if times > 1.001:
             side = "above" if value > high else "below"

@@ -7,7 +7,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.live import Live
@@ -17,6 +17,7 @@ from harness.cli.display import distinctions, duration, shared_distinction, si
 from harness.cli.options import AsJson, Folder, command_group
 from harness.cli.stopping import STOPPER
 from harness.errors import Interrupted, SpecError
+from harness.specs.canonical import JsonObject
 from harness.store import Store, open_store, requests
 from harness.store.doctor import examine
 from harness.store.read import files_at
@@ -91,7 +92,9 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _choose(store: Store, runs: list[str] | None, *states: str) -> dict[str, Any]:
+def _choose(
+    store: Store, runs: list[str] | None, *states: str
+) -> dict[str, JsonObject]:
     """The newest sweep's points in one of these states, by id; all, or as named."""
     present = sweep_status(store).runs
     points = {point["run_id"]: point for point in store.sweeps()[-1]["points"]}
@@ -115,7 +118,7 @@ def _watch(store: Store) -> None:
     raise Interrupted
 
 
-def _as_json(state: SweepStatus) -> dict[str, Any]:
+def _as_json(state: SweepStatus) -> JsonObject:
     return {
         "name": state.name,
         "total": len(state.runs),
@@ -165,21 +168,21 @@ def describe(state: SweepStatus) -> str:
 
 def _worker_line(holders: list[WorkerStatus], labels: Mapping[str, str]) -> str:
     """A line about a worker and what it trains: one run, or a population of them."""
-    one = next((h for h in holders if h.step), holders[0])
+    holder = next((h for h in holders if h.step), holders[0])
     count = f"{len(holders)} runs side by side" if len(holders) > 1 else ""
     ids = [h.run_id for h in holders if h.run_id in labels]
-    what = "  ".join(
-        part
-        for part in (
-            count or f"run {one.run_id or '-'}",
+    doing = "  ".join(
+        text
+        for text in (
+            count or f"run {holder.run_id or '-'}",
             shared_distinction(labels[run_id] for run_id in ids if run_id),
-            f"step {one.step:,} of {one.steps:,}"
-            if one.step and one.steps
+            f"step {holder.step:,} of {holder.steps:,}"
+            if holder.step and holder.steps
             else "starting",
-            f"loss {one.loss:.4f}" if one.loss is not None and not count else "",
+            f"loss {holder.loss:.4f}" if holder.loss is not None and not count else "",
             f"last heard of {min(h.silent_s for h in holders):.0f} s ago",
             "" if any(h.alive for h in holders) else "SILENT, will be taken over",
         )
-        if part
+        if text
     )
-    return f"worker {one.host} {one.pid}  {what}"
+    return f"worker {holder.host} {holder.pid}  {doing}"

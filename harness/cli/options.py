@@ -47,9 +47,6 @@ Settings = Annotated[
 Cores = Annotated[str | None, typer.Option(help="CPU cores to use, such as 0,1.")]
 OptionsJson = Annotated[str | None, typer.Option("--options", hidden=True)]
 
-Value = bool | int | float | str
-"""What the command line gives for one option."""
-
 
 def command_group() -> typer.Typer:
     """A new holder of a module's commands."""
@@ -69,7 +66,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     }
 
     @functools.wraps(command)
-    def called(**values: typing.Any) -> None:
+    def called(**values: object) -> None:
         for name, kind in objects.items():
             flags = {flag for _, flag, _ in _flags(kind)}
             given = {flag: values.pop(flag) for flag in flags}
@@ -124,7 +121,7 @@ def _option(field: Field, flag: str, hint: type) -> inspect.Parameter:
     )
 
 
-def _object(kind: type, given: Mapping[str, Value]) -> object:
+def _object(kind: type, given: Mapping[str, object]) -> object:
     values: dict[str, object] = {}
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
@@ -146,7 +143,7 @@ def _may_be_auto(hint: type) -> bool:
     return isinstance(hint, types.UnionType)
 
 
-def _number(flag: str, value: Value) -> int | None:
+def _number(flag: str, value: object) -> int | None:
     text = str(value)
     if text == "auto":
         return None

@@ -50,18 +50,18 @@ class PlanView(TypedDict):
 def describe(plan: Plan, store: Store | None) -> PlanView:
     """The view of a plan, and of what a store has of it already."""
     finished = store.finished() if store else set()
-    left = plan.without(finished)
+    remaining = plan.without(finished)
     rates = _rates(store) if store else {}
     return {
         "runs": len(plan.runs),
         "duplicates": plan.duplicates,
-        "finished": len(plan.runs) - len(left.runs),
+        "finished": len(plan.runs) - len(remaining.runs),
         "cohorts": len(plan.cohorts),
         "models": [_model_row(c, finished) for c in _by_size(plan)],
         "flops_alone": float(plan.flops_alone),
         "flops": float(plan.flops),
-        "flops_left": float(left.flops),
-        "seconds_left": _seconds(left, rates),
+        "flops_left": float(remaining.flops),
+        "seconds_left": _seconds(remaining, rates),
         "mismatch": mismatch_lines(plan, store) if store else [],
         "warnings": _warnings(plan),
     }
@@ -150,26 +150,26 @@ def _rates(store: Store) -> dict[int, list[float]]:
 def mismatch_lines(plan: Plan, store: Store) -> list[str]:
     """Lines that say why finished runs of a store are not runs of this plan."""
     finished = store.finished()
-    left = plan.without(finished).runs
+    remaining = plan.without(finished).runs
     strangers = finished - {planned.run_id for planned in plan.runs}
-    table = read_runs(store) if left and strangers else None
+    table = read_runs(store) if remaining and strangers else None
     if table is None:
         return []
-    fields = {field for planned in left for field in planned.run.flat()}
+    fields = {field for planned in remaining for field in planned.run.flat()}
     names = [name for name in table.column_names if name in fields | {"run_id"}]
     rows = table.select(names).to_pylist()
-    return mismatch.explain([r for r in rows if r["run_id"] in strangers], left)
+    return mismatch.explain([r for r in rows if r["run_id"] in strangers], remaining)
 
 
-def _seconds(left: Plan, rates: dict[int, list[float]]) -> float | None:
-    """Seconds to train `left`, at the median speed of its size or else of all sizes."""
-    if not rates and left.runs:
+def _seconds(remaining: Plan, rates: dict[int, list[float]]) -> float | None:
+    """The seconds to train a plan, at the median speed of its sizes or else of all."""
+    if not rates and remaining.runs:
         return None
     every = [rate for group in rates.values() for rate in group]
     return sum(
         cohort.flops
         / statistics.median(rates.get(cohort.runs[0].counts.n_matmul) or every)
-        for cohort in left.cohorts
+        for cohort in remaining.cohorts
     )
 
 

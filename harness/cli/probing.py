@@ -1,4 +1,4 @@
-"""What a sweep will take, from short timings in processes placed as workers are."""
+"""The forecast of a sweep, from short timings in processes placed as workers are."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from harness.cli.display import duration, si
 from harness.cli.experiment import Experiment
 from harness.engines.base import Slot
 from harness.errors import SpecError
+from harness.specs.canonical import JsonObject
 from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import Cohort, Plan
 from harness.workers.forecast import Timing, makespan, seconds_of
@@ -26,7 +27,7 @@ cores of an AMD EPYC."""
 
 
 class ProgramForecast(TypedDict):
-    """What training with one compiled program takes; speeds are of one run."""
+    """The time and memory of one compiled program; speeds are of one run."""
 
     model: str
     population: int
@@ -40,7 +41,7 @@ class ProgramForecast(TypedDict):
 
 
 class Forecast(TypedDict):
-    """What a sweep will take, ready for JSON."""
+    """The time that a sweep will take, ready for JSON."""
 
     workers: int
     programs: list[ProgramForecast]
@@ -65,8 +66,8 @@ def forecast(
     if not cohorts:
         return Forecast(workers=0, programs=[], seconds_start=0.0, seconds=0.0)
     processes = [
-        _start(experiment, settings, slot, part, options)
-        for part, slot in enumerate(slots)
+        _start(experiment, settings, slot, index, options)
+        for index, slot in enumerate(slots)
     ]
     for process in processes:
         _send(process, sorted(finished))
@@ -83,7 +84,7 @@ def forecast(
     )
 
 
-def _row(cohort: Cohort, timing: Timing, answer: dict[str, Any]) -> ProgramForecast:
+def _row(cohort: Cohort, timing: Timing, answer: JsonObject) -> ProgramForecast:
     each = timing.seconds_per_run_step
     return ProgramForecast(
         model=answer["model"],
@@ -133,12 +134,12 @@ def _start(
     experiment: Experiment,
     settings: Sequence[str],
     slot: Slot,
-    part: int,
+    index: int,
     options: WorkerOptions,
 ) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "harness", "probe"]
     command += [str(experiment.path.absolute()), "--options", options.to_json()]
-    command += ["--part", str(part), "--since", str(time.time())]
+    command += ["--index", str(index), "--since", str(time.time())]
     if slot.cores and hasattr(os, "sched_setaffinity"):
         command += ["--cores", ",".join(map(str, slot.cores))]
     for setting in settings:
@@ -162,7 +163,7 @@ def _send(process: subprocess.Popen[str], finished: Sequence[str]) -> None:
     process.stdin = None
 
 
-def _answers(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+def _answers(process: subprocess.Popen[str]) -> list[JsonObject]:
     out, errors = process.communicate()
     if process.returncode:
         last = (errors.strip().splitlines() or ["it was killed"])[-1]

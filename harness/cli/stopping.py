@@ -21,7 +21,7 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2")
 
 
 class Stopper:
-    """Says when to stop; one per process."""
+    """The request to stop, once a signal has made it; one per process."""
 
     def __init__(self) -> None:
         self.waiting = self.requested = False
@@ -34,7 +34,7 @@ class Stopper:
 
     @contextlib.contextmanager
     def at_safe_points(self) -> Iterator[None]:
-        """Within the block a first signal waits until somebody looks at `requested`."""
+        """A block in which a first signal waits until somebody looks at `requested`."""
         self.waiting = True
         try:
             yield

@@ -78,9 +78,11 @@ def plan(
     view = planview.describe(planned, store)
     if probe:
         finished = store.finished() if store else set()
-        left = planned.without(finished)
-        left.check_files()
-        slots = engine_named(engine).slots(workers, _trunk_count(left), train.devices)
+        remaining = planned.without(finished)
+        remaining.check_files()
+        slots = engine_named(engine).slots(
+            workers, _trunk_count(remaining), train.devices
+        )
         options = WorkerOptions(train=train, peers=len(slots))
         view["probe"] = probing.forecast(
             planned, finished, loaded, set_ or [], slots, options
@@ -106,16 +108,16 @@ def run(
     loaded = load(experiment, set_ or [])
     planned, place = loaded.plan(), loaded.place(out)
     existing = existing_store(place)
-    left = planned.without(existing.finished() if existing else ())
-    left.check_files()
+    remaining = planned.without(existing.finished() if existing else ())
+    remaining.check_files()
     for line in planview.mismatch_lines(planned, existing) if existing else ():
         typer.echo(line)
     store = create_store(place)
     add_sweep(store, sweep_record(planned, name=loaded.name, doc=loaded.doc))
-    if left.cohorts and workers == 0:
+    if remaining.cohorts and workers == 0:
         typer.echo(f"the sweep is written; `harness work {store.uri}` trains it")
         return
-    if left.cohorts:
+    if remaining.cohorts:
         _train(store, planned, loaded, starter, workers, options)
     else:
         typer.echo(f"all {len(planned.runs)} runs are finished: nothing to train")
@@ -195,17 +197,16 @@ def _logs(store: Store) -> Path:
 
 
 def _report(store: Store, name: str) -> None:
-    from analysis.report.findings import is_of_these_runs
-    from analysis.report.write import write_page, write_report
+    from analysis.report import findings, write
 
     folder = store.folder or _copy(store, Path("results") / name)
     try:
-        if (folder / "report").is_dir() and is_of_these_runs(folder):
-            page = write_page(folder)
+        if (folder / "report").is_dir() and findings.is_of_these_runs(folder):
+            page = write.write_page(folder)
             typer.echo(f"report: {page} (these runs are fitted already)")
             return
         typer.echo("fitting …", err=True)
-        typer.echo(f"report: {write_report(folder)}")
+        typer.echo(f"report: {write.write_report(folder)}")
     # The sweep is trained and kept; that it cannot be fitted is worth one line.
     except analysis.AnalysisError as error:
         typer.echo(f"no report: {error}", err=True)

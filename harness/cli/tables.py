@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 import analysis
-from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS
+from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, HELD_OUT, LOSS
 from analysis.tables.files import read_metrics
 from analysis.tables.plain import dump_json
 from analysis.tuning.summary import save_summaries
@@ -119,7 +119,7 @@ def approaches(
     known = tuple(k for k in CONVENTIONS if table.is_dir() and k in rows.frame.columns)
     curves = None
     if table.is_dir() and (table / "metrics").is_dir():
-        read = read_metrics(table, "loss", "eval")
+        read = read_metrics(table, LOSS, HELD_OUT)
         curves = read.rows
         for sentence in read.damaged:
             typer.echo(f"WARNING {sentence}", err=True)
@@ -139,7 +139,7 @@ def approaches(
         return
     for e in exponents:
         low, high = e.interval
-        value = f"{e.value:.3f} [{low:.3f}, {high:.3f}]" if e.found else "none"
+        value = f"{e.value:.3f} [{low:.3f}, {high:.3f}]" if e.known else "none"
         typer.echo(f"{e.approach:20} {e.convention:12} {value:24} {e.note}")
     for note in notes:
         typer.echo(f"WARNING {note}")
@@ -192,7 +192,7 @@ def suggest(
     duplicates: Duplicates = "error",
     as_json: AsJson = False,
 ) -> None:
-    """Which runs to add, to know the target best for the compute spent."""
+    """The runs to add, to know the target best for the compute spent."""
     rows = analysis.at_minima(
         analysis.read_table(
             table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
@@ -225,18 +225,17 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Bring published numbers out again; exit code 1 when one is missed."""
-    from analysis.published import all_reproductions, get_reproduction
-    from analysis.published.show import attempt, write_figures
+    from analysis.published import all_reproductions, get_reproduction, show
 
     chosen = all_reproductions() if name == "all" else (get_reproduction(name),)
     attempts = []
-    for one in chosen:
-        attempted = attempt(one)
+    for reproduction in chosen:
+        attempted = show.attempt(reproduction)
         attempts.append(attempted)
         if not as_json:
             typer.echo(str(attempted))
         if report is not None:
-            write_figures(attempted, report)
+            show.write_figures(attempted, report)
     if as_json:
         typer.echo(dump_json([a.to_json() for a in attempts]))
     if any(a.missed for a in attempts):

@@ -49,12 +49,12 @@ def train(
 
 
 def time_programs(
-    plan: Plan, options: WorkerOptions, *, part: int, since: float
+    plan: Plan, options: WorkerOptions, *, index: int, since: float
 ) -> None:
     """Times the programs of a plan that fall to this process, and prints each.
 
     Args:
-        part: Number of this process among the `peers` of the options.
+        index: Number of this process among the `peers` of the options.
         since: When this process was started, in seconds since the epoch.
     """
     _simulate(options.train)
@@ -62,15 +62,15 @@ def time_programs(
     device.describe()
     _say(ready=time.time() - since)
     cohorts = longest_first(plan)
-    for index in range(part, len(cohorts), options.peers):
+    for number in range(index, len(cohorts), options.peers):
         try:
-            timed = _timed(cohorts[index], options)
+            timed = _timed(cohorts[number], options)
         except HarnessError:
             raise
         # A model of the user's own that raises is the user's to mend.
         except Exception as error:
             raise SpecError(one_line(error)) from error
-        _say(cohort=index, **timed)
+        _say(cohort=number, **timed)
 
 
 def _simulate(options: TrainOptions) -> None:

@@ -23,7 +23,7 @@ from harness.cli.options import (
     command_group,
     with_options,
 )
-from harness.errors import SpecError
+from harness.errors import SpecError, one_line
 from harness.sweeps.options import WorkerOptions
 
 app = command_group()
@@ -57,8 +57,8 @@ def work(
     bind(cores)
     from harness.cli.experiment import open_sweep
 
-    if options_json:
-        options = WorkerOptions.from_json(options_json)
+    if options_json is not None:
+        options = _options_of(options_json)
     options = dataclasses.replace(options, slot=slot)
     store, plan = open_sweep(folder, sweep, experiment)
     # A worker without the data would fail every run it claims.
@@ -71,7 +71,7 @@ def work(
 @app.command(hidden=True)
 def probe(
     experiment: str,
-    part: Annotated[int, typer.Option()],
+    index: Annotated[int, typer.Option()],
     since: Annotated[float, typer.Option()],
     options_json: Annotated[str, typer.Option("--options")],
     cores: Cores = None,
@@ -81,12 +81,22 @@ def probe(
     bind(cores)
     from harness.cli.experiment import load
 
-    options = WorkerOptions.from_json(options_json)
+    options = _options_of(options_json)
     plan = load(experiment, set_ or []).plan()
     plan = plan.without(json.loads(sys.stdin.read()))
     from harness.cli import training
 
-    training.time_programs(plan, options, part=part, since=since)
+    training.time_programs(plan, options, index=index, since=since)
+
+
+def _options_of(text: str) -> WorkerOptions:
+    """The options that a launcher passed as JSON. Raises `SpecError` for any others."""
+    try:
+        return WorkerOptions.from_json(text)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SpecError(
+            f"--options {text!r} is not what `harness run` passes: {one_line(error)}"
+        ) from None
 
 
 def bind(cores: str | None) -> None:

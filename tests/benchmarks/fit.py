@@ -35,7 +35,8 @@ from analysis.published.chinchilla import (
     published_weights,
     runs,
 )
-from analysis.selection.suggest import Target, suggest
+from analysis.selection.suggest import suggest
+from analysis.selection.target import Target
 from analysis.tables.table import Table, table_from_frame
 from analysis.uncertainty.draws import resampled_weights
 from analysis.uncertainty.intervals import fit_with_intervals, optimum_at

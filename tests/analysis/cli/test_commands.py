@@ -38,7 +38,7 @@ def test_fit_then_predict(app: typer.Typer, csv: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*command, "--json", str(record)])
     assert done.exit_code == 0, done.output
     assert "condition number" in done.output
-    assert Fit.load(record).recipe.columns["d"] == "c / (6 * N)"
+    assert Fit.load(record).provenance.columns["d"] == "c / (6 * N)"
 
     one = ["predict", str(record), "--n", "1e9", "--d", "2e10", "--json"]
     band = json.loads(CliRunner().invoke(app, one).output)["loss"]

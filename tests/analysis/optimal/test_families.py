@@ -88,7 +88,7 @@ def test_a_curve_is_made_of_the_runs_that_it_names(curves):
     assert sorted(at_full.x) == pytest.approx(SIZES)
     in_data = next(c for c in curves if (c.family, c.axis) == ("mlp", "d"))
     assert sorted(in_data.x) == pytest.approx(DATA)
-    reasons = [x.reason for x in in_data.fits["power"].recipe.left_out]
+    reasons = [x.reason for x in in_data.fits["power"].provenance.left_out]
     assert reasons == [
         "not of the family mlp",
         "not the largest model",

@@ -63,7 +63,11 @@ def test_a_report_escapes_what_it_is_told(reported: Path) -> None:
 def test_fits_json_holds_every_fit_with_its_recipe(reported: Path) -> None:
     records = json.loads((reported / "fits.json").read_text())["fits"]
     fits = [Fit.from_json(r) for r in records]
-    assert [f.recipe.convention for f in fits[:3]] == ["n_matmul", "n_total", "n_body"]
+    assert [f.provenance.convention for f in fits[:3]] == [
+        "n_matmul",
+        "n_total",
+        "n_body",
+    ]
     low, high = fits[0].intervals["alpha"]
     assert low - 0.03 < LAW["alpha"] < high + 0.03
     for key in ("law", "constants", "intervals", "objective", "diagnostics", "recipe"):

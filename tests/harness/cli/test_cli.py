@@ -330,6 +330,8 @@ def test_outside_a_clone_a_name_says_where_experiments_are(
         (("run", "tiny", "--set", "tokens=NaN"), "finite"),
         (("run", "tiny", "--out", "notes.txt"), "is a file"),
         (("status", "nowhere"), "not a results folder"),
+        (("work", "tiny", "--options", "{"), "--options '{' is not what `harness run`"),
+        (("work", "tiny", "--options", '{"terms": 1}'), "passes: TypeError"),
     ],
 )
 def test_wrong_arguments_get_one_line(folder, harness, args, message):
