@@ -9,7 +9,7 @@ import socket
 import uuid
 from pathlib import Path
 
-from harness.store.schema import JsonObject
+from harness.specs.canonical import JsonObject
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

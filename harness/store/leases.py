@@ -24,9 +24,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from harness.errors import StoreError
+from harness.specs.canonical import JsonObject
 from harness.store.identity import WorkerId, is_gone
 from harness.store.read import Store
-from harness.store.schema import JsonObject, json_bytes
+from harness.store.schema import json_bytes
 from harness.store.write import now
 from harness.sweeps.options import Terms
 

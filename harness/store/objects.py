@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StoreError
+from harness.specs.canonical import JsonObject
 from harness.store.files import checked
-from harness.store.schema import JsonObject
 
 TRIES = 5
 """Attempts at a conditional write that the storage calls a conflict."""

@@ -21,6 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from harness.errors import StoreError
+from harness.specs.canonical import JsonObject
 from harness.store import schema
 from harness.store.read import (
     MARKER,
@@ -33,7 +34,6 @@ from harness.store.read import (
     points,
     record_name,
 )
-from harness.store.schema import JsonObject
 
 PLACE = ("sweep", "sweep_id")
 """With `grid.…`, the columns that tell a run's place in a sweep, not the run."""

@@ -16,13 +16,16 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.errors import SpecError
 from harness.specs.base import Spec, number, unknown_field
 from harness.specs.count import train_flops_per_step
 from harness.specs.run import ModelSpec, RunSpec
 from harness.specs.task import TaskShape
+
+S = TypeVar("S", bound=Spec)
+T = TypeVar("T")
 
 Scalar = int | float | str | bool | None
 TUNED = "tune.lr"
@@ -60,7 +63,7 @@ class Sweep:
         object.__setattr__(self, "points", tuple(points))
 
 
-def product(base: Base, axes: Mapping[str, Iterable[Any]]) -> list[Point]:
+def product(base: Base, axes: Mapping[str, Iterable[object]]) -> list[Point]:
     """Every combination of the axes' values; the last axis varies fastest."""
     columns = [
         _listed(values, f"axis {axis!r}", "[a, b]") for axis, values in axes.items()
@@ -70,7 +73,7 @@ def product(base: Base, axes: Mapping[str, Iterable[Any]]) -> list[Point]:
     return [_place(p, list(axes), row) for p in _points(base) for row in rows]
 
 
-def zip_(base: Base, axes: Mapping[str, Iterable[Any]]) -> list[Point]:
+def zip_(base: Base, axes: Mapping[str, Iterable[object]]) -> list[Point]:
     """The axes side by side: first values together, second values together, …"""
     columns = [
         _listed(values, f"axis {axis!r}", "[a, b]") for axis, values in axes.items()
@@ -209,7 +212,7 @@ def with_recipe(points: Base, recipe: Callable[[RunSpec], RunSpec]) -> list[Poin
     return [Point(run=recipe(p.run), coords=p.coords) for p in _points(points)]
 
 
-def assign(run: RunSpec, values: Mapping[str, Any]) -> RunSpec:
+def assign(run: RunSpec, values: Mapping[str, object]) -> RunSpec:
     """`run` with the fields at the given paths changed, all together.
 
     "tokens" sets the steps, after everything else. Raises `SpecError` for a path that
@@ -217,7 +220,9 @@ def assign(run: RunSpec, values: Mapping[str, Any]) -> RunSpec:
     """
     fields = {path: value for path, value in values.items() if path != "tokens"}
     run = _replace(run, fields)
-    return run.with_tokens(values["tokens"]) if "tokens" in values else run
+    if "tokens" not in values:
+        return run
+    return run.with_tokens(number(values["tokens"], float, "tokens"))
 
 
 def run_with_compute(run: RunSpec, budget: float) -> RunSpec:
@@ -232,14 +237,14 @@ def run_with_compute(run: RunSpec, budget: float) -> RunSpec:
     return dataclasses.replace(run, steps=steps)
 
 
-def _replace(owner: Any, values: Mapping[str, Any]) -> Any:
+def _replace(owner: S, values: Mapping[str, object]) -> S:
     """One `replace` per spec, so that fields are only checked in their new company."""
-    whole: dict[str, Any] = {}
-    nested: dict[str, dict[str, Any]] = {}
+    whole: dict[str, object] = {}
+    nested: dict[str, dict[str, object]] = {}
     for path, value in values.items():
         name, _, rest = path.partition(".")
-        if not isinstance(owner, Spec) or name not in owner.__dataclass_fields__:
-            fields = list(getattr(owner, "__dataclass_fields__", {}))
+        if name not in owner.__dataclass_fields__:
+            fields = list(owner.__dataclass_fields__)
             known = [*fields, "tokens"] if isinstance(owner, RunSpec) else fields
             raise unknown_field(type(owner).__name__, name, known)
         if rest:
@@ -247,7 +252,10 @@ def _replace(owner: Any, values: Mapping[str, Any]) -> Any:
         else:
             whole[name] = value
     for name, inner in nested.items():
-        whole[name] = _replace(whole.get(name, getattr(owner, name)), inner)
+        field = whole.get(name, getattr(owner, name))
+        if not isinstance(field, Spec):
+            raise unknown_field(type(field).__name__, next(iter(inner)), [])
+        whole[name] = _replace(field, inner)
     return dataclasses.replace(owner, **whole) if whole else owner
 
 
@@ -262,7 +270,7 @@ def _points(base: Base) -> list[Point]:
     return points
 
 
-def _listed(values: Iterable[Any], name: str, example: str) -> list[Any]:
+def _listed(values: Iterable[T], name: str, example: str) -> list[T]:
     """The values as a list. Raises `SpecError` for one that stands alone."""
     # A text would be taken letter by letter. Not all that has __iter__ can be iterated.
     iterator = None
@@ -274,7 +282,7 @@ def _listed(values: Iterable[Any], name: str, example: str) -> list[Any]:
     return list(iterator)
 
 
-def _labelled(values: list[Any]) -> list[tuple[Any, Scalar]]:
+def _labelled(values: Sequence[object]) -> list[tuple[object, Scalar]]:
     """Each value with its coordinate: itself if scalar, else its place on the axis."""
     plain = [value.item() if hasattr(value, "item") else value for value in values]
     return [
@@ -283,7 +291,9 @@ def _labelled(values: list[Any]) -> list[tuple[Any, Scalar]]:
     ]
 
 
-def _place(point: Point, paths: list[str], row: Sequence[tuple[Any, Scalar]]) -> Point:
+def _place(
+    point: Point, paths: list[str], row: Sequence[tuple[object, Scalar]]
+) -> Point:
     values = {path: value for path, (value, _) in zip(paths, row, strict=True)}
     labels = {path: label for path, (_, label) in zip(paths, row, strict=True)}
     run = assign(point.run, values)
@@ -309,7 +319,7 @@ def _set_again(point: Point) -> bool:
     return rate is not None and rate != point.run.optim.lr
 
 
-def _no_empty(axes: Mapping[str, Any], columns: list[list[Any]]) -> None:
+def _no_empty(axes: Iterable[str], columns: Sequence[Sequence[object]]) -> None:
     if not axes:
         raise SpecError("a grid needs at least one axis")
     for axis, column in zip(axes, columns, strict=True):

@@ -10,12 +10,13 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import jax
 import numpy as np
 
 from harness.data.dataset import Arrays, Dataset
+from harness.families.arrays import PyTree
 from harness.families.build import build
 from harness.optimizers.schedules import learning_rates
 from harness.optimizers.update import hyper
@@ -29,7 +30,6 @@ from harness.training.step import (
     Batches,
     ChunkInputs,
     Functions,
-    PyTree,
     State,
     functions,
 )
@@ -88,7 +88,8 @@ class Program:
 
     def place(self, state: State) -> State:
         """The state, which was kept on the host, where the functions expect it."""
-        return self.sharding.place(state, self.sharding.for_state(state))
+        placed: State = self.sharding.place(state, self.sharding.for_state(state))
+        return placed
 
     def train(
         self, state: State, runs: Sequence[RunSpec], first: int, last: int
@@ -213,7 +214,7 @@ def _for_population(fns: Functions, shape: ProgramShape) -> Functions:
     )
 
 
-def _by_member(shape: ProgramShape, own: Any, common: Any) -> ChunkInputs:
+def _by_member(shape: ProgramShape, own: PyTree, common: PyTree) -> ChunkInputs:
     """`own` for the arguments that each member has by itself, `common` for the rest."""
     order = common if shape.same_batches else own
     return ChunkInputs(
@@ -304,7 +305,7 @@ def _resident(dataset: Dataset, sharding: Sharding) -> Arrays | None:
     )
 
 
-def _stack(trees: Any) -> Any:
+def _stack(trees: PyTree) -> PyTree:
     """A single tree as it is; several trees, or one array of them, with an axis P."""
     if len(trees) == 1:
         return trees[0]

@@ -17,13 +17,13 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.data.files import Array
 from harness.errors import StoreError
 from harness.store import Store, schema
 from harness.sweeps.plan import PlannedRun
@@ -31,6 +31,9 @@ from harness.training.history import History
 from harness.training.snapshot import TRUNK, Snapshot
 from harness.training.step import State
 from harness.workers.publish import SegmentRows
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 MANIFEST = re.compile(r"(trunk|[0-9a-f]{16})-(\d{9})\.json")
 KEPT = 2
@@ -154,7 +157,7 @@ class Checkpoints:
         self,
         segment: str,
         step: int,
-        leaves: list[NDArray[Any]],
+        leaves: list[Array],
         histories: list[History],
         runs: Sequence[PlannedRun],
     ) -> None:
@@ -210,7 +213,7 @@ class Checkpoints:
         self.store.files.remove(name)
 
 
-def _checkpointer() -> Any:
+def _checkpointer() -> ocp.Checkpointer:
     # Imported late: most runs end before a first checkpoint is due.
     import orbax.checkpoint as ocp
 
@@ -220,9 +223,11 @@ def _checkpointer() -> Any:
     if jax.process_count() == 1:
         return ocp.Checkpointer(ocp.StandardCheckpointHandler())
     # The arrays are whole: other processes have no share in saving them.
-    here = jax.process_index()
+    process = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
-        primary_host=here, active_processes={here}, barrier_sync_key_prefix="alone"
+        primary_host=process,
+        active_processes={process},
+        barrier_sync_key_prefix="alone",
     )
     return ocp.Checkpointer(
         ocp.StandardCheckpointHandler(multiprocessing_options=alone),
@@ -230,7 +235,7 @@ def _checkpointer() -> Any:
     )
 
 
-def _save_args(leaves: list[NDArray[Any]]) -> Any:
+def _save_args(leaves: list[Array]) -> ocp.args.StandardSave:
     import orbax.checkpoint as ocp
 
     named = {f"leaf_{index:05d}": leaf for index, leaf in enumerate(leaves)}

@@ -81,11 +81,7 @@ def _seconds_per_step(train: Callable[[int], float], chunk: int) -> float:
         rounds = [sum(train(chunk) for _ in range(calls)) for _ in range(REPEATS)]
         return statistics.median(rounds) / (calls * chunk)
     more = min(LONGER * steps, chunk)
-    short, long = (
-        statistics.median(times)
-        for times in zip(
-            *[(train(steps), train(more)) for _ in range(REPEATS)], strict=True
-        )
-    )
-    each = (long - short) / (more - steps)
+    pairs = [(train(steps), train(more)) for _ in range(REPEATS)]
+    short = statistics.median(brief for brief, _ in pairs)
+    each = (statistics.median(long for _, long in pairs) - short) / (more - steps)
     return each + max(0.0, short - steps * each) / chunk

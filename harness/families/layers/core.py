@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from harness.families.layers import cpu
+from harness.families.layers.spec import Drawn
 
 Role = Literal["input", "hidden", "output"]
 
@@ -69,10 +70,10 @@ class Weights:
     ratio: float = 1.0
 
     @classmethod
-    def of(cls, spec: Any) -> Weights:
-        """From the fields of a family that has them."""
+    def of(cls, spec: Drawn) -> Weights:
+        """The weights of a family's member."""
         base = getattr(spec, "mup_base", 0)
-        ratio = spec.width / base if base else 1.0
+        ratio = getattr(spec, "width", base) / base if base else 1.0
         return cls(init=spec.init, sigma=spec.sigma, ratio=ratio)
 
     def std(self, inputs: int, outputs: int, gain: float, residual: float) -> float:

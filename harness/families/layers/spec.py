@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 from harness.errors import SpecError
 from harness.specs.base import at_least
@@ -15,7 +15,18 @@ Init = Literal["default", "lecun", "he", "glorot", "normal"]
 Biases start at zero, and matrices that write to a residual stream keep its factor."""
 
 
-def check_options(spec: Any) -> None:
+class Drawn(Protocol):
+    """The fields of a family with trained matrices and dropout."""
+
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def init(self) -> Init: ...
+    @property
+    def sigma(self) -> float: ...
+
+
+def check_options(spec: Drawn) -> None:
     """Raise `SpecError` unless `dropout`, `init`, `sigma` and `mup_base` make sense.
 
     `mup_base` is the width at which muP (Yang et al. 2022, arXiv:2203.03466, table 8)
