@@ -1,4 +1,4 @@
-"""What people see of runs: short names and numbers, and the progress of a sweep."""
+"""Runs as people see them: short names and numbers, and the progress of a sweep."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from rich.text import Text
 
 from harness.errors import StoreError
 from harness.specs.run import RunSpec
-from harness.store import Store
-from harness.store import failures as attempts
+from harness.store import Store, failures
 from harness.store.status import WorkerStatus, holders
 from harness.sweeps.plan import Plan, PlannedRun
 from harness.sweeps.sweep import Scalar
@@ -99,7 +98,7 @@ class Display:
         count = f"{len(self.finished):>4}/{len(self.runs)}"
         self.print(f"{count}  {run_line(self.runs[run_id], row, self.labels[run_id])}")
 
-    def _which(self, failure: attempts.Failure) -> str:
+    def _which(self, failure: failures.Failure) -> str:
         """The runs of a failed attempt, by what sets them apart, and its error."""
         failed = [r for r in self.runs.values() if r.trunk_id == failure.trunk_id]
         if not failed:
@@ -108,8 +107,8 @@ class Display:
         name = f"{model_label(failed[0].run)}  {label}".strip()
         return f"{name}: {failure.error}"
 
-    def _all_failures(self) -> list[attempts.Failure]:
-        by_trunk = attempts.failures(self.store)
+    def _all_failures(self) -> list[failures.Failure]:
+        by_trunk = failures.failures(self.store)
         return [failure for group in by_trunk.values() for failure in group]
 
     def _measure(self) -> None:
@@ -176,7 +175,7 @@ def si(value: float) -> str:
 def distinctions(
     points: Mapping[str, Mapping[str, Scalar]], besides: Collection[str] = ()
 ) -> dict[str, str]:
-    """What tells each run of a sweep from the others, by id: `lr 0.01  seed 1`.
+    """The words that tell each run from the others, by id: `lr 0.01  seed 1`.
 
     `points` are the coordinates of each run; those that all have alike are left out,
     and those named in `besides`.
@@ -198,12 +197,12 @@ def distinctions(
 
 
 def label_runs(runs: Iterable[PlannedRun]) -> dict[str, str]:
-    """What tells runs apart beside their model, N, D and C, by id."""
+    """The words that tell runs apart beside their model, N, D and C, by id."""
     return distinctions({run.run_id: run.coords for run in runs}, SHOWN_ANYWAY)
 
 
 def shared_distinction(labels: Iterable[str]) -> str:
-    """What the labels of a trunk's runs have in common: all but their length."""
+    """The words common to the labels of a trunk's runs: all but their length."""
     parts = [label.split("  ") for label in labels]
     first = parts[0] if parts else []
     return "  ".join(part for part in first if all(part in p for p in parts))

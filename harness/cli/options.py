@@ -48,7 +48,7 @@ Cores = Annotated[str | None, typer.Option(help="CPU cores to use, such as 0,1."
 OptionsJson = Annotated[str | None, typer.Option("--options", hidden=True)]
 
 Value = bool | int | float | str
-"""What the command line gives for one option."""
+"""The value of an option on the command line."""
 
 
 def command_group() -> typer.Typer:

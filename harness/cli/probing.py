@@ -1,4 +1,4 @@
-"""What a sweep will take, from short timings in processes placed as workers are."""
+"""Forecasts of a sweep, from short timings in processes placed as workers are."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ cores of an AMD EPYC."""
 
 
 class ProgramForecast(TypedDict):
-    """What training with one compiled program takes; speeds are of one run."""
+    """The cost of training with one compiled program; speeds are of one run."""
 
     model: str
     population: int
@@ -40,7 +40,7 @@ class ProgramForecast(TypedDict):
 
 
 class Forecast(TypedDict):
-    """What a sweep will take, ready for JSON."""
+    """The cost of a sweep, ready for JSON."""
 
     workers: int
     programs: list[ProgramForecast]

@@ -1,4 +1,4 @@
-"""How specs check and write themselves: field types, errors, dictionaries."""
+"""The base of specs, which check and write themselves: types, errors, dictionaries."""
 
 from __future__ import annotations
 

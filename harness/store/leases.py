@@ -1,4 +1,4 @@
-"""Who trains what: leases on trunks, held by nothing but files.
+"""Leases on trunks, which say who trains what, held by nothing but files.
 
 A claim is a file created exclusively, `work/<trunk_id>/claim-<n>.json`: of all who
 try for generation n exactly one has it. Its holder publishes a heartbeat every few

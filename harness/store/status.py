@@ -1,4 +1,4 @@
-"""What a sweep's runs are doing, told from the store alone, on any machine.
+"""The status of a sweep's runs, read from the store alone, on any machine.
 
     pending ─▶ running ─▶ done | diverged
                   ├─ its worker falls silent ─▶ stalled ─▶ taken over
@@ -80,17 +80,17 @@ class SweepStatus:
 
     @property
     def flops_per_second(self) -> float:
-        """Of all workers that are alive."""
+        """The speed of all workers that are alive."""
         return sum(h.flops_per_second or 0.0 for h in self.holders if h.alive)
 
     @property
     def tokens_per_second(self) -> float:
-        """Of all workers that are alive."""
+        """The speed of all workers that are alive."""
         return sum(h.tokens_per_second or 0.0 for h in self.holders if h.alive)
 
     @property
     def seconds_left(self) -> float | None:
-        """At the present speed; None if nobody is at work."""
+        """The seconds to go at the present speed; None if nobody is at work."""
         rate = self.flops_per_second
         return self.flops_left / rate if rate else None
 

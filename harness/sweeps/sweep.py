@@ -44,7 +44,7 @@ Base = RunSpec | Iterable[Point]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sweep:
-    """What an experiment file defines as `SWEEP`."""
+    """The sweep that an experiment file defines as `SWEEP`."""
 
     points: Sequence[Point]
 
@@ -85,9 +85,9 @@ def zip_(base: Base, axes: Mapping[str, Iterable[object]]) -> list[Point]:
     return [_place(p, list(axes), row) for p in _points(base) for row in rows]
 
 
-def chain(*parts: Iterable[Point]) -> list[Point]:
-    """All the points of all the parts, in order."""
-    return [point for part in parts for point in _points(part)]
+def chain(*grids: Iterable[Point]) -> list[Point]:
+    """All the points of all the grids, in order."""
+    return [point for grid in grids for point in _points(grid)]
 
 
 def ladder(
@@ -127,7 +127,7 @@ def isoflop(
     *,
     tokens_per_parameter: tuple[float, float] = (0.0, math.inf),
 ) -> list[Point]:
-    """For each compute budget (FLOPs) and model, the steps that spend it.
+    """A run for each compute budget (FLOPs) and model, with the steps that spend it.
 
     Steps are exact training FLOPs (full attention) rounded to the nearest whole step;
     the nominal budget is the coordinate `compute`, what was really spent a column of

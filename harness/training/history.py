@@ -39,7 +39,7 @@ class History:
     """Training losses of steps 0, 1, …; four bytes each, as runs have millions."""
     evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
-    """Of training; a member of a population of P has a P-th of the population's."""
+    """Seconds of training; a member of a population of P has a P-th of its seconds."""
     diverged_step: int | None = None
     """First step whose training loss, or evaluation, is not finite."""
 

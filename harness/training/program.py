@@ -69,7 +69,7 @@ class Program:
     def start(self, runs: Sequence[RunSpec]) -> State:
         """Fresh states of the runs."""
         seeds = stack([np.uint32(run.seed_init) for run in runs])
-        return self.init(self.sharding.place(seeds, self.sharding.own))
+        return self.init(self.sharding.place(seeds, self.sharding.per_member))
 
     def place(self, state: State) -> State:
         """The state, which was kept on the host, where the functions expect it."""
@@ -158,7 +158,7 @@ def compile_cohort(
     evaluator = _evaluator(fns, sharding, state.params, task, shape.size)
     sample = training_sample(dataset, run) if run.train_eval_examples else None
     init = sharding.jit(
-        fns.init, takes=(sharding.own,), gives=sharding.for_state(state)
+        fns.init, takes=(sharding.per_member,), gives=sharding.for_state(state)
     )
     return Program(
         dataset=dataset,
@@ -190,7 +190,7 @@ def _for_population(fns: Functions, shape: ProgramShape) -> Functions:
 
     if shape.size == 1:
         return dataclasses.replace(fns, init=init)
-    axes = _by_member(shape, own=0, common=None)
+    axes = _by_member(shape, each=0, common=None)
     return Functions(
         init=jax.vmap(init),
         train_chunk=jax.vmap(fns.train_chunk, in_axes=tuple(axes)),
@@ -198,14 +198,14 @@ def _for_population(fns: Functions, shape: ProgramShape) -> Functions:
     )
 
 
-def _by_member(shape: ProgramShape, own: PyTree, common: PyTree) -> ChunkInputs:
-    """`own` for the arguments that each member has by itself, `common` for the rest."""
-    order = common if shape.same_batches else own
+def _by_member(shape: ProgramShape, each: PyTree, common: PyTree) -> ChunkInputs:
+    """`each` for the arguments that members have by themselves, `common` for others."""
+    order = common if shape.same_batches else each
     return ChunkInputs(
-        state=own,
-        hyper=own,
+        state=each,
+        hyper=each,
         data=common,
-        batches=Batches(offsets_SB=order, lr_S=own, first=common, seed=order),
+        batches=Batches(offsets_SB=order, lr_S=each, first=common, seed=order),
         n_steps=common,
     )
 
@@ -214,11 +214,11 @@ def _compile_training(
     fns: Functions, shape: ProgramShape, sharding: Sharding, inputs: ChunkInputs
 ) -> jax.stages.Compiled:
     state = sharding.for_state(inputs.state)
-    shardings = _by_member(shape, sharding.own, sharding.common)._replace(state=state)
+    shardings = _by_member(shape, sharding.per_member, sharding.common)
     jitted = sharding.jit(
         fns.train_chunk,
-        takes=tuple(shardings),
-        gives=(state, sharding.own),
+        takes=tuple(shardings._replace(state=state)),
+        gives=(state, sharding.per_member),
         donate=True,
     )
     return jitted.lower(*inputs).compile()
@@ -229,7 +229,7 @@ def _evaluator(
 ) -> Evaluator:
     takes = (sharding.for_state(params), sharding.common, sharding.common)
     return Evaluator(
-        function=sharding.jit(fns.evaluate, takes, gives=sharding.own),
+        function=sharding.jit(fns.evaluate, takes, gives=sharding.per_member),
         params=params,
         sharding=sharding,
         task=task,

@@ -52,7 +52,7 @@ class Sharding:
         return self._at(PartitionSpec())
 
     @property
-    def own(self) -> NamedSharding | None:
+    def per_member(self) -> NamedSharding | None:
         """The sharding of arrays that each member of a population has for itself."""
         return self._at(PartitionSpec(AXIS)) if self.members else self.common
 
@@ -62,7 +62,7 @@ class Sharding:
         Of a large one the longest axis that the devices divide is spread.
         """
         if not self.shard:
-            return self.own
+            return self.per_member
         return jax.tree.map(lambda leaf: self._at(self._parts(leaf.shape)), tree)
 
     def place(self, tree: PyTree, shardings: PyTree) -> PyTree:

@@ -206,7 +206,7 @@ class SharedCheckpointer:
         self._agree(None)
 
     def complete(self, progress: Progress, snapshot: Snapshot) -> None:
-        """Tells the leader's checkpointer, which keeps nothing here of a single run."""
+        """Tells the leader's checkpointer, which keeps nothing of a single run then."""
         self._guarded(lambda leaders: leaders.complete(progress, snapshot))
         self._agree(None)
 

@@ -1,4 +1,4 @@
-"""Who hears how training goes: the worker's caller, and its fellows by heartbeats."""
+"""The news of training: for the worker's caller, and for its fellows by heartbeats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.training.snapshot import Progress
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Listener:
-    """What the caller wants to hear about, and whether the worker shall stop."""
+    """The caller's functions that hear the news, and that say whether to stop."""
 
     progress: Callable[[Progress], None] = lambda _: None
     compiling: Callable[[RunSpec], None] = lambda _: None
@@ -28,7 +28,7 @@ class Listener:
 
 
 class Heartbeat:
-    """What the heartbeats of trunks tell, and what is heard at the same time."""
+    """The content of trunks' heartbeats, and the cancellations read with each."""
 
     def __init__(self, store: Store, unpublished: Collection[str]) -> None:
         self._store, self._unpublished = store, unpublished

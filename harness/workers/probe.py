@@ -19,7 +19,7 @@ LEAST_S = 0.1
 """Each timing covers at least about this much training."""
 REPEATS = 5
 LONGER = 4
-"""How many times longer the second of two calls is, where a chunk would take long."""
+"""The length of the second of two calls over the first, where a chunk takes long."""
 MEMORY_SHARE = 0.5
 """The share of the free memory that a population may take."""
 

@@ -1,4 +1,4 @@
-"""Publishes what training has found: rows of unfinished runs, finished runs."""
+"""Publishes the results of training: rows of unfinished runs, finished runs."""
 
 from __future__ import annotations
 

@@ -51,13 +51,13 @@ class Dropout:
             return x
         self.calls += 1
         key = jax.random.fold_in(self.key, self.calls)
-        kept = jax.random.bits(key, x.shape, jnp.uint16) >= dropped
-        return jnp.where(kept, x / (1 - dropped / 2**16), 0).astype(x.dtype)
+        stays = jax.random.bits(key, x.shape, jnp.uint16) >= dropped
+        return jnp.where(stays, x / (1 - dropped / 2**16), 0).astype(x.dtype)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Weights:
-    """How the matrices of a model are drawn, and their muP multipliers.
+    """The distribution of a model's first matrices, and their muP multipliers.
 
     Adam moves every weight by about the learning rate whatever its gradient. Drawn
     `ratio` = width / mup_base times larger and used divided by `ratio`, a hidden matrix

@@ -1,4 +1,4 @@
-"""What the families share: which tasks they read, read-outs, initialisers, muP."""
+"""Rules that the families share: tasks they read, read-outs, initialisers, muP."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from harness.specs.task import TaskShape
 
 Activation = Literal["relu", "gelu", "tanh", "sigmoid", "silu"]
 Init = Literal["default", "lecun", "he", "glorot", "normal"]
-"""How weights are drawn: normal with variance 1/in (LeCun), 2/in (He et al. 2015),
-2/(in + out) (Glorot & Bengio 2010) or `sigma`²; "default" is the family's own rule.
+"""The rule by which weights are drawn: normal with variance 1/in (LeCun), 2/in (He et
+al. 2015), 2/(in + out) (Glorot & Bengio 2010) or `sigma`²; "default" is the family's.
 Biases start at zero, and matrices that write to a residual stream keep its factor."""
 
 
