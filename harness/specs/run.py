@@ -129,8 +129,8 @@ class RunSpec(Spec):
         if self.model.normalised_only and not optimizer.normalised:
             names = [n for n in Optimizer.known if find(Optimizer, n).normalised]
             raise SpecError(
-                "mup_base scales normalised updates, as Adam's are; it needs "
-                f"optimizer {' or '.join(map(repr, names))}, not {self.optim.optimizer!r}"
+                "mup_base scales normalised updates, as Adam's are; it needs optimizer "
+                f"{' or '.join(map(repr, names))}, not {self.optim.optimizer!r}"
             )
         if self.optim.label_smoothing and self.data.shape.target == "real":
             raise SpecError("label_smoothing has no effect on real targets")
