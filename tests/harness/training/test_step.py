@@ -236,7 +236,6 @@ def test_smoothing_needs_a_distribution_and_mup_needs_adam():
 
 
 def test_an_optimiser_and_a_schedule_from_outside_train_alone_and_side_by_side():
-    from harness.data import reader
     from tests.harness import new_optimizer
 
     chosen = {
@@ -246,11 +245,11 @@ def test_an_optimiser_and_a_schedule_from_outside_train_alone_and_side_by_side()
     runs = [mlp_run(optim=OptimSpec(lr=lr, **chosen)) for lr in (1e-3, 2e-3)]
     (cohort,) = planned(*runs).cohorts
     assert all(run.branch_step == 16 for run in cohort.runs)
-    data = reader.load(runs[0].data, 0)
+    data = load(runs[0].data, 0)
     losses = []
     for trunks in ([cohort.trunks[0]], cohort.trunks):
         members = [trunk.runs[0].run for trunk in trunks]
-        compiled = program.compile_cohort(members, data)
+        compiled = program.compile_cohort(members, data, TrainOptions())
         results = list(loop.train_trunks(trunks, compiled, Forgetful()))
         assert all(result.annealed for result in results)
         losses.append(results[0].history.losses)
