@@ -44,14 +44,14 @@ def one_line(error: BaseException) -> str:
     """
     text = " ".join(f"{type(error).__name__}: {error}".split())
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if _is_users(f.filename)]
-    return f"{text} ({own[-1].filename}:{own[-1].lineno})" if own else text
+    users = [f for f in frames if _is_users(f.filename)]
+    return f"{text} ({users[-1].filename}:{users[-1].lineno})" if users else text
 
 
 def _is_users(filename: str) -> bool:
     if filename.startswith("<"):
         return False
-    path, here = Path(filename).resolve(), Path(__file__).resolve().parent
+    path, package = Path(filename).resolve(), Path(__file__).resolve().parent
     installed = [*site.getsitepackages(), sysconfig.get_path("stdlib")]
-    others = [here, here.parent / "analysis", *map(Path, installed)]
+    others = [package, package.parent / "analysis", *map(Path, installed)]
     return not any(path.is_relative_to(other.resolve()) for other in others)

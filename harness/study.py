@@ -52,14 +52,14 @@ def train(
         DataError: the data are missing or malformed.
     """
     run.check_budget()
-    made = plan([Point(run=run)])
-    made.check_files()
+    alone = plan([Point(run=run)])
+    alone.check_files()
     device.enable_compile_cache()
-    (planned,) = made.runs
+    (planned,) = alone.runs
     dataset = load(planned.run.data, planned.run.seed_data)
     program = compile_cohort([planned.run], dataset, options or TrainOptions())
     last = _LastSnapshot(progress)
-    (finished,) = train_trunks(made.cohorts[0].trunks, program, last)
+    (finished,) = train_trunks(alone.cohorts[0].trunks, program, last)
     (result,) = finished.results
     record = run_record(result, attempts=1, metrics={}, compile_s=program.compile_s)
     return TrainedRun(

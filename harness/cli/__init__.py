@@ -71,7 +71,7 @@ COMMANDS = {
     ),
     "suggest": (
         "tables",
-        "The runs to add, to know the target best for the compute spent.",
+        "Suggest the runs that tell most of the target for the compute spent.",
     ),
     "reproduce": (
         "tables",

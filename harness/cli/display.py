@@ -16,8 +16,7 @@ from rich.text import Text
 from harness.errors import StoreError
 from harness.specs.canonical import JsonObject
 from harness.specs.run import RunSpec
-from harness.store import Store
-from harness.store import failures as attempts
+from harness.store import Store, failures
 from harness.store.status import WorkerStatus, holders
 from harness.sweeps.plan import Plan, PlannedRun
 from harness.sweeps.sweep import Scalar
@@ -101,7 +100,7 @@ class Display:
         count = f"{len(self.finished):>4}/{len(self.runs)}"
         self.print(f"{count}  {run_line(self.runs[run_id], row, self.labels[run_id])}")
 
-    def _which(self, failure: attempts.Failure) -> str:
+    def _which(self, failure: failures.Failure) -> str:
         """The runs of a failed attempt, by what sets them apart, and its error."""
         failed = [r for r in self.runs.values() if r.trunk_id == failure.trunk_id]
         if not failed:
@@ -110,8 +109,8 @@ class Display:
         name = f"{model_label(failed[0].run)}  {label}".strip()
         return f"{name}: {failure.error}"
 
-    def _all_failures(self) -> list[attempts.Failure]:
-        by_trunk = attempts.failures(self.store)
+    def _all_failures(self) -> list[failures.Failure]:
+        by_trunk = failures.failures(self.store)
         return [failure for group in by_trunk.values() for failure in group]
 
     def _measure(self) -> None:

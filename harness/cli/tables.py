@@ -192,7 +192,7 @@ def suggest(
     duplicates: Duplicates = "error",
     as_json: AsJson = False,
 ) -> None:
-    """The runs to add, to know the target best for the compute spent."""
+    """Suggest the runs that tell most of the target for the compute spent."""
     rows = analysis.at_minima(
         analysis.read_table(
             table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss

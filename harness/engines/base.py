@@ -1,4 +1,4 @@
-"""What an engine is, and the engines by name.
+"""The protocol of engines, and the engines by name.
 
 The store knows what is to do, so an engine only starts workers somewhere and starts
 others for those that die while work is left. A new engine is a module with a class of

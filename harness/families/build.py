@@ -29,7 +29,7 @@ from harness.specs.task import TaskShape
 
 
 class Outputs(NamedTuple):
-    """What a forward pass returns."""
+    """The results of a forward pass."""
 
     values: jax.Array
     """Logits or real outputs."""

@@ -16,6 +16,7 @@ class AdamW(Optimizer):
     implementation = "harness.optimizers.update:adam"
     reads = ("beta1", "beta2", "eps")
     moments = 2
+    normalised = True
 
 
 class SGD(Optimizer):

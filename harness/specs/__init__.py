@@ -1,1 +1,1 @@
-"""What a run is: specs, the id made from them, and their closed-form counts."""
+"""Specs that say what a run is, its id, and its closed-form counts."""

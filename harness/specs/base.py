@@ -1,4 +1,4 @@
-"""How specs check and write themselves: field types, errors, dictionaries."""
+"""The base of specs, which check and write themselves: types, errors, dictionaries."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def spec(cls: type[C]) -> type[C]:
     return checked
 
 
-def _has_no_default(field: dataclasses.Field[Any]) -> bool:
+def _has_no_default(field: dataclasses.Field[object]) -> bool:
     missing = dataclasses.MISSING
     return field.default is missing and field.default_factory is missing
 
@@ -93,7 +93,7 @@ class Spec(Named):
     """
 
     __slots__ = ()
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[object]]]
 
     def __post_init__(self) -> None:
         # The exact types come first: a sweep of 10,000 runs checks a million fields.
@@ -144,7 +144,7 @@ class Spec(Named):
         return subclass(**fields)
 
 
-def _in_identity(field: dataclasses.Field[Any], value: object) -> bool:
+def _in_identity(field: dataclasses.Field[object], value: object) -> bool:
     if field.metadata.get("added"):
         return bool(value != field.default)
     return bool(field.metadata.get("identity", True))
@@ -156,10 +156,10 @@ def _hints(cls: type) -> dict[str, object]:
 
 
 @functools.cache
-def _checks(cls: Any) -> list[tuple[str, object, frozenset[object]]]:
+def _checks(cls: type[Spec]) -> list[tuple[str, object, frozenset[object]]]:
     """(field, its hint, exact types that need no further look) for each field."""
     safe: frozenset[object] = frozenset({int, str, bool, type(None)})
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
 
     def exact(hint: object) -> frozenset[object]:
         # The arguments of a tuple are the types of its elements, not of the field.
@@ -170,7 +170,7 @@ def _checks(cls: Any) -> list[tuple[str, object, frozenset[object]]]:
     ]
 
 
-def _coerce(value: object, hint: Any, where: str) -> object:
+def _coerce(value: object, hint: object, where: str) -> object:
     """`value` as `hint` says, exact conversions only (numpy integer to int, …)."""
     if isinstance(value, Spec) and isinstance(hint, type) and isinstance(value, hint):
         return value
@@ -189,11 +189,11 @@ def _coerce(value: object, hint: Any, where: str) -> object:
             choices = ", ".join(map(str, get_args(hint)))
             raise SpecError(f"{where} is {value!r}; use one of {choices}")
         return value
-    if hint is bool or (isinstance(hint, type) and issubclass(hint, Spec | str)):
+    if isinstance(hint, type) and issubclass(hint, Spec | str | bool):
         if not isinstance(value, hint):
             raise SpecError(f"{where} is {value!r}; it must be a {hint.__name__}")
         return value
-    return number(value, hint, where)
+    return number(value, int if hint is int else float, where)
 
 
 def _is_tuple(hint: object) -> bool:
@@ -211,17 +211,17 @@ def number(value: Any, kind: type, where: str) -> int | float:
         if isinstance(value, bool | str):
             raise TypeError
         # Adding zero turns -0.0, which equals 0.0 but is written differently, into 0.0.
-        found = operator.index(value) if kind is int else float(value) + 0.0
-        finite = kind is int or math.isfinite(found)
+        exact = operator.index(value) if kind is int else float(value) + 0.0
+        finite = kind is int or math.isfinite(exact)
     except (TypeError, ValueError, OverflowError):
         shown = repr(value)[:40]
         raise SpecError(f"{where} is {shown}; it must be {noun}") from None
-    if not finite or abs(found) >= LARGEST:
+    if not finite or abs(exact) >= LARGEST:
         raise SpecError(f"{where} is {repr(value)[:40]}; it must be finite, below 2^63")
-    return found
+    return exact
 
 
-def at_least(owner: Spec, low: float, *names: str) -> None:
+def at_least(owner: object, low: float, *names: str) -> None:
     """Raise `SpecError` if one of the named fields is set and below `low`."""
     for name in names:
         value = getattr(owner, name)

@@ -1,4 +1,4 @@
-"""How a run is optimised: the choice of optimiser and schedule, and their values."""
+"""The optimisation of a run: the optimiser, the schedule, and their values."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ class Optimizer(_Choice):
     optional = ("beta1", "beta2", "eps", "momentum")
     moments: ClassVar[int]
     """Arrays of the parameters' size that it keeps from step to step."""
+    normalised: ClassVar[bool] = False
+    """Whether updates are about the learning rate in size, whatever the gradients."""
 
 
 class Schedule(_Choice):

@@ -1,4 +1,4 @@
-"""What a run is: frozen specs, and the id made from them.
+"""Frozen specs that say what a run is, and the id made from them.
 
 A run is its spec. Two runs with equal specs are the same run wherever, whenever and
 under whatever name they are trained. `run_id` is a hash of every field but paths and
@@ -39,8 +39,8 @@ class ModelSpec(Spec):
         return getattr(self, "dropout", 0.0) > 0
 
     @property
-    def adam_only(self) -> bool:
-        """Whether the parametrisation is derived for Adam's updates (muP here is)."""
+    def normalised_only(self) -> bool:
+        """Whether the parametrisation is derived for normalised updates, as muP is."""
         return getattr(self, "mup_base", 0) > 0
 
     def check(self, task: TaskShape) -> None:
@@ -71,7 +71,7 @@ class DataSpec(Spec):
 
     @property
     def shape(self) -> TaskShape:
-        """What the model sees of one example."""
+        """The shape of one example, as the model sees it."""
         raise NotImplementedError
 
     @property
@@ -125,10 +125,12 @@ class RunSpec(Spec):
         self._check_together()
 
     def _check_together(self) -> None:
-        if self.model.adam_only and self.optim.optimizer != "adamw":
+        optimizer = find(Optimizer, self.optim.optimizer)
+        if self.model.normalised_only and not optimizer.normalised:
+            names = [n for n in Optimizer.known if find(Optimizer, n).normalised]
             raise SpecError(
-                f"mup_base scales Adam's updates; it needs optimizer 'adamw', not "
-                f"{self.optim.optimizer!r}"
+                "mup_base scales normalised updates, as Adam's are; it needs optimizer "
+                f"{' or '.join(map(repr, names))}, not {self.optim.optimizer!r}"
             )
         if self.optim.label_smoothing and self.data.shape.target == "real":
             raise SpecError("label_smoothing has no effect on real targets")

@@ -1,4 +1,4 @@
-"""What a data set shows to a model, and what a model costs on it."""
+"""The shape of a task as a model sees it, and the cost of a model on it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TaskShape:
-    """What a data set shows to a model.
+    """The shape of a data set's examples, as a model sees them.
 
     `kind` of the inputs, B examples at a time: "tokens" (B, T) ids below `inputs`;
     "vectors" (B, I) reals; "images" (B, height, width, channels) in [0, 1];

@@ -10,9 +10,9 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Callable
-from typing import Any
 
 from harness.errors import HarnessError, StoreError, UnknownTagError
+from harness.specs.canonical import JsonObject
 from harness.specs.run import RunSpec
 from harness.store import leases, schema
 from harness.store.read import (
@@ -89,7 +89,7 @@ class _Visit:
     def __init__(self, store: Store, mend: bool) -> None:
         self.store, self.mend = store, mend
         self.diagnosis = Diagnosis()
-        self._records: dict[str, schema.JsonObject] = {}
+        self._records: dict[str, JsonObject] = {}
 
     def marker(self) -> None:
         """Nothing is touched in a folder that is not known to be a store."""
@@ -209,7 +209,7 @@ class _Visit:
         except (StoreError, FileNotFoundError) as error:
             self._ill(RUNS, str(error), self._new_view)
 
-    def _check_spec(self, spec: Any, run_id: str) -> None:
+    def _check_spec(self, spec: object, run_id: str) -> None:
         """A family or source of the user's own is no damage, only not known here."""
         try:
             _check_spec(spec, run_id)
@@ -265,7 +265,7 @@ class _Foreign(Exception):  # noqa: N818 - no error of the store
     """A spec of a version that is not known here."""
 
 
-def _check_spec(spec: Any, run_id: str) -> None:
+def _check_spec(spec: object, run_id: str) -> None:
     try:
         spec_id = RunSpec.from_dict(spec).run_id
     except UnknownTagError:

@@ -41,7 +41,7 @@ class Failure:
     kind: str
     error: str
     progress: str
-    """How far the trunk had come; equal for kills with nothing between them."""
+    """The steps that the trunk had come to; equal for kills with none between them."""
     time: str
     name: str
     record: Mapping[str, object] = dataclasses.field(repr=False)

@@ -1,4 +1,4 @@
-"""Where a store keeps its files: a folder, or a prefix of an object store.
+"""The files of a store: in a folder, or under a prefix of an object store.
 
 Both back ends give the same few promises, and everything above rests on them alone:
 
@@ -34,7 +34,7 @@ class Files(Protocol):
     """
 
     uri: str
-    """For people: the folder's path, or the address of the prefix."""
+    """The folder's path, or the address of the prefix, for people."""
 
     def read(self, name: str) -> bytes:
         """The whole content."""
@@ -97,7 +97,7 @@ class LocalFiles:
         self.uri = str(root)
 
     def path(self, name: str) -> Path:
-        """Where the file is."""
+        """The file's path on this machine."""
         return self.root / checked(name)
 
     def read(self, name: str) -> bytes:
@@ -120,12 +120,12 @@ class LocalFiles:
 
     def walk(self, folder: str = "") -> list[str]:
         top = self.path(folder) if folder else self.root
-        found = []
+        names: list[str] = []
         for where, folders, files in os.walk(top):
             folders[:] = [f for f in folders if not f.startswith(".")]
             base = Path(where).relative_to(self.root)
-            found += [(base / f).as_posix() for f in files if not f.startswith(".")]
-        return sorted(found)
+            names += [(base / f).as_posix() for f in files if not f.startswith(".")]
+        return sorted(names)
 
     def age(self, name: str) -> float | None:
         path = self.path(name)
@@ -168,10 +168,10 @@ class LocalFiles:
 
     def scratch(self, name: str) -> Path:
         path = self.path(name)
-        made = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         with _told("write", path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        return made.absolute()
+        return scratch.absolute()
 
     def move(self, name: str, to: str) -> None:
         target = self.path(to)

@@ -1,4 +1,4 @@
-"""Which process a worker is, and whether that process still runs."""
+"""The identity of a worker's process, and whether that process still runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import socket
 import uuid
 from pathlib import Path
 
-from harness.store.schema import JsonObject
+from harness.specs.canonical import JsonObject
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerId:
-    """Which worker this is: for people, and to tell whether its process still runs."""
+    """The identity of a worker: for people, and to see whether its process runs."""
 
     name: str
     host: str

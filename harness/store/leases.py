@@ -1,4 +1,4 @@
-"""Who trains what: leases on trunks, held by nothing but files.
+"""Leases on trunks, which say who trains what, held by nothing but files.
 
 A claim is a file created exclusively, `work/<trunk_id>/claim-<n>.json`: of all who
 try for generation n exactly one has it. Its holder publishes a heartbeat every few
@@ -24,9 +24,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from harness.errors import StoreError
+from harness.specs.canonical import JsonObject
 from harness.store.identity import WorkerId, is_gone
 from harness.store.read import Store
-from harness.store.schema import JsonObject, json_bytes
+from harness.store.schema import json_bytes
 from harness.store.write import now
 from harness.sweeps.options import Terms
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StoreError
+from harness.specs.canonical import JsonObject
 from harness.store.files import checked
-from harness.store.schema import JsonObject
 
 TRIES = 5
 """Attempts at a conditional write that the storage calls a conflict."""
@@ -50,16 +50,16 @@ class ObjectFiles:
     def names(self, folder: str) -> list[str]:
         with self._told("list", folder):
             try:
-                found = self._fs.ls(self._key(folder), detail=False)
+                keys = self._fs.ls(self._key(folder), detail=False)
             except FileNotFoundError:
                 return []
-        return sorted(key.rstrip("/").rsplit("/", 1)[1] for key in found)
+        return sorted(key.rstrip("/").rsplit("/", 1)[1] for key in keys)
 
     def walk(self, folder: str = "") -> list[str]:
         top = self._key(folder) if folder else self._root
         with self._told("list", folder):
-            found = self._fs.find(top)
-        return sorted(key.removeprefix(f"{self._root}/") for key in found)
+            keys = self._fs.find(top)
+        return sorted(key.removeprefix(f"{self._root}/") for key in keys)
 
     def age(self, name: str) -> float | None:
         with self._told("read", name):

@@ -11,8 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from harness.errors import StoreError
+from harness.specs.canonical import JsonObject
 from harness.store.files import Files, LocalFiles
-from harness.store.schema import FORMAT, JsonObject, checksum, read_parquet
+from harness.store.schema import FORMAT, checksum, read_parquet
 
 CHECKSUM = re.compile(r"[0-9a-f]{64}")
 MARKER = "_store.json"

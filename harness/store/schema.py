@@ -7,15 +7,11 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.errors import StoreError
-
-JsonObject = dict[str, Any]
-"""A parsed JSON object, whose values nothing has checked yet."""
 
 FORMAT = 1
 """Version of the layout; a reader refuses a greater one."""

@@ -1,4 +1,4 @@
-"""What a sweep's runs are doing, told from the store alone, on any machine.
+"""The status of a sweep's runs, read from the store alone, on any machine.
 
     pending ─▶ running ─▶ done | diverged
                   ├─ its worker falls silent ─▶ stalled ─▶ taken over
@@ -12,9 +12,9 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from typing import Any
 
 from harness.errors import StoreError
+from harness.specs.canonical import JsonObject
 from harness.store import leases
 from harness.store.failures import Failure, retry_decision
 from harness.store.failures import failures as failures_by_trunk
@@ -75,22 +75,22 @@ class SweepStatus:
     @property
     def counts(self) -> dict[str, int]:
         """Runs in each state."""
-        found = Counter(self.runs.values())
-        return {state: found[state] for state in STATES}
+        counts = Counter(self.runs.values())
+        return {state: counts[state] for state in STATES}
 
     @property
     def flops_per_second(self) -> float:
-        """Of all workers that are alive."""
+        """The speed of all workers that are alive."""
         return sum(h.flops_per_second or 0.0 for h in self.holders if h.alive)
 
     @property
     def tokens_per_second(self) -> float:
-        """Of all workers that are alive."""
+        """The speed of all workers that are alive."""
         return sum(h.tokens_per_second or 0.0 for h in self.holders if h.alive)
 
     @property
     def seconds_left(self) -> float | None:
-        """At the present speed; None if nobody is at work."""
+        """The seconds to go at the present speed; None if nobody is at work."""
         rate = self.flops_per_second
         return self.flops_left / rate if rate else None
 
@@ -105,10 +105,10 @@ def sweep_status(store: Store) -> SweepStatus:
         raise StoreError(f"{store.uri} has no sweep yet; `harness run` writes one")
     points = {point["run_id"]: point for point in sweeps[-1]["points"]}
     finished = _finished(store)
-    found = holders(store)
+    workers = holders(store)
     failed = failures_by_trunk(store)
     cancelled = cancelled_runs(store)
-    busy = {h.run_id: "running" if h.alive else "stalled" for h in found}
+    busy = {h.run_id: "running" if h.alive else "stalled" for h in workers}
     runs: dict[str, str] = {}
     for run_id, point in points.items():
         trouble = failed.get(point["trunk_id"])
@@ -119,7 +119,7 @@ def sweep_status(store: Store) -> SweepStatus:
             or (_trouble(store, trouble) if trouble else None)
             or "pending"
         )
-    left = [
+    unfinished = [
         i for i, s in runs.items() if s in ("running", "stalled", "pending", "waiting")
     ]
     trunks = {
@@ -129,17 +129,17 @@ def sweep_status(store: Store) -> SweepStatus:
         name=sweeps[-1]["name"],
         runs=runs,
         elsewhere=len(finished.keys() - points.keys()),
-        holders=tuple(found),
+        holders=tuple(workers),
         failures=tuple(failed[trunk][-1] for trunk in sorted(trunks)),
-        flops_left=_flops_left(points, left, _progress(store, found)),
+        flops_left=_flops_left(points, unfinished, _progress(store, workers)),
         coords={run_id: point["coords"] for run_id, point in points.items()},
         trunks={run_id: point["trunk_id"] for run_id, point in points.items()},
     )
 
 
-def _progress(store: Store, found: list[WorkerStatus]) -> dict[str, int]:
+def _progress(store: Store, workers: list[WorkerStatus]) -> dict[str, int]:
     """The step that each trunk has come to: its holder's, else its last heartbeat's."""
-    steps = {h.trunk_id: h.step or 0 for h in found}
+    steps = {h.trunk_id: h.step or 0 for h in workers}
     for trunk_id in filter(ID.fullmatch, store.files.names("work")):
         if trunk_id not in steps:
             mark = leases.claim_and_heartbeat(
@@ -152,7 +152,7 @@ def _progress(store: Store, found: list[WorkerStatus]) -> dict[str, int]:
 
 
 def _flops_left(
-    points: Mapping[str, dict[str, Any]], left: list[str], progress: Mapping[str, int]
+    points: Mapping[str, JsonObject], unfinished: list[str], progress: Mapping[str, int]
 ) -> float:
     """FLOPs of the runs that are left, less those of the one under way in each trunk.
 
@@ -164,7 +164,9 @@ def _flops_left(
         price = point["price"] / point["spec"]["steps"]
         each[point["trunk_id"]] = max(each[point["trunk_id"]], price)
     total, begun = 0.0, set()
-    for point in sorted((points[i] for i in left), key=lambda p: p["spec"]["steps"]):
+    for point in sorted(
+        (points[i] for i in unfinished), key=lambda p: p["spec"]["steps"]
+    ):
         trunk_id, price = point["trunk_id"], float(point["price"])
         if trunk_id not in begun:
             begun.add(trunk_id)
@@ -176,29 +178,29 @@ def _flops_left(
 
 def holders(store: Store) -> list[WorkerStatus]:
     """Everybody who holds a trunk now."""
-    found = []
+    workers = []
     for trunk_id in filter(ID.fullmatch, store.files.names("work")):
         files = leases.lease_files(store, trunk_id)
         if files.generation and not files.released:
-            found.append(_holder(store, trunk_id, files))
-    return found
+            workers.append(_holder(store, trunk_id, files))
+    return workers
 
 
 def _holder(store: Store, trunk_id: str, files: leases.LeaseFiles) -> WorkerStatus:
-    told = leases.claim_and_heartbeat(store, trunk_id, files)
+    content = leases.claim_and_heartbeat(store, trunk_id, files)
     silent = leases.silence(store, trunk_id, files)
-    alive = silent <= leases.stale_after(told) and not is_gone(told)
+    alive = silent <= leases.stale_after(content) and not is_gone(content)
     numbers = {
-        key: told[key] if isinstance(told.get(key), int | float) else None
+        key: content[key] if isinstance(content.get(key), int | float) else None
         for key in ("step", "steps", "loss", "tokens_per_second", "flops_per_second")
     }
-    pid = told.get("pid")
+    pid = content.get("pid")
     return WorkerStatus(
         trunk_id=trunk_id,
-        worker=str(told.get("name", "unknown")),
-        host=str(told.get("host", "unknown")),
+        worker=str(content.get("name", "unknown")),
+        host=str(content.get("host", "unknown")),
         pid=pid if isinstance(pid, int) else 0,
-        run_id=told["run_id"] if isinstance(told.get("run_id"), str) else None,
+        run_id=content["run_id"] if isinstance(content.get("run_id"), str) else None,
         silent_s=silent,
         alive=alive,
         **numbers,

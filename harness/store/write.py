@@ -21,6 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from harness.errors import StoreError
+from harness.specs.canonical import JsonObject
 from harness.store import schema
 from harness.store.read import (
     MARKER,
@@ -33,7 +34,6 @@ from harness.store.read import (
     points,
     record_name,
 )
-from harness.store.schema import JsonObject
 
 PLACE = ("sweep", "sweep_id")
 """With `grid.…`, the columns that tell a run's place in a sweep, not the run."""
@@ -150,9 +150,9 @@ def _view(store: Store, present: bytes) -> pa.Table:
     finished = store.finished()
     known = schema.parquet_columns(present, RUNS) if present else []
     before = list(map(str, _column(present, "run_id"))) if "run_id" in known else []
-    kept = [i for i, run_id in enumerate(before) if run_id in finished]
+    valid = [i for i, run_id in enumerate(before) if run_id in finished]
     new_ids, read = _records(store, finished - set(before))
-    run_ids, places = [*(before[i] for i in kept), *new_ids], _places(store)
+    run_ids, places = [*(before[i] for i in valid), *new_ids], _places(store)
     order = sorted(range(len(run_ids)), key=run_ids.__getitem__)
     names = {
         name for name in known if name not in PLACE and not name.startswith("grid.")
@@ -162,9 +162,9 @@ def _view(store: Store, present: bytes) -> pa.Table:
         new = read.get(name) or [None] * len(new_ids)
         if name in names:
             old = _column(present, name)
-            column = [*(old[i] for i in kept), *new]
+            column = [*(old[i] for i in valid), *new]
             return [column[i] for i in order]
-        column = [None] * len(kept) + new
+        column = [None] * len(valid) + new
         return [places.get(run_ids[i], {}).get(name, column[i]) for i in order]
 
     others = read.keys() | {

@@ -1,4 +1,4 @@
-"""How runs are trained and how a worker works; neither is part of what a run is.
+"""Options of training and of workers; neither is part of what a run is.
 
 Both objects are made once, by the command line or by a caller, and handed on unchanged
 from there to the compiled program; a worker process gets them as one JSON text. Every
@@ -42,7 +42,7 @@ class Terms:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TrainOptions:
-    """How runs are laid out on devices; of their numbers this changes the rounding."""
+    """The layout of runs on devices; of their numbers this changes the rounding."""
 
     population: int | None = dataclasses.field(
         default=None,
@@ -85,7 +85,7 @@ class TrainOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerOptions:
-    """How a worker shares a sweep with others, and how it trains."""
+    """The terms on which a worker shares a sweep with others, and how it trains."""
 
     terms: Terms = dataclasses.field(default_factory=Terms)
     checkpoint_s: float = dataclasses.field(

@@ -5,8 +5,7 @@ so they nest in any order:
 
     with_seeds(product(base, {"model": ladder(...), "tokens": [1e6, 2e6]}), [0, 1])
 
-A path names a spec field ("optim.lr", "batch", "model.width"), a whole spec ("model"),
-or "tokens", the budget D, which is rounded down to whole steps and always set last.
+The axes of a grid are paths, as `harness.sweeps.assign` reads them.
 """
 
 from __future__ import annotations
@@ -16,13 +15,16 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.errors import SpecError
-from harness.specs.base import Spec, number, unknown_field
+from harness.specs.base import number
 from harness.specs.count import train_flops_per_step
 from harness.specs.run import ModelSpec, RunSpec
 from harness.specs.task import TaskShape
+from harness.sweeps.assign import assign, run_with_compute
+
+T = TypeVar("T")
 
 Scalar = int | float | str | bool | None
 TUNED = "tune.lr"
@@ -42,7 +44,7 @@ Base = RunSpec | Iterable[Point]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sweep:
-    """What an experiment file defines as `SWEEP`."""
+    """The sweep that an experiment file defines as `SWEEP`."""
 
     points: Sequence[Point]
 
@@ -60,7 +62,7 @@ class Sweep:
         object.__setattr__(self, "points", tuple(points))
 
 
-def product(base: Base, axes: Mapping[str, Iterable[Any]]) -> list[Point]:
+def product(base: Base, axes: Mapping[str, Iterable[object]]) -> list[Point]:
     """Every combination of the axes' values; the last axis varies fastest."""
     columns = [
         _listed(values, f"axis {axis!r}", "[a, b]") for axis, values in axes.items()
@@ -70,7 +72,7 @@ def product(base: Base, axes: Mapping[str, Iterable[Any]]) -> list[Point]:
     return [_place(p, list(axes), row) for p in _points(base) for row in rows]
 
 
-def zip_(base: Base, axes: Mapping[str, Iterable[Any]]) -> list[Point]:
+def zip_(base: Base, axes: Mapping[str, Iterable[object]]) -> list[Point]:
     """The axes side by side: first values together, second values together, …"""
     columns = [
         _listed(values, f"axis {axis!r}", "[a, b]") for axis, values in axes.items()
@@ -83,9 +85,9 @@ def zip_(base: Base, axes: Mapping[str, Iterable[Any]]) -> list[Point]:
     return [_place(p, list(axes), row) for p in _points(base) for row in rows]
 
 
-def chain(*parts: Iterable[Point]) -> list[Point]:
-    """All the points of all the parts, in order."""
-    return [point for part in parts for point in _points(part)]
+def chain(*grids: Iterable[Point]) -> list[Point]:
+    """All the points of all the grids, in order."""
+    return [point for grid in grids for point in _points(grid)]
 
 
 def ladder(
@@ -125,7 +127,7 @@ def isoflop(
     *,
     tokens_per_parameter: tuple[float, float] = (0.0, math.inf),
 ) -> list[Point]:
-    """For each compute budget (FLOPs) and model, the steps that spend it.
+    """A run for each compute budget (FLOPs) and model, with the steps that spend it.
 
     Steps are exact training FLOPs (full attention) rounded to the nearest whole step;
     the nominal budget is the coordinate `compute`, what was really spent a column of
@@ -209,48 +211,6 @@ def with_recipe(points: Base, recipe: Callable[[RunSpec], RunSpec]) -> list[Poin
     return [Point(run=recipe(p.run), coords=p.coords) for p in _points(points)]
 
 
-def assign(run: RunSpec, values: Mapping[str, Any]) -> RunSpec:
-    """`run` with the fields at the given paths changed, all together.
-
-    "tokens" sets the steps, after everything else. Raises `SpecError` for a path that
-    does not exist.
-    """
-    fields = {path: value for path, value in values.items() if path != "tokens"}
-    run = _replace(run, fields)
-    return run.with_tokens(values["tokens"]) if "tokens" in values else run
-
-
-def run_with_compute(run: RunSpec, budget: float) -> RunSpec:
-    """`run` with the whole number of steps that comes nearest to `budget` FLOPs."""
-    per_step = train_flops_per_step(run)
-    steps = round(number(budget, float, "compute budget") / per_step)
-    if steps < 1:
-        raise SpecError(
-            f"compute budget {budget:.3g} FLOPs is smaller than one step of "
-            f"{per_step:.3g} FLOPs; raise it or lower batch"
-        )
-    return dataclasses.replace(run, steps=steps)
-
-
-def _replace(owner: Any, values: Mapping[str, Any]) -> Any:
-    """One `replace` per spec, so that fields are only checked in their new company."""
-    whole: dict[str, Any] = {}
-    nested: dict[str, dict[str, Any]] = {}
-    for path, value in values.items():
-        name, _, rest = path.partition(".")
-        if not isinstance(owner, Spec) or name not in owner.__dataclass_fields__:
-            fields = list(getattr(owner, "__dataclass_fields__", {}))
-            known = [*fields, "tokens"] if isinstance(owner, RunSpec) else fields
-            raise unknown_field(type(owner).__name__, name, known)
-        if rest:
-            nested.setdefault(name, {})[rest] = value
-        else:
-            whole[name] = value
-    for name, inner in nested.items():
-        whole[name] = _replace(whole.get(name, getattr(owner, name)), inner)
-    return dataclasses.replace(owner, **whole) if whole else owner
-
-
 def _points(base: Base) -> list[Point]:
     if isinstance(base, RunSpec):
         return [Point(run=base)]
@@ -262,7 +222,7 @@ def _points(base: Base) -> list[Point]:
     return points
 
 
-def _listed(values: Iterable[Any], name: str, example: str) -> list[Any]:
+def _listed(values: Iterable[T], name: str, example: str) -> list[T]:
     """The values as a list. Raises `SpecError` for one that stands alone."""
     # A text would be taken letter by letter. Not all that has __iter__ can be iterated.
     iterator = None
@@ -274,7 +234,7 @@ def _listed(values: Iterable[Any], name: str, example: str) -> list[Any]:
     return list(iterator)
 
 
-def _labelled(values: list[Any]) -> list[tuple[Any, Scalar]]:
+def _labelled(values: Sequence[object]) -> list[tuple[object, Scalar]]:
     """Each value with its coordinate: itself if scalar, else its place on the axis."""
     plain = [value.item() if hasattr(value, "item") else value for value in values]
     return [
@@ -283,7 +243,9 @@ def _labelled(values: list[Any]) -> list[tuple[Any, Scalar]]:
     ]
 
 
-def _place(point: Point, paths: list[str], row: Sequence[tuple[Any, Scalar]]) -> Point:
+def _place(
+    point: Point, paths: list[str], row: Sequence[tuple[object, Scalar]]
+) -> Point:
     values = {path: value for path, (value, _) in zip(paths, row, strict=True)}
     labels = {path: label for path, (_, label) in zip(paths, row, strict=True)}
     run = assign(point.run, values)
@@ -309,7 +271,7 @@ def _set_again(point: Point) -> bool:
     return rate is not None and rate != point.run.optim.lr
 
 
-def _no_empty(axes: Mapping[str, Any], columns: list[list[Any]]) -> None:
+def _no_empty(axes: Iterable[str], columns: Sequence[Sequence[object]]) -> None:
     if not axes:
         raise SpecError("a grid needs at least one axis")
     for axis, column in zip(axes, columns, strict=True):

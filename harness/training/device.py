@@ -73,8 +73,8 @@ def free_memory() -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
-    return 1024 * int(found[0]) if found else None
+    sizes = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
+    return 1024 * int(sizes[0]) if sizes else None
 
 
 def mfu(flops_per_second: float, precision: str, devices: int = 1) -> float | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.dataset import Arrays, Dataset
+from harness.data.files import Array
 from harness.families.arrays import PyTree
 from harness.specs.run import RunSpec
 from harness.specs.task import TaskShape
@@ -28,7 +29,7 @@ class Placed(NamedTuple):
 
     arrays: PyTree
     offsets: jax.Array
-    targets: NDArray[Any] | None
+    targets: Array | None
     """Labels or reals; None for next tokens."""
 
 
@@ -91,7 +92,8 @@ class Examples:
     def _measure(self, held_out: HeldOut) -> Evaluated:
         metrics = {k: float(np.mean(v)) for k, v in held_out.monitors.items()}
         if self.placed.targets is not None:
-            target, outputs_EO = self.evaluator.task.target, held_out.outputs_EO
+            outputs_EO = np.asarray(held_out.outputs_EO)
+            target = self.evaluator.task.target
             metrics |= measures(target, outputs_EO, self.placed.targets)
         return np.asarray(held_out.loss_E, np.float64), metrics
 

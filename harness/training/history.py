@@ -6,10 +6,10 @@ import base64
 import dataclasses
 import math
 from array import array
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+
+from harness.specs.canonical import JsonObject
 
 LAST = 32
 """Steps at a run's end whose mean training loss stands for the end."""
@@ -39,11 +39,11 @@ class History:
     """Training losses of steps 0, 1, …; four bytes each, as runs have millions."""
     evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
-    """Of training; a member of a population of P has a P-th of the population's."""
+    """Seconds of training; a member of a population of P has a P-th of its seconds."""
     diverged_step: int | None = None
     """First step whose training loss, or evaluation, is not finite."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain JSON values; the losses as the text of their bytes."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         encoded = base64.b64encode(np.asarray(self.losses, LITTLE).tobytes()).decode()
@@ -51,7 +51,7 @@ class History:
         return values | {"losses": encoded, "evaluations": evaluations}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> History:
+    def from_json(cls, values: JsonObject) -> History:
         """The inverse of `to_json`, to the bit."""
         losses = np.frombuffer(base64.b64decode(values["losses"]), LITTLE)
         evaluations = [Evaluation(**e) for e in values["evaluations"]]

@@ -188,7 +188,7 @@ class Segment:
         return Chunk(first, last, losses, measure)
 
     def _settle(self, chunk: Chunk, stopwatch: _Stopwatch) -> Progress:
-        """Waits for a chunk's results, adds them to the histories and tells of them."""
+        """Waits for a chunk's results, adds them to the histories, passes them on."""
         losses_PS = np.atleast_2d(jax.device_get(chunk.losses))
         losses_PS = losses_PS[:, : chunk.last - chunk.first]
         seconds = stopwatch.seconds()

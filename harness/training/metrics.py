@@ -8,12 +8,10 @@ earlier one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from harness.data.files import Array
 
 
 def measures(target: str, outputs_EO: Array, targets: Array) -> dict[str, float]:

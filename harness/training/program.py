@@ -10,51 +10,36 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
 
 from harness.data.dataset import Arrays, Dataset
+from harness.families.arrays import PyTree
 from harness.families.build import build
-from harness.optimizers.schedules import learning_rates
 from harness.optimizers.update import hyper
 from harness.specs.run import RunSpec
 from harness.specs.task import TaskShape
 from harness.sweeps.options import TrainOptions
 from harness.training import device
+from harness.training.batches import (
+    ProgramShape,
+    batches_of,
+    chunk_steps,
+    stack,
+)
 from harness.training.evaluation import Evaluator, Examples, held_out, training_sample
 from harness.training.sharding import Sharding, choose
 from harness.training.step import (
     Batches,
     ChunkInputs,
     Functions,
-    PyTree,
     State,
     functions,
 )
 
 Measured = tuple[np.ndarray, dict[str, float], dict[str, float]]
 """Losses of the held-out examples; metrics on them, and on training examples."""
-SHORTEST, LONGEST = 64, 1024
-"""Most steps in one call of the compiled program: for large and for tiny models."""
-CHUNK_FLOPS = 3e9
-"""Training FLOPs (estimated as 6 · parameters · tokens) that a call may grow to."""
-
-
-class ProgramShape(NamedTuple):
-    """The facts about the runs trained at once that a cohort's program depends on."""
-
-    size: int
-    same_batches: bool
-    """Whether they are several and all see the same examples in the same order: then
-    these are gathered, and what is random in a step is drawn, once for all."""
-
-    @classmethod
-    def of(cls, runs: Sequence[RunSpec]) -> Self:
-        """The shape of the program for these runs."""
-        orders = {run.seed_order for run in runs}
-        return cls(len(runs), same_batches=len(orders) == 1 < len(runs))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,12 +68,13 @@ class Program:
 
     def start(self, runs: Sequence[RunSpec]) -> State:
         """Fresh states of the runs."""
-        seeds = _stack([np.uint32(run.seed_init) for run in runs])
-        return self.init(self.sharding.place(seeds, self.sharding.own))
+        seeds = stack([np.uint32(run.seed_init) for run in runs])
+        return self.init(self.sharding.place(seeds, self.sharding.per_member))
 
     def place(self, state: State) -> State:
         """The state, which was kept on the host, where the functions expect it."""
-        return self.sharding.place(state, self.sharding.for_state(state))
+        placed: State = self.sharding.place(state, self.sharding.for_state(state))
+        return placed
 
     def train(
         self, state: State, runs: Sequence[RunSpec], first: int, last: int
@@ -97,7 +83,7 @@ class Program:
 
         The state given is used up. Nothing is waited for.
         """
-        hypers = _stack([hyper(run.optim) for run in runs])
+        hypers = stack([hyper(run.optim) for run in runs])
         brought, batches = batches_of(self.dataset, runs, first, last, self.chunk)
         data = brought or self.train_data
         # The call takes over arrays of the host in a fifth of the time that
@@ -149,8 +135,7 @@ def compile_cohort(
     """
     start = time.perf_counter()
     run, task, shape = runs[0], runs[0].data.shape, ProgramShape.of(runs)
-    # Where each call brings its own examples, a long one would bring too many.
-    chunk = chunk_steps(run) if dataset.fits_device else SHORTEST
+    chunk = chunk_steps(run, dataset)
     model = build(run.model, task, device.DTYPES[run.precision], remat=options.remat)
     params = jax.eval_shape(model.init, jax.random.key(0))
     sharding = choose(options, run, shape.size, params)
@@ -160,7 +145,7 @@ def compile_cohort(
         functions(model, dataset.gather, task, run.optim, dataset.augment, sharding),
         shape,
     )
-    seeds, hypers = _stack([(np.uint32(0), hyper(run.optim))] * shape.size)
+    seeds, hypers = stack([(np.uint32(0), hyper(run.optim))] * shape.size)
     state = jax.eval_shape(fns.init, seeds)
     train_data = like.train_data if like else _resident(dataset, sharding)
     brought, batches = batches_of(dataset, runs, 0, 0, chunk)
@@ -173,7 +158,7 @@ def compile_cohort(
     evaluator = _evaluator(fns, sharding, state.params, task, shape.size)
     sample = training_sample(dataset, run) if run.train_eval_examples else None
     init = sharding.jit(
-        fns.init, takes=(sharding.own,), gives=sharding.for_state(state)
+        fns.init, takes=(sharding.per_member,), gives=sharding.for_state(state)
     )
     return Program(
         dataset=dataset,
@@ -205,7 +190,7 @@ def _for_population(fns: Functions, shape: ProgramShape) -> Functions:
 
     if shape.size == 1:
         return dataclasses.replace(fns, init=init)
-    axes = _by_member(shape, own=0, common=None)
+    axes = _by_member(shape, each=0, common=None)
     return Functions(
         init=jax.vmap(init),
         train_chunk=jax.vmap(fns.train_chunk, in_axes=tuple(axes)),
@@ -213,14 +198,14 @@ def _for_population(fns: Functions, shape: ProgramShape) -> Functions:
     )
 
 
-def _by_member(shape: ProgramShape, own: Any, common: Any) -> ChunkInputs:
-    """`own` for the arguments that each member has by itself, `common` for the rest."""
-    order = common if shape.same_batches else own
+def _by_member(shape: ProgramShape, each: PyTree, common: PyTree) -> ChunkInputs:
+    """`each` for the arguments that members have by themselves, `common` for others."""
+    order = common if shape.same_batches else each
     return ChunkInputs(
-        state=own,
-        hyper=own,
+        state=each,
+        hyper=each,
         data=common,
-        batches=Batches(offsets_SB=order, lr_S=own, first=common, seed=order),
+        batches=Batches(offsets_SB=order, lr_S=each, first=common, seed=order),
         n_steps=common,
     )
 
@@ -229,11 +214,11 @@ def _compile_training(
     fns: Functions, shape: ProgramShape, sharding: Sharding, inputs: ChunkInputs
 ) -> jax.stages.Compiled:
     state = sharding.for_state(inputs.state)
-    shardings = _by_member(shape, sharding.own, sharding.common)._replace(state=state)
+    shardings = _by_member(shape, sharding.per_member, sharding.common)
     jitted = sharding.jit(
         fns.train_chunk,
-        takes=tuple(shardings),
-        gives=(state, sharding.own),
+        takes=tuple(shardings._replace(state=state)),
+        gives=(state, sharding.per_member),
         donate=True,
     )
     return jitted.lower(*inputs).compile()
@@ -244,7 +229,7 @@ def _evaluator(
 ) -> Evaluator:
     takes = (sharding.for_state(params), sharding.common, sharding.common)
     return Evaluator(
-        function=sharding.jit(fns.evaluate, takes, gives=sharding.own),
+        function=sharding.jit(fns.evaluate, takes, gives=sharding.per_member),
         params=params,
         sharding=sharding,
         task=task,
@@ -252,65 +237,10 @@ def _evaluator(
     )
 
 
-def chunk_steps(run: RunSpec) -> int:
-    """Most steps in one call of the compiled program.
-
-    The host's work between two calls must be small beside the call, so tiny models get
-    longer ones. A function of the spec, as checkpoints lie at the ends of chunks.
-    """
-    per_step = 6 * run.model.params(run.data.shape).total * run.tokens_per_step
-    chunk = SHORTEST
-    while chunk < LONGEST and 2 * chunk * per_step <= CHUNK_FLOPS:
-        chunk *= 2
-    return chunk
-
-
-def batches_of(
-    dataset: Dataset, runs: Sequence[RunSpec], first: int, last: int, chunk: int
-) -> tuple[Arrays | None, Batches]:
-    """The batches of steps [first, last) of a cohort's runs, padded to `chunk` steps.
-
-    Before them come the examples themselves, where the device has no room for all of
-    them; else None.
-    """
-    seen = runs[:1] if ProgramShape.of(runs).same_batches else runs
-    batch = runs[0].batch
-    orders = {
-        seed: dataset.order(seed, batch, first, last)
-        for seed in {run.seed_order for run in seen}
-    }
-    index = np.zeros((len(seen), chunk, batch), np.int64)
-    for index_SB, run in zip(index, seen, strict=True):
-        index_SB[: last - first] = orders[run.seed_order]
-    brought = None
-    if dataset.fits_device:
-        index = dataset.locate(index)
-    else:
-        brought, index = dataset.subset(dataset.train, index)
-    lr_PS = np.zeros((len(runs), chunk), np.float32)
-    for lr_S, run in zip(lr_PS, runs, strict=True):
-        lr_S[: last - first] = learning_rates(run.optim, run.steps, first, last)
-    return brought, Batches(
-        offsets_SB=_stack(index.astype(np.int32)),
-        lr_S=_stack(lr_PS),
-        first=np.int32(first),
-        seed=_stack([np.uint32(run.seed_order) for run in seen]),
-    )
-
-
 def _resident(dataset: Dataset, sharding: Sharding) -> Arrays | None:
     return (
         sharding.place(dataset.train, sharding.common) if dataset.fits_device else None
     )
-
-
-def _stack(trees: Any) -> Any:
-    """A single tree as it is; several trees, or one array of them, with an axis P."""
-    if len(trees) == 1:
-        return trees[0]
-    if isinstance(trees, np.ndarray):
-        return trees
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def _memory(compiled: jax.stages.Compiled) -> int:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -53,7 +52,7 @@ class Sharding:
         return self._at(PartitionSpec())
 
     @property
-    def own(self) -> NamedSharding | None:
+    def per_member(self) -> NamedSharding | None:
         """The sharding of arrays that each member of a population has for itself."""
         return self._at(PartitionSpec(AXIS)) if self.members else self.common
 
@@ -63,7 +62,7 @@ class Sharding:
         Of a large one the longest axis that the devices divide is spread.
         """
         if not self.shard:
-            return self.own
+            return self.per_member
         return jax.tree.map(lambda leaf: self._at(self._parts(leaf.shape)), tree)
 
     def place(self, tree: PyTree, shardings: PyTree) -> PyTree:
@@ -72,12 +71,12 @@ class Sharding:
 
     def jit(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., PyTree],
         takes: tuple[PyTree, ...],
         gives: PyTree,
         *,
         donate: bool = False,
-    ) -> Any:
+    ) -> jax.stages.Wrapped:
         """`jax.jit`, with the shardings of arguments and results.
 
         With `donate` the first argument is used up.
@@ -102,7 +101,9 @@ class Sharding:
         """The array, its leading axis over the devices if they divide it; for jit."""
         if self.mesh is None or self.members or len(x) % self.devices:
             return x
-        return jax.lax.with_sharding_constraint(x, self._at(PartitionSpec(AXIS)))
+        spread: jax.Array
+        spread = jax.lax.with_sharding_constraint(x, self._at(PartitionSpec(AXIS)))
+        return spread
 
     def gathered(self, params: PyTree) -> PyTree:
         """The parameters, whole on every device, for a pass; for jit."""

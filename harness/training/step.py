@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +20,13 @@ import optax
 
 from harness.families.arrays import PyTree
 from harness.families.build import Model, Outputs
-from harness.optimizers.update import Hyper, transform, weight_penalty
+from harness.optimizers.update import Hyper, Scalar, transform, weight_penalty
 from harness.specs.optim import OptimSpec
 from harness.specs.task import TaskShape
 from harness.training.sharding import ONE_DEVICE, Sharding
 
+Losses = Callable[[jax.Array, jax.Array], jax.Array]
+"""The losses (B,) of outputs and targets."""
 Gather = Callable[[PyTree, jax.Array], tuple[jax.Array, jax.Array]]
 Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 EVAL_BATCH = {"next_token": 16, "class": 64, "real": 64}
@@ -40,34 +42,38 @@ class State(NamedTuple):
     optimizer: PyTree
 
 
+Trained = tuple[State, jax.Array]
+"""The state after the steps of a chunk, and their losses (S,)."""
+
+
 class Batches(NamedTuple):
     """The input of a chunk of S steps, padded to S."""
 
-    offsets_SB: Any
-    lr_S: Any
-    first: Any
+    offsets_SB: PyTree
+    lr_S: PyTree
+    first: PyTree
     """Step of the run that the chunk begins with."""
-    seed: Any
+    seed: PyTree
     """Seed of what is random in the steps."""
 
 
 class ChunkInputs(NamedTuple):
     """The arguments of `train_chunk`, or in their places their axes or shardings."""
 
-    state: Any
-    hyper: Any
-    data: Any
+    state: PyTree
+    hyper: PyTree
+    data: PyTree
     batches: Batches
-    n_steps: Any
+    n_steps: PyTree
 
 
 class HeldOut(NamedTuple):
     """The evaluation of E held-out examples."""
 
-    loss_E: Any
-    outputs_EO: Any
+    loss_E: jax.Array
+    outputs_EO: jax.Array | None
     """Predictions; None for next tokens, whose loss is their only metric."""
-    monitors: dict[str, Any]
+    monitors: dict[str, jax.Array]
     """Measurements of the forward pass (E,), by name."""
 
 
@@ -76,7 +82,7 @@ class Functions:
     """The three functions of a cohort, not yet compiled."""
 
     init: Callable[[jax.Array], State]
-    train_chunk: Callable[..., tuple[State, jax.Array]]
+    train_chunk: Callable[..., Trained]
     evaluate: Callable[[PyTree, PyTree, jax.Array], HeldOut]
 
 
@@ -93,7 +99,7 @@ def functions(
     Of `optim` only `program_key()` matters; the values enter as `Hyper`. `augment` acts
     in training alone.
     """
-    losses_of = squared_error if task.target == "real" else cross_entropy
+    losses_of: Losses = squared_error if task.target == "real" else cross_entropy
 
     def batch_of(data: PyTree, offsets: jax.Array) -> tuple[jax.Array, jax.Array]:
         inputs, targets = gather(data, sharding.spread(offsets))
@@ -108,11 +114,13 @@ def functions(
 
     def train_chunk(
         state: State, hyper: Hyper, data: PyTree, batches: Batches, n_steps: jax.Array
-    ) -> tuple[State, jax.Array]:
+    ) -> Trained:
         """Runs the first `n_steps` of the chunk; returns losses (S,), zero-padded."""
         update = transform(optim.optimizer, hyper).update
-        smoothing = _smoothing(optim, hyper.label_smoothing)
-        losses = functools.partial(losses_of, **smoothing)
+        losses: Losses = losses_of
+        if optim.label_smoothing:
+            smoothing = hyper.label_smoothing
+            losses = functools.partial(cross_entropy, smoothing=smoothing)
 
         def objective(
             params: PyTree, offsets: jax.Array, key: jax.Array
@@ -125,12 +133,12 @@ def functions(
             loss = losses(out.values, targets).mean()
             return loss + _penalties(optim, hyper, params, out), loss
 
-        def gradients(params: PyTree, offsets: jax.Array, key: jax.Array) -> tuple:
+        def gradients(params: PyTree, offsets: jax.Array, key: jax.Array) -> PyTree:
             whole = sharding.gathered(params)
             grads, loss = jax.grad(objective, has_aux=True)(whole, offsets, key)
             return sharding.scattered(grads), loss
 
-        def one_step(i: jax.Array, carry: tuple[State, jax.Array]) -> tuple:
+        def one_step(i: jax.Array, carry: Trained) -> Trained:
             (params, opt), loss_S = carry
             grads, loss = _accumulated(
                 functools.partial(gradients, params),
@@ -145,21 +153,38 @@ def functions(
             )
             return State(params, opt), loss_S.at[i].set(loss)
 
-        empty = jnp.zeros(batches.lr_S.shape, jnp.float32)
-        return jax.lax.fori_loop(0, n_steps, one_step, (state, empty))
+        start = state, jnp.zeros(batches.lr_S.shape, jnp.float32)
+        trained: Trained
+        trained = jax.lax.fori_loop(0, n_steps, one_step, start)
+        return trained
+
+    evaluate = _evaluation(model, batch_of, losses_of, task)
+    return Functions(init=init, train_chunk=train_chunk, evaluate=evaluate)
+
+
+def _evaluation(
+    model: Model,
+    batch_of: Callable[[PyTree, jax.Array], tuple[jax.Array, jax.Array]],
+    losses_of: Losses,
+    task: TaskShape,
+) -> Callable[[PyTree, PyTree, jax.Array], HeldOut]:
+    """The function that returns each example's loss, and what metrics are made of."""
 
     def evaluate_batch(params: PyTree, data: PyTree, offsets: jax.Array) -> HeldOut:
         inputs, targets = batch_of(data, offsets)
         out = model.forward(params, inputs, None)
-        kept = None if task.target == "next_token" else out.values.astype(jnp.float32)
-        return HeldOut(losses_of(out.values, targets), kept, out.monitors)
+        losses_B = losses_of(out.values, targets)
+        if task.target == "next_token":
+            return HeldOut(losses_B, None, out.monitors)
+        return HeldOut(losses_B, out.values.astype(jnp.float32), out.monitors)
 
     def evaluate(params: PyTree, data: PyTree, offsets_E: jax.Array) -> HeldOut:
-        """Loss of each held-out example, and what metrics are made of."""
         one_batch = functools.partial(evaluate_batch, params, data)
-        return _in_batches(one_batch, offsets_E, EVAL_BATCH[task.target])
+        evaluated: HeldOut
+        evaluated = _in_batches(one_batch, offsets_E, EVAL_BATCH[task.target])
+        return evaluated
 
-    return Functions(init=init, train_chunk=train_chunk, evaluate=evaluate)
+    return evaluate
 
 
 def _in_batches(
@@ -201,17 +226,15 @@ def _key(batches: Batches, i: jax.Array) -> jax.Array:
     return jax.random.fold_in(key, batches.first + i)
 
 
-def _smoothing(optim: OptimSpec, amount: Any) -> dict[str, Any]:
-    return {"smoothing": amount} if optim.label_smoothing else {}
-
-
-def _penalties(optim: OptimSpec, hyper: Hyper, params: PyTree, out: Outputs) -> Any:
-    own = 0.0 if out.penalty is None else out.penalty
-    return own + weight_penalty(optim, hyper, params)
+def _penalties(
+    optim: OptimSpec, hyper: Hyper, params: PyTree, out: Outputs
+) -> Scalar | float:
+    auxiliary = 0.0 if out.penalty is None else out.penalty
+    return auxiliary + weight_penalty(optim, hyper, params)
 
 
 def cross_entropy(
-    logits: jax.Array, targets: jax.Array, smoothing: Any = None
+    logits: jax.Array, targets: jax.Array, smoothing: Scalar | None = None
 ) -> jax.Array:
     """Nats of each example (B,): mean over its tokens; log-softmax in float32.
 
@@ -236,7 +259,13 @@ def _surprisal(logits: jax.Array, ids: jax.Array) -> jax.Array:
     return _surprisal_and_weights(logits, ids)[0]
 
 
-def _surprisal_and_weights(logits: jax.Array, ids: jax.Array) -> tuple:
+Saved = tuple[jax.Array, jax.Array, jax.Array]
+"""The numbers that the gradient of a surprisal needs: weights, their sums, ids."""
+
+
+def _surprisal_and_weights(
+    logits: jax.Array, ids: jax.Array
+) -> tuple[jax.Array, Saved]:
     largest = logits.max(axis=-1)
     weights = jnp.exp(logits - largest[..., None])
     total = weights.sum(axis=-1)
@@ -244,7 +273,7 @@ def _surprisal_and_weights(logits: jax.Array, ids: jax.Array) -> tuple:
     return jnp.log(total) + largest - picked, (weights, total, ids)
 
 
-def _surprisal_gradients(saved: tuple, g: jax.Array) -> tuple:
+def _surprisal_gradients(saved: Saved, g: jax.Array) -> tuple[jax.Array, None]:
     weights, total, ids = saved
     is_target = ids[..., None] == jnp.arange(weights.shape[-1])
     # A masked subtraction, since a scatter is slow on CPU.

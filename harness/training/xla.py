@@ -26,7 +26,7 @@ def vectorise(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def only_cpus(environment: MutableMapping[str, str]) -> bool:
-    """Whether jax can find nothing but CPUs here, told without starting it."""
+    """Whether jax can find nothing but CPUs, read without starting it."""
     if platforms := environment.get("JAX_PLATFORMS"):
         return platforms == "cpu"
     return not any(map(importlib.util.find_spec, ("jax_plugins", "libtpu")))

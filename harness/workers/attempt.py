@@ -15,7 +15,7 @@ from harness.training.snapshot import Checkpointer, Progress, Snapshot
 from harness.training.step import State
 from harness.workers.checkpoint import Checkpoints
 from harness.workers.listener import Heartbeat, Listener
-from harness.workers.publish import publish
+from harness.workers.publish import SegmentRows, publish
 
 Trainer = Callable[
     [Sequence[Trunk], Callable[[], Program], Checkpointer], Generator[FinishedRuns]
@@ -44,9 +44,11 @@ class Attempt:
         self._trunks = trunks
         self._unpublished = dict(unpublished)
         self._heartbeat = Heartbeat(store, self._unpublished)
+        self._rows = SegmentRows(store, f"work/{trunks[0].trunk_id}/parts")
         self._checkpoints = Checkpoints(
             store,
             [trunk.trunk_id for trunk in trunks],
+            publish_rows=self._rows.publish,
             check=leases.check,
             warn=listener.warning,
             every_s=checkpoint_s,
@@ -109,7 +111,7 @@ class Attempt:
             return ready
 
         checkpointer = LeasedCheckpointer(
-            self._checkpoints, self._leases, self._heartbeat, self._listener
+            self._checkpoints, self._rows, self._leases, self._heartbeat, self._listener
         )
         groups = train(self._trunks, compiled, checkpointer)
         with contextlib.closing(groups):
@@ -174,17 +176,21 @@ class LeasedCheckpointer:
     def __init__(
         self,
         checkpoints: Checkpoints,
+        rows: SegmentRows,
         leases: LeaseSet,
         heartbeat: Heartbeat,
         listener: Listener,
     ) -> None:
-        self._checkpoints, self._leases = checkpoints, leases
+        self._checkpoints, self._rows, self._leases = checkpoints, rows, leases
         self._heartbeat, self._listener = heartbeat, listener
         self._stop: type[BaseException] | None = None
 
     def newest(self, segment: str, until: int, like: State) -> Snapshot | None:
         """The newest sound snapshot that an earlier attempt has kept."""
-        return self._checkpoints.newest(segment, until, like)
+        snapshot = self._checkpoints.newest(segment, until, like)
+        if snapshot:
+            self._rows.remove_after(segment, snapshot.step)
+        return snapshot
 
     def reached(self, progress: Progress) -> None:
         """Spreads the news of a chunk; stops where a lease is lost."""

@@ -2,7 +2,7 @@
 
 A checkpoint is a snapshot (parameters, optimiser, every loss and evaluation so far) at
 a chunk's end; these ends depend on the spec alone, the clock decides which are kept.
-Before each one, the metric rows since the one before are published. A checkpoint
+Before each one, the metric rows up to its step are published. A checkpoint
 counts once its manifest is there, which is published last and holds the checksum of
 every file; one that does not agree with its manifest is passed over for the one before.
 """
@@ -17,22 +17,26 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.data.files import Array
 from harness.errors import StoreError
 from harness.store import Store, schema
 from harness.sweeps.plan import PlannedRun
 from harness.training.history import History
 from harness.training.snapshot import TRUNK, Snapshot
 from harness.training.step import State
-from harness.workers.publish import SegmentRows
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 MANIFEST = re.compile(r"(trunk|[0-9a-f]{16})-(\d{9})\.json")
+PublishRows = Callable[[str, int, Sequence[History], Sequence[PlannedRun]], None]
+"""Publishes the rows of a segment, up to a step, from the histories of its runs."""
 KEPT = 2
 """Checkpoints of a segment that stay; older ones are removed after each new one."""
 
@@ -49,6 +53,7 @@ class Checkpoints:
         store: Store,
         trunk_ids: Sequence[str],
         *,
+        publish_rows: PublishRows,
         check: Callable[[], None],
         warn: Callable[[str], None],
         every_s: float,
@@ -56,14 +61,13 @@ class Checkpoints:
         self.store = store
         self._trunk_ids = list(trunk_ids)
         self._folder = f"work/{trunk_ids[0]}"
-        self._check = check
+        self._publish_rows, self._check = publish_rows, check
         self._warn = warn
         self._every_s = every_s
         self._last_save = time.monotonic()
         self._background = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: concurrent.futures.Future[None] | None = None
         self._kept = self._manifests()
-        self._rows = SegmentRows(store, f"{self._folder}/parts")
 
     @property
     def progress(self) -> str:
@@ -121,15 +125,10 @@ class Checkpoints:
         steps = [step for step in self._kept.get(segment, ()) if step <= until]
         for step in sorted(steps, reverse=True):
             try:
-                snapshot = self._restore(
-                    f"{self._folder}/ckpt/{segment}-{step:09d}", like
-                )
+                return self._restore(f"{self._folder}/ckpt/{segment}-{step:09d}", like)
             # Whatever is wrong with it, the one before may be sound.
             except Exception as error:
                 self._warn(f"checkpoint {segment} {step} is passed over: {error}")
-                continue
-            self._rows.remove_after(segment, step)
-            return snapshot
         return None
 
     def drop(self, segment: str) -> None:
@@ -154,12 +153,12 @@ class Checkpoints:
         self,
         segment: str,
         step: int,
-        leaves: list[NDArray[Any]],
+        leaves: list[Array],
         histories: list[History],
         runs: Sequence[PlannedRun],
     ) -> None:
         self._check()
-        self._rows.publish(segment, step, histories, runs)
+        self._publish_rows(segment, step, histories, runs)
         name = f"{self._folder}/ckpt/{segment}-{step:09d}"
         scratch = self.store.files.scratch(name)
         _checkpointer().save(scratch / "state", args=_save_args(leaves))
@@ -210,7 +209,7 @@ class Checkpoints:
         self.store.files.remove(name)
 
 
-def _checkpointer() -> Any:
+def _checkpointer() -> ocp.Checkpointer:
     # Imported late: most runs end before a first checkpoint is due.
     import orbax.checkpoint as ocp
 
@@ -220,9 +219,11 @@ def _checkpointer() -> Any:
     if jax.process_count() == 1:
         return ocp.Checkpointer(ocp.StandardCheckpointHandler())
     # The arrays are whole: other processes have no share in saving them.
-    here = jax.process_index()
+    process = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
-        primary_host=here, active_processes={here}, barrier_sync_key_prefix="alone"
+        primary_host=process,
+        active_processes={process},
+        barrier_sync_key_prefix="alone",
     )
     return ocp.Checkpointer(
         ocp.StandardCheckpointHandler(multiprocessing_options=alone),
@@ -230,7 +231,7 @@ def _checkpointer() -> Any:
     )
 
 
-def _save_args(leaves: list[NDArray[Any]]) -> Any:
+def _save_args(leaves: list[Array]) -> ocp.args.StandardSave:
     import orbax.checkpoint as ocp
 
     named = {f"leaf_{index:05d}": leaf for index, leaf in enumerate(leaves)}

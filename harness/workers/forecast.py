@@ -68,14 +68,14 @@ def makespan(jobs: Sequence[tuple[Cohort, Timing]], workers: int) -> float:
     free = [(0.0, worker, -1) for worker in range(workers)]
     end = 0.0
     while any(waiting):
-        clock, worker, own = heapq.heappop(free)
+        clock, worker, compiled = heapq.heappop(free)
         chosen = min(
             (index for index, trunks in enumerate(waiting) if trunks),
-            key=lambda index: rank(is_own=index == own, is_begun=index in begun),
+            key=lambda index: rank(is_own=index == compiled, is_begun=index in begun),
         )
         begun.add(chosen)
         trunks, timing = waiting[chosen], jobs[chosen][1]
-        if chosen != own:
+        if chosen != compiled:
             clock += timing.seconds_load
         taken = [trunks.pop() for _ in range(min(timing.population, len(trunks)))]
         # A population that is not full takes no less time.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -31,49 +31,63 @@ from harness.workers.listener import Listener
 from harness.workers.programs import Programs
 from harness.workers.worker import Worker
 
+T = TypeVar("T")
+
 
 class Dismissed(Exception):  # noqa: N818 - no error of this process
     """The leader has given up what all are training."""
 
 
-def join(how: str) -> Hosts:
+def join(rendezvous: str) -> Hosts:
     """Meets the other processes; to be called before jax looks for any devices.
 
     Args:
-        how: ADDRESS:PORT,INDEX,COUNT with the leader's address, or "auto" where the
-            cluster tells jax (Slurm, Open MPI, Kubernetes, TPU pods).
+        rendezvous: ADDRESS:PORT,INDEX,COUNT with the leader's address, or "auto" where
+            the cluster tells jax (Slurm, Open MPI, Kubernetes, TPU pods).
 
     Raises:
-        SpecError: `how` is neither, or the others cannot be met.
+        SpecError: `rendezvous` is neither, or the others cannot be met.
     """
-    given: dict[str, Any] = {}
-    if how != "auto":
-        address, *numbers = how.split(",")
-        if len(numbers) != 2 or not all(n.isdecimal() for n in numbers):
-            raise SpecError(
-                f"--hosts is {how!r}; give auto, or ADDRESS:PORT,INDEX,COUNT"
-            )
-        index, count = map(int, numbers)
-        given = {"process_id": index, "num_processes": count}
-        given |= {"coordinator_address": address}
+    address, count, index = _address_count_index(rendezvous)
     # Its handler of SIGTERM would take the place of ours.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(**given)
+        jax.distributed.initialize(address, count, index)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise SpecError(f"--hosts {how}: the others cannot be met: {reason}") from None
+        raise SpecError(
+            f"--hosts {rendezvous}: the others cannot be met: {reason}"
+        ) from None
     return Hosts()
 
 
+def _address_count_index(
+    rendezvous: str,
+) -> tuple[str, int, int] | tuple[None, None, None]:
+    """The leader's address, the number of processes, and which of them this one is."""
+    if rendezvous == "auto":
+        return None, None, None
+    address, *numbers = rendezvous.split(",")
+    if len(numbers) != 2 or not all(n.isdecimal() for n in numbers):
+        raise SpecError(
+            f"--hosts is {rendezvous!r}; give auto, or ADDRESS:PORT,INDEX,COUNT"
+        )
+    index, count = map(int, numbers)
+    return address, count, index
+
+
 def work_on(
-    how: str, store: Store, plan: Plan, listener: Listener, options: WorkerOptions
+    rendezvous: str,
+    store: Store,
+    plan: Plan,
+    listener: Listener,
+    options: WorkerOptions,
 ) -> None:
     """`work`, as one of the hosts that `join` meets; the leader's errors are its own.
 
     Runs are trained one by one, each on all devices, its state divided over them.
     """
-    hosts = join(how)
+    hosts = join(rendezvous)
     train = dataclasses.replace(
         options.train, devices=jax.device_count(), shard=True, population=1
     )
@@ -97,7 +111,7 @@ class Hosts:
         """Whether this process is the one that looks at the store."""
         return jax.process_index() == 0
 
-    def agree(self, message: Any = None) -> Any:
+    def agree(self, message: object = None) -> Any:
         """The leader's message, on every process: plain JSON values."""
         text = json.dumps(message).encode() if self.leads else b""
         size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
@@ -154,25 +168,25 @@ class SharedCheckpointer:
 
     def newest(self, segment: str, until: int, like: State) -> Snapshot | None:
         """The snapshot that the leader has kept, sent to all."""
-        found = self._guarded(lambda leaders: leaders.newest(segment, until, like))
-        told = self._agree(
-            found
+        newest = self._guarded(lambda leaders: leaders.newest(segment, until, like))
+        shared = self._agree(
+            newest
             and {
-                "step": found.step,
-                "histories": [history.to_json() for history in found.histories],
+                "step": newest.step,
+                "histories": [history.to_json() for history in newest.histories],
             }
         )
-        if told is None:
+        if shared is None:
             return None
         state = (
-            jax.tree.map(np.asarray, found.state)
-            if found
+            jax.tree.map(np.asarray, newest.state)
+            if newest
             else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
         )
         return Snapshot(
             state=multihost_utils.broadcast_one_to_all(state),
-            step=told["step"],
-            histories=[History.from_json(values) for values in told["histories"]],
+            step=shared["step"],
+            histories=[History.from_json(values) for values in shared["histories"]],
         )
 
     def reached(self, progress: Progress) -> None:
@@ -186,17 +200,17 @@ class SharedCheckpointer:
     def keep(
         self, progress: Progress, snapshot: Snapshot, trunk: Snapshot | None
     ) -> None:
-        """Collects the parts of the states for the leader's checkpointer."""
+        """Collects the shards of the states for the leader's checkpointer."""
         whole, also = _whole(snapshot), trunk and _whole(trunk)
         self._guarded(lambda leaders: leaders.keep(progress, whole, also))
         self._agree(None)
 
     def complete(self, progress: Progress, snapshot: Snapshot) -> None:
-        """Tells the leader's checkpointer, which keeps nothing here of a single run."""
+        """Tells the leader's checkpointer, which keeps nothing of a single run then."""
         self._guarded(lambda leaders: leaders.complete(progress, snapshot))
         self._agree(None)
 
-    def _guarded(self, act: Callable[[Checkpointer], Any]) -> Any:
+    def _guarded(self, act: Callable[[Checkpointer], T]) -> T | None:
         """The answer of the leader's checkpointer; None elsewhere and after errors."""
         if self._leaders is None or self._trouble:
             return None
@@ -206,11 +220,11 @@ class SharedCheckpointer:
             self._trouble = error
             return None
 
-    def _agree(self, answer: Any) -> Any:
-        told, gave_up = self.hosts.agree([answer, self._trouble is not None])
+    def _agree(self, answer: object) -> Any:
+        shared, gave_up = self.hosts.agree([answer, self._trouble is not None])
         if gave_up:
             raise self._trouble or Dismissed
-        return told
+        return shared
 
 
 def _whole(snapshot: Snapshot) -> Snapshot:

@@ -1,4 +1,4 @@
-"""Who hears how training goes: the worker's caller, and its fellows by heartbeats."""
+"""The news of training: for the worker's caller, and for its fellows by heartbeats."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Collection
-from typing import Any
 
+from harness.specs.canonical import JsonObject
 from harness.specs.count import train_flops_per_step
 from harness.specs.run import RunSpec
 from harness.store import Store, requests
@@ -17,27 +17,27 @@ from harness.training.snapshot import Progress
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Listener:
-    """What the caller wants to hear about, and whether the worker shall stop."""
+    """The caller's functions that hear the news, and that say whether to stop."""
 
     progress: Callable[[Progress], None] = lambda _: None
     compiling: Callable[[RunSpec], None] = lambda _: None
-    finished: Callable[[PlannedRun, dict[str, Any]], None] = lambda _run, _row: None
+    finished: Callable[[PlannedRun, JsonObject], None] = lambda _run, _row: None
     failed: Callable[[Trunk, Exception], None] = lambda _trunk, _error: None
     warning: Callable[[str], None] = lambda _: None
     stopping: Callable[[], bool] = lambda: False
 
 
 class Heartbeat:
-    """What the heartbeats of trunks tell, and what is heard at the same time."""
+    """The content of trunks' heartbeats, and the cancellations read with each."""
 
     def __init__(self, store: Store, unpublished: Collection[str]) -> None:
         self._store, self._unpublished = store, unpublished
-        self._news: dict[str, dict[str, Any]] = {}
+        self._news: dict[str, JsonObject] = {}
         self._reached_at = time.monotonic()
         self.cancelled = False
         """Whether one of the runs was cancelled, when the last heartbeat was sent."""
 
-    def content(self, trunk_id: str) -> dict[str, Any]:
+    def content(self, trunk_id: str) -> JsonObject:
         """The news of a trunk; called in the leases' thread before each heartbeat."""
         cancelled = requests.cancelled(self._store)
         self.cancelled = not cancelled.isdisjoint(list(self._unpublished))

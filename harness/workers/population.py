@@ -1,4 +1,4 @@
-"""Which trunks are trained side by side, as one vmapped population.
+"""The choice of trunks to train side by side, as one vmapped population.
 
 Whether that pays depends on the shape and on the device, so it is tried: the program
 for one run and that for many are timed, and the decision is kept in the store. All
@@ -24,7 +24,7 @@ from harness.workers.forecast import Timing
 WIDEST = 32
 """Most runs on a device in a population that was not asked for by number."""
 GAIN = 1.05
-"""How much faster a population must be for the choice to fall on it."""
+"""The factor by which a population must be faster for the choice to fall on it."""
 
 
 Probe = Callable[[Sequence[Trunk]], Sequence[Timing]]
@@ -208,7 +208,7 @@ def fastest(timings: Sequence[Timing]) -> Timing:
 
 
 def _kind(trunk: Trunk) -> tuple[object, ...]:
-    """What trunks that are trained side by side have in common."""
+    """The facts that trunks must share to be trained side by side."""
     run = trunk.runs[0].run
     lengths = tuple((r.branch_step, r.run.steps) for r in trunk.runs)
     return lengths, run.data, run.seed_data, run.evals_per_octave

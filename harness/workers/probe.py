@@ -19,7 +19,7 @@ LEAST_S = 0.1
 """Each timing covers at least about this much training."""
 REPEATS = 5
 LONGER = 4
-"""How many times longer the second of two calls is, where a chunk would take long."""
+"""The length of the second of two calls over the first, where a chunk takes long."""
 MEMORY_SHARE = 0.5
 """The share of the free memory that a population may take."""
 
@@ -81,11 +81,7 @@ def _seconds_per_step(train: Callable[[int], float], chunk: int) -> float:
         rounds = [sum(train(chunk) for _ in range(calls)) for _ in range(REPEATS)]
         return statistics.median(rounds) / (calls * chunk)
     more = min(LONGER * steps, chunk)
-    short, long = (
-        statistics.median(times)
-        for times in zip(
-            *[(train(steps), train(more)) for _ in range(REPEATS)], strict=True
-        )
-    )
-    each = (long - short) / (more - steps)
+    pairs = [(train(steps), train(more)) for _ in range(REPEATS)]
+    short = statistics.median(brief for brief, _ in pairs)
+    each = (statistics.median(long for _, long in pairs) - short) / (more - steps)
     return each + max(0.0, short - steps * each) / chunk

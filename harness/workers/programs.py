@@ -14,7 +14,8 @@ from harness.specs.run import DataSpec, RunSpec
 from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import Cohort, Trunk
 from harness.training import device
-from harness.training.program import Program, ProgramShape, compile_cohort
+from harness.training.batches import ProgramShape
+from harness.training.program import Program, compile_cohort
 from harness.workers.forecast import Timing
 from harness.workers.probe import probe
 

@@ -1,10 +1,10 @@
-"""Publishes what training has found: rows of unfinished runs, finished runs."""
+"""Publishes the results of training: rows of unfinished runs, finished runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from harness.specs.canonical import JsonObject
 from harness.store import Store, add_metrics, add_record, failures, schema
 from harness.store.leases import LeaseSet
 from harness.sweeps.plan import PlannedRun
@@ -15,7 +15,7 @@ from harness.workers.record import metric_rows, run_record
 
 def publish(
     store: Store, leases: LeaseSet, result: Result, *, compile_s: float
-) -> dict[str, Any]:
+) -> JsonObject:
     """Publishes a finished run under its lease; returns its row of the runs table.
 
     `compile_s` is the run's share of the seconds that compiling took.
@@ -31,7 +31,7 @@ def publish(
     leases.check(planned.trunk_id)
     record = run_record(result, attempts=attempts, metrics=stamp, compile_s=compile_s)
     add_record(store, record)
-    row: dict[str, Any] = record["row"]
+    row: JsonObject = record["row"]
     return row
 
 

@@ -26,7 +26,7 @@ class Queue:
 
     def __init__(self, store: Store, plan: Plan, *, slot: int) -> None:
         self.store = store
-        self.own: Cohort | None = None
+        self.compiled: Cohort | None = None
         """The cohort that the worker has compiled."""
         cohorts = sorted(plan.cohorts, key=lambda c: -c.flops)
         turn = slot % max(1, len(cohorts))
@@ -35,20 +35,20 @@ class Queue:
             for cohort in cohorts[turn:] + cohorts[:turn]
             for trunk in sorted(cohort.trunks, key=lambda t: -t.flops)
         ]
-        self._left: dict[str, tuple[Cohort, Trunk]] = {}
+        self._unfinished: dict[str, tuple[Cohort, Trunk]] = {}
         self._not_before: dict[str, float] = {}
 
     def has_work(self) -> bool:
         """Whether a run is left that is not finished, failed for good, or cancelled."""
-        if not self._left:
+        if not self._unfinished:
             self.look()
-        return bool(self._left)
+        return bool(self._unfinished)
 
     def look(self) -> None:
         """Looks again at what is finished, failed and cancelled."""
         done = self.store.finished() | requests.cancelled(self.store)
         failed = failures.failures(self.store)
-        self._left, self._not_before = {}, {}
+        self._unfinished, self._not_before = {}, {}
         for cohort, trunk in self._all:
             if any(r.run_id not in done for r in trunk.runs):
                 self._add(cohort, trunk, failed.get(trunk.trunk_id, []))
@@ -62,21 +62,23 @@ class Queue:
                 return
             age = self.store.files.age(decision.last.name) or 0.0
             self._not_before[trunk.trunk_id] = time.monotonic() + decision.wait_s - age
-        self._left[trunk.trunk_id] = (cohort, trunk)
+        self._unfinished[trunk.trunk_id] = (cohort, trunk)
 
     def drop(self, trunk: Trunk) -> None:
         """Takes a trunk off the list, until the next look."""
-        self._left.pop(trunk.trunk_id, None)
+        self._unfinished.pop(trunk.trunk_id, None)
 
     def candidates(self) -> Iterator[tuple[Cohort, Trunk]]:
         """Trunks to try for, best first; one that waits for a retry is left out."""
-        left = list(self._left.values())
+        unfinished = list(self._unfinished.values())
         # Most often the first will do: the rest of ten thousand is not looked at.
-        yield from (e for e in left if e[0] is self.own and self._is_ready(e[1]))
-        ready = [e for e in left if self._is_ready(e[1])]
+        yield from (
+            e for e in unfinished if e[0] is self.compiled and self._is_ready(e[1])
+        )
+        ready = [e for e in unfinished if self._is_ready(e[1])]
         begun = set(self.store.files.names("work"))
         busy = {id(cohort) for cohort, trunk in ready if trunk.trunk_id in begun}
-        others = [e for e in ready if e[0] is not self.own]
+        others = [e for e in ready if e[0] is not self.compiled]
         yield from sorted(
             others, key=lambda e: rank(is_own=False, is_begun=id(e[0]) in busy)
         )
@@ -84,7 +86,7 @@ class Queue:
     def upcoming(self) -> tuple[Cohort, Trunk] | None:
         """The trunk that is likely to be next, with its cohort, if that is another."""
         best = next(self.candidates(), None)
-        return None if best is None or best[0] is self.own else best
+        return None if best is None or best[0] is self.compiled else best
 
     def _is_ready(self, trunk: Trunk) -> bool:
         return self._not_before.get(trunk.trunk_id, 0.0) <= time.monotonic()

@@ -7,9 +7,9 @@ import functools
 import importlib.metadata
 import math
 import subprocess
-from typing import Any
 
 from harness.data.text.spec import Text
+from harness.specs.canonical import JsonObject
 from harness.specs.count import count
 from harness.specs.run import RunSpec
 from harness.sweeps.plan import PlannedRun
@@ -23,7 +23,7 @@ LOG_2 = math.log(2)
 
 def metric_rows(
     planned: PlannedRun, history: History, *, annealed: bool, after: int = 0
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Long rows of the evaluations after step `after`: held-out loss, its standard
     error and further metrics, and the mean training loss since the evaluation before;
     where training examples are evaluated, their metrics.
@@ -32,7 +32,7 @@ def metric_rows(
     """
     run = planned.run
     flops_per_step = planned.counts.flops_train / run.steps
-    rows: list[dict[str, Any]] = []
+    rows: list[JsonObject] = []
     before = 0
     for evaluation in history.evaluations:
         step = evaluation.step
@@ -60,8 +60,8 @@ def metric_rows(
 
 
 def run_record(
-    result: Result, *, attempts: int, metrics: dict[str, Any], compile_s: float = 0.0
-) -> dict[str, Any]:
+    result: Result, *, attempts: int, metrics: JsonObject, compile_s: float = 0.0
+) -> JsonObject:
     """The whole record of a run: its spec, its row of the runs table, and checksum and
     number of its metric rows."""
     return {
@@ -73,7 +73,7 @@ def run_record(
     }
 
 
-def _row(result: Result) -> dict[str, Any]:
+def _row(result: Result) -> JsonObject:
     planned, history = result.planned, result.history
     run, done = planned.run, result.status == "done"
     final = history.evaluations[-1] if done else None
@@ -125,7 +125,7 @@ def _bits_per_byte(run: RunSpec, loss: float) -> float | None:
     return loss / LOG_2 / length if length else None
 
 
-def _not_finite(value: Any) -> bool:
+def _not_finite(value: object) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 

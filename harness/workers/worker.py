@@ -112,7 +112,7 @@ class Worker:
             if leases := claim_all(self._leases, [t.trunk_id for t in trunks]):
                 for member in trunks:
                     self._queue.drop(member)
-                self._queue.own = cohort
+                self._queue.compiled = cohort
                 self._attempt(leases, cohort, trunks)
                 return True
         self._queue.look()

@@ -94,7 +94,12 @@ def cost_of_saving(made: Plan) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         store = create_store(Path(folder) / "store")
         kept = Checkpoints(
-            store, [planned.trunk_id], check=lambda: None, warn=print, every_s=0
+            store,
+            [planned.trunk_id],
+            publish_rows=lambda *_: None,
+            check=lambda: None,
+            warn=print,
+            every_s=0,
         )
         for _ in range(5):
             began = time.process_time()

@@ -17,7 +17,8 @@ from harness import OptimSpec, Transformer
 from harness.data.dataset import load
 from harness.sweeps.options import TrainOptions
 from harness.training import device, loop
-from harness.training.program import ProgramShape, compile_cohort
+from harness.training.batches import ProgramShape
+from harness.training.program import compile_cohort
 from harness.training.sharding import choose
 from harness.training.snapshot import Snapshot
 from tests.harness.keepers import Forgetful

@@ -103,12 +103,12 @@ def _borders(x_BXYC: jax.Array, kernel: int, stride: int) -> list[tuple[int, int
     return out
 
 
-def halve(x_BXYC: jax.Array, how: str) -> jax.Array:
+def halve(x_BXYC: jax.Array, pool: str) -> jax.Array:
     """2×2 pooling with stride 2, "max" or "mean"; an odd last row or column is lost."""
     B, X, Y, C = x_BXYC.shape
     even = x_BXYC[:, : X // 2 * 2, : Y // 2 * 2]
     windows = even.reshape(B, X // 2, 2, Y // 2, 2, C)
-    return windows.max(axis=(2, 4)) if how == "max" else windows.mean(axis=(2, 4))
+    return windows.max(axis=(2, 4)) if pool == "max" else windows.mean(axis=(2, 4))
 
 
 class GroupNorm(nnx.Module):

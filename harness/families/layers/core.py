@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from harness.families.layers import cpu, gpu
+from harness.families.layers.spec import Drawn
 
 Role = Literal["input", "hidden", "output"]
 
@@ -50,13 +51,13 @@ class Dropout:
             return x
         self.calls += 1
         key = jax.random.fold_in(self.key, self.calls)
-        kept = jax.random.bits(key, x.shape, jnp.uint16) >= dropped
-        return jnp.where(kept, x / (1 - dropped / 2**16), 0).astype(x.dtype)
+        stays = jax.random.bits(key, x.shape, jnp.uint16) >= dropped
+        return jnp.where(stays, x / (1 - dropped / 2**16), 0).astype(x.dtype)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Weights:
-    """How the matrices of a model are drawn, and their muP multipliers.
+    """The distribution of a model's first matrices, and their muP multipliers.
 
     Adam moves every weight by about the learning rate whatever its gradient. Drawn
     `ratio` = width / mup_base times larger and used divided by `ratio`, a hidden matrix
@@ -69,10 +70,10 @@ class Weights:
     ratio: float = 1.0
 
     @classmethod
-    def of(cls, spec: Any) -> Weights:
-        """From the fields of a family that has them."""
+    def of(cls, spec: Drawn) -> Weights:
+        """The weights of a family's member."""
         base = getattr(spec, "mup_base", 0)
-        ratio = spec.width / base if base else 1.0
+        ratio = getattr(spec, "width", base) / base if base else 1.0
         return cls(init=spec.init, sigma=spec.sigma, ratio=ratio)
 
     def std(self, inputs: int, outputs: int, gain: float, residual: float) -> float:

@@ -1,8 +1,8 @@
-"""What the families share: which tasks they read, read-outs, initialisers, muP."""
+"""Rules that the families share: tasks they read, read-outs, initialisers, muP."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 from harness.errors import SpecError
 from harness.specs.base import at_least
@@ -10,12 +10,23 @@ from harness.specs.task import TaskShape
 
 Activation = Literal["relu", "gelu", "tanh", "sigmoid", "silu"]
 Init = Literal["default", "lecun", "he", "glorot", "normal"]
-"""How weights are drawn: normal with variance 1/in (LeCun), 2/in (He et al. 2015),
-2/(in + out) (Glorot & Bengio 2010) or `sigma`²; "default" is the family's own rule.
+"""The rule by which weights are drawn: normal with variance 1/in (LeCun), 2/in (He et
+al. 2015), 2/(in + out) (Glorot & Bengio 2010) or `sigma`²; "default" is the family's.
 Biases start at zero, and matrices that write to a residual stream keep its factor."""
 
 
-def check_options(spec: Any) -> None:
+class Drawn(Protocol):
+    """The fields of a family with trained matrices and dropout."""
+
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def init(self) -> Init: ...
+    @property
+    def sigma(self) -> float: ...
+
+
+def check_options(spec: Drawn) -> None:
     """Raise `SpecError` unless `dropout`, `init`, `sigma` and `mup_base` make sense.
 
     `mup_base` is the width at which muP (Yang et al. 2022, arXiv:2203.03466, table 8)

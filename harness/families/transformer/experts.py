@@ -15,7 +15,7 @@ from harness.specs.task import TaskShape
 
 
 class Routes(NamedTuple):
-    """Where the tokens of each sequence go; k choices a token, E experts."""
+    """The routes of the tokens of each sequence; k choices a token, E experts."""
 
     expert_BTk: jax.Array
     slot_BTk: jax.Array

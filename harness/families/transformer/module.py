@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -103,14 +102,15 @@ class Block(nnx.Module):
 def _decoder_block(
     spec: families.Transformer, task: TaskShape, dtype: jnp.dtype, rngs: nnx.Rngs
 ) -> Block:
-    common: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
     rotary = spec.positions == "rotary"
-    attention = Attention(spec, causal=True, rotary=rotary, **common)
-    feed_forward = (
-        Experts(spec, task, residual=_residual_gain(spec), **common)
-        if spec.experts
-        else FeedForward(spec, gated=spec.mlp == "swiglu", **common)
-    )
+    attention = Attention(spec, causal=True, rotary=rotary, dtype=dtype, rngs=rngs)
+    feed_forward: nnx.Module
+    if spec.experts:
+        residual = _residual_gain(spec)
+        feed_forward = Experts(spec, task, residual=residual, dtype=dtype, rngs=rngs)
+    else:
+        gated = spec.mlp == "swiglu"
+        feed_forward = FeedForward(spec, gated=gated, dtype=dtype, rngs=rngs)
     return Block(spec.width, attention, feed_forward, dtype=dtype)
 
 
@@ -139,10 +139,8 @@ class Transformer(nnx.Module):
         blocks = [_decoder_block(spec, task, dtype, rngs) for _ in range(spec.depth)]
         self.blocks = Blocks(blocks)
         self.norm = RMSNorm(D, dtype=dtype)
-        common: dict[str, Any] = {"weights": weights, "dtype": dtype, "rngs": rngs}
-        self.head = (
-            None if spec.tied else Linear(D, task.outputs, role="output", **common)
-        )
+        linear = functools.partial(Linear, weights=weights, dtype=dtype, rngs=rngs)
+        self.head = None if spec.tied else linear(D, task.outputs, role="output")
         self.scale = weights.scales("output")[1]
         self.every_step = task.target == "next_token"
         self.dropout, self.dtype = spec.dropout, dtype

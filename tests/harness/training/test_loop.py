@@ -20,7 +20,7 @@ from harness.specs.reading import resolve
 from harness.store.schema import RUN_TYPES
 from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import cohort_key
-from harness.training import loop, program
+from harness.training import batches, loop, program
 from harness.training.history import common_grid
 from harness.training.metrics import whole
 from harness.training.step import DRAWS, cross_entropy
@@ -35,8 +35,8 @@ PROGRAMS = {}
 
 
 def program_for(*runs):
-    run, members = runs[0], program.ProgramShape.of(runs)
-    key = (cohort_key(run), members, program.SHORTEST, dataset_module.DEVICE_BYTES)
+    run, members = runs[0], batches.ProgramShape.of(runs)
+    key = (cohort_key(run), members, batches.SHORTEST, dataset_module.DEVICE_BYTES)
     dataset = load(run.data, run.seed_data)
     if key not in PROGRAMS:
         PROGRAMS[key] = program.compile_cohort(runs, dataset, TrainOptions())
@@ -85,8 +85,8 @@ def test_a_branch_of_a_trunk_is_the_run_trained_alone(make, schedule):
 
 def test_numbers_do_not_depend_on_the_chunk_length(monkeypatch):
     (whole,) = train_all(text_run(steps=70)).values()
-    monkeypatch.setattr(program, "SHORTEST", 7)
-    monkeypatch.setattr(program, "LONGEST", 7)
+    monkeypatch.setattr(batches, "SHORTEST", 7)
+    monkeypatch.setattr(batches, "LONGEST", 7)
     (pieces,) = train_all(text_run(steps=70)).values()
     assert rows_of(whole) == rows_of(pieces)
 
@@ -305,10 +305,10 @@ def test_members_that_see_the_same_batches_are_given_them_once():
     other = dataclasses.replace(run, optim=OptimSpec(lr=0.5), seed_init=1)
     apart = dataclasses.replace(run, seed_order=1)
     for runs, shape in (((run, other), ()), ((run, apart), (2,)), ((run,), ())):
-        _, batches = program.batches_of(load(run.data, 0), runs, 3, 7, chunk=8)
-        assert batches.offsets_SB.shape == (*shape, 8, run.batch)
-        assert batches.seed.shape == shape
-        assert batches.lr_S.shape == ((len(runs),) if len(runs) > 1 else ()) + (8,)
+        _, given = batches.batches_of(load(run.data, 0), runs, 3, 7, chunk=8)
+        assert given.offsets_SB.shape == (*shape, 8, run.batch)
+        assert given.seed.shape == shape
+        assert given.lr_S.shape == ((len(runs),) if len(runs) > 1 else ()) + (8,)
 
 
 def test_what_is_random_in_a_step_is_that_of_each_run_alone():

@@ -16,7 +16,7 @@ from harness.specs.run import DataSpec
 from harness.specs.task import TaskShape
 from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import cohort_key
-from harness.training import loop, program
+from harness.training import batches, loop, program
 from harness.training.step import cross_entropy
 from harness.workers.record import metric_rows, run_record
 from tests.harness.keepers import Forgetful
@@ -80,7 +80,7 @@ PROGRAMS = {}
 
 def trained(run, dataset):
     trunk = planned(run).cohorts[0].trunks[0]
-    key = (run.model, run.optim.program_key(), dataset.augment, program.SHORTEST)
+    key = (run.model, run.optim.program_key(), dataset.augment, batches.SHORTEST)
     if key not in PROGRAMS:
         PROGRAMS[key] = program.compile_cohort([run], dataset, TrainOptions())
     compiled = PROGRAMS[key].with_data(dataset, run)
@@ -148,8 +148,8 @@ def test_augmentation_and_dropout_do_not_depend_on_chunks_and_spare_evaluation(
     run = run_of(model=model, optim=OptimSpec(lr=0.0, schedule="constant"))
     still, shaken = blobs(), blobs(augment=shake)
     whole = trained(run, shaken)
-    monkeypatch.setattr(program, "SHORTEST", 7)
-    monkeypatch.setattr(program, "LONGEST", 7)
+    monkeypatch.setattr(batches, "SHORTEST", 7)
+    monkeypatch.setattr(batches, "LONGEST", 7)
     assert losses(run, shaken) == whole.history.losses
     # With a learning rate of 0 only the draws differ between steps and seeds.
     assert len(set(whole.history.losses[0::3])) > 1

@@ -7,7 +7,8 @@ import pytest
 from harness import MLP
 from harness.store import create_store
 from harness.sweeps.options import WorkerOptions
-from harness.training.program import ProgramShape, compile_cohort
+from harness.training.batches import ProgramShape
+from harness.training.program import compile_cohort
 from harness.workers import programs, worker
 from harness.workers.programs import BackgroundCompiler
 from tests.harness.strategies import mlp_run, planned
