@@ -1,6 +1,7 @@
 """Fits scaling laws to any table of (parameters n, tokens d, FLOPs c, loss).
 
-The path: `table` -> `laws` -> `fit` -> `uncertainty` -> `plots`, `report`.
+The path: `tables` -> `laws` -> `fitting` -> `uncertainty` -> `optimal`, `tuning`,
+`selection` -> `plots`, `report`.
 
 Fit somebody's CSV with intervals::
 

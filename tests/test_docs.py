@@ -71,9 +71,11 @@ def test_the_law_of_ones_own_is_fitted(tmp_path, capsys, monkeypatch):
     assert re.search(r"alpha +0\.5\b", capsys.readouterr().out)
 
 
-def test_the_new_family_is_the_one_that_the_tests_train():
-    source = page("tests/harness/new_family.py").split('"""\n', 1)[1]
-    assert source.strip() == blocks("docs/extending.md")[0].strip()
+def test_the_new_parts_are_those_that_the_tests_train():
+    names = ("new_family", "new_optimizer", "new_source")
+    for name, block in zip(names, blocks("docs/extending.md"), strict=True):
+        source = page(f"tests/harness/{name}.py").split('"""\n', 1)[1]
+        assert source.strip() == block.strip()
 
 
 def test_every_column_of_the_conventions_table_exists():

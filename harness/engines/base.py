@@ -16,6 +16,9 @@ from typing import Protocol
 
 from harness.errors import SpecError
 
+DONE, MISTAKE, STOPPED = 0, 2, 75
+"""Exit codes of a worker after which no other takes its place: nothing is left to do,
+the user made a mistake that would meet every worker alike, or it was asked to stop."""
 ENGINES = {"local": "harness.engines.local:LocalEngine"}
 """Module and class of each engine, by the name that `--engine` gives."""
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.engines.base import Slot
+from harness.engines.base import DONE, MISTAKE, STOPPED, Slot
 from harness.errors import SpecError
 
 GPU_MEMORY = 0.9
@@ -100,9 +100,8 @@ def _cores() -> list[int]:
 class LocalEngine:
     """Runs a command once per slot, and keeps it running until it ends by itself.
 
-    Exit code 0 means that nothing is left to do, 2 a mistake that would meet every
-    worker alike, 75 that it was asked to stop; after anything else another worker is
-    started. A worker knows the process that started it, and ends when that is gone.
+    After any exit code but those of `engines.base` another worker is started. A worker
+    knows the process that started it, and ends when that is gone.
     """
 
     def __init__(self) -> None:
@@ -124,7 +123,7 @@ class LocalEngine:
     @property
     def error(self) -> str | None:
         """The last line of a worker that ended with a mistake of the user's."""
-        return next((w.last_line() for w in self.workers if w.code == 2), None)
+        return next((w.last_line() for w in self.workers if w.code == MISTAKE), None)
 
     def news(self) -> list[str]:
         """A line for each thing that happened to the workers since the last call."""
@@ -188,7 +187,7 @@ class _Worker:
         self._started = time.monotonic()
 
     def _after_death(self, code: int) -> None:
-        if code in (0, 2, 75):
+        if code in (DONE, MISTAKE, STOPPED):
             self._ended = True
             return
         self._deaths = self._deaths + 1 if self._age() < SOON_S else 1

@@ -101,11 +101,7 @@ class Leases:
         claim = self.store.json_or_empty(_file(trunk_id, "claim", files.generation))
         if is_gone(claim):
             return True
-        beat = (
-            self.store.json_or_empty(_file(trunk_id, "beat", files.generation))
-            if files.has_heartbeat
-            else {}
-        )
+        beat = _heartbeat(self.store, trunk_id, files)
         sign = (files.generation, beat.get("counter"))
         before, since = self._seen.get(trunk_id, (None, 0.0))
         if sign != before:
@@ -251,12 +247,7 @@ def together(store: Store, trunk_id: str) -> list[str]:
 def claim_and_heartbeat(store: Store, trunk_id: str, files: LeaseFiles) -> JsonObject:
     """The claim and the last heartbeat of a trunk's newest generation, as one dict."""
     claim = store.json_or_empty(_file(trunk_id, "claim", files.generation))
-    beat = (
-        store.json_or_empty(_file(trunk_id, "beat", files.generation))
-        if files.has_heartbeat
-        else {}
-    )
-    return claim | beat
+    return claim | _heartbeat(store, trunk_id, files)
 
 
 def silence(store: Store, trunk_id: str, files: LeaseFiles) -> float:
@@ -273,6 +264,7 @@ def stale_after(claim: JsonObject) -> float:
 
 
 def _heartbeat(store: Store, trunk_id: str, files: LeaseFiles) -> JsonObject:
+    """The last heartbeat of a trunk's newest generation, empty if there is none."""
     if not files.has_heartbeat:
         return {}
     return store.json_or_empty(_file(trunk_id, "beat", files.generation))

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -43,48 +44,18 @@ BASE = RunSpec(
 )
 SWEEP = Sweep(product(BASE, {{"steps": [4]}}))
 """
-OWN_SOURCE = """
-'''Can a data source be defined here?'''
-import numpy as np
+OWN_SOURCE = (
+    (Path(__file__).parents[1] / "new_source.py").read_text()
+    + """
 
 from harness import MLP, OptimSpec, RunSpec, Sweep, product
-from harness.data.dataset import row_dataset, rows
-from harness.specs.base import spec
-from harness.specs.run import DataSpec
-from harness.specs.task import TaskShape
-
-
-@spec
-class Products(DataSpec):
-    source = "products_of_two"
-    reader = __name__
-    examples: int = 64
-
-    @property
-    def shape(self):
-        return TaskShape(kind="vectors", length=1, inputs=2, outputs=1)
-
-    @property
-    def unique(self):
-        return self.examples
-
-
-def load(spec, seed_data):
-    x = np.random.default_rng(seed_data).normal(size=(spec.examples + 32, 2))
-    arrays = {"x": x.astype("float32"), "y": x.prod(1, keepdims=True).astype("float32")}
-    return row_dataset(
-        train={name: array[:-32] for name, array in arrays.items()},
-        held_out={name: array[-32:] for name, array in arrays.items()},
-        examples=spec.examples,
-        gather=rows,
-    )
-
 
 BASE = RunSpec(
     model=MLP(width=8, depth=1), data=Products(), optim=OptimSpec(), batch=4
 )
 SWEEP = Sweep(product(BASE, {"steps": [4]}))
 """
+)
 SHAPE = "height=6, width=5, channels=1, classes=4"
 
 

@@ -82,7 +82,7 @@ def test_a_dead_worker_is_replaced_within_two_minutes():
 
 
 def test_a_dead_process_of_this_machine_is_seen_at_once(store):
-    if leases._process(os.getpid()) is None:
+    if identity._process(os.getpid()) is None:
         pytest.skip("this system does not tell when a process started")
     code = (
         "import sys; from harness.store import open_store;"
