@@ -7,7 +7,7 @@ RUNTIME := .venv/.runtime
 READY := .venv/.ready
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test format clean bench-population bench-forecast bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep bench-accelerator
+.PHONY: demo test format clean bench-population bench-forecast bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep bench-accelerator bench-versions
 demo: $(RUNTIME)
 	$(BIN)/harness run quickstart --out results/demo
 
@@ -15,6 +15,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest -n auto --dist worksteal
 
 # Figures are only worth recording on a machine that does nothing else.
@@ -54,6 +55,10 @@ bench-sweep: $(READY)
 # Needs a GPU, and a jax that finds it.
 bench-accelerator: $(READY)
 	$(BIN)/python -m tests.benchmarks.accelerator > $(RECORD)/accelerator.txt
+
+# Compares with the checkout at OTHER, such as a git worktree of an older commit.
+bench-versions: $(READY)
+	$(BIN)/python -m tests.benchmarks.versions $(OTHER) > $(RECORD)/versions.txt
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,7 @@
 """What the documents show is what is in the files, and it runs."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,12 @@ from harness import MLP, RNN, LinearRNN, RandomFeatures, Transformer, ViT
 from harness.cli import main
 from harness.specs.task import TaskShape
 from harness.store.schema import METRICS, RUN_TYPES
+from tests.benchmarks import page as speed
 
 ROOT = Path(__file__).parent.parent
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"][
+    "importlinter"
+]["contracts"]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 
 
@@ -139,12 +144,16 @@ def test_the_architecture_lists_the_folders_in_the_order_of_their_floors():
     for package in ("harness", "analysis"):
         table = text.split(f"| `{package}/` |")[1].split("\n\n")[0]
         named = re.findall(r"^\| `(\w+)(?:\.py)?` \|", table, re.MULTILINE)
+        layers = next(
+            c["layers"] for c in CONTRACTS if c.get("containers") == [package]
+        )
+        assert ["errors", *named] == layers[::-1]
         there = {
             path.stem
             for path in (ROOT / package).iterdir()
             if not path.name.startswith(("_", "py.typed"))
         }
-        assert set(named) | {"errors"} == there
+        assert {"errors", *named} == there
 
 
 @pytest.mark.parametrize(
@@ -155,10 +164,12 @@ def test_links_lead_somewhere(path, link):
     assert link.startswith("http") or (path.parent / link.split("#")[0]).exists()
 
 
-def test_contributing_names_files_that_exist():
-    named = re.findall(
-        r"`((?:harness|analysis|docs|tests)/[\w/.]*)`", page("CONTRIBUTING.md")
-    )
-    assert named
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_pages_name_files_that_exist(path):
+    named = re.findall(r"`((?:harness|analysis|docs|tests)/[\w/.]*)`", path.read_text())
     for name in named:
         assert (ROOT / name.split("NAME")[0]).exists(), name
+
+
+def test_the_page_of_speed_is_what_the_benchmarks_printed():
+    assert page("docs/speed.md") == speed.page()

@@ -80,7 +80,9 @@ def _of_one_family(
     table = store.table
     fits, of_fits = _fits(table, bootstrap)
     curves, of_curves = _curves(frontier(table), bootstrap)
-    parabolas, of_parabolas = _attempt(partial(_isoflop, table), "isoFLOP curves")
+    parabolas, of_parabolas = _attempt(
+        partial(_isoflop, table, bootstrap), "isoFLOP curves"
+    )
     held_out, of_held_out = _held_out(table) if fits else ({}, ())
     exponents, of_exponents = _exponents(table, metrics, fits, bootstrap)
     profiles, of_profiles = _profiles(table) if fits else ((), ())
@@ -169,8 +171,8 @@ def _warnings_of(attempts: Sequence[tuple[object, Warnings]]) -> Warnings:
     return tuple(text for _, warnings in attempts for text in warnings)
 
 
-def _isoflop(table: Table) -> IsoFlop:
-    return isoflop(table, budget=_nominal_budget(table))
+def _isoflop(table: Table, bootstrap: Bootstrap) -> IsoFlop:
+    return isoflop(table, budget=_nominal_budget(table), bootstrap=bootstrap)
 
 
 def _nominal_budget(table: Table) -> str | None:

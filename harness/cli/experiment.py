@@ -45,7 +45,7 @@ class Experiment:
         Such a part is known only where the file has been loaded.
         """
         runs = [point.run for point in self.sweep.points]
-        kinds = {type(part) for run in runs for part in (run.model, run.data)}
+        kinds = {kind for run in runs for kind in (type(run.data), *run.choices())}
         return any(kind.__module__.partition(".")[0] != "harness" for kind in kinds)
 
 

@@ -39,7 +39,7 @@ def work(
     ] = None,
     experiment: Annotated[
         str | None,
-        typer.Option(help="Its file, if that defines a family or data source."),
+        typer.Option(help="Its file, if that defines parts of its own."),
     ] = None,
     cores: Cores = None,
     hosts: Annotated[

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from harness.families.layers import cpu
+from harness.families.layers import cpu, gpu
 from harness.families.layers.spec import Drawn
 
 Role = Literal["input", "hidden", "output"]
@@ -195,9 +195,14 @@ def attention(
 ) -> jax.Array:
     """Softmax attention, softmax in float32; shape (B, T, H, K).
 
-    H / G query heads share each key/value head (Ainslie et al. 2023).
+    H / G query heads share each key/value head (Ainslie et al. 2023). Results are those
+    of the plain form up to rounding, whichever kernel computes them.
     """
     T, H, K = q_BTHK.shape[1:]
+    if gpu.has_fused_attention(q_BTHK):
+        return jax.nn.dot_product_attention(
+            q_BTHK, k_BTGK, v_BTGK, is_causal=causal, implementation="cudnn"
+        )
     shared = H // k_BTGK.shape[2]
     # Heads next to the batch: contiguous matrix products, the fast layout on CPU.
     q = (q_BTHK / math.sqrt(K)).transpose(0, 2, 1, 3)

@@ -13,7 +13,7 @@ from analysis.optimal.isoflop import isoflop
 from analysis.optimal.published_frontiers import HOFFMANN_2022, KAPLAN_2020
 from analysis.optimal.side_by_side import Exponent
 from analysis.plots.save import save_figure
-from analysis.selection.extrapolation import HeldOut
+from analysis.selection.extrapolation import HoldOut
 from analysis.tables.table import Table, table_from_frame
 from tests.analysis.stores import metrics_frame, runs_frame
 
@@ -99,7 +99,7 @@ def test_an_exponent_is_drawn_at_its_value_and_a_missing_one_says_so() -> None:
 
 def test_errors_beyond_a_cutoff_are_one_line_per_law_in_percent() -> None:
     errors = [
-        HeldOut(
+        HoldOut(
             cutoff=c,
             rows_fitted=9,
             rows_predicted=3,

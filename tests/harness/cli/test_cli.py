@@ -170,6 +170,25 @@ def test_interrupted_and_resumed_sweeps_end_in_the_same_tables(folder, number):
     assert_same_tables(folder / "calm", folder / "torn")
 
 
+def test_an_optimiser_and_a_schedule_defined_in_the_experiment_file_train(
+    folder, harness
+):
+    parts = (Path(__file__).parents[1] / "new_optimizer.py").read_text()
+    (folder / "experiments" / "signs.py").write_text(
+        parts
+        + """
+from harness import MLP, OptimSpec, RunSpec, Sweep, TwoMoons, product
+BASE = RunSpec(
+    model=MLP(width=4), data=TwoMoons(unique_examples=64, eval_examples=32),
+    optim=OptimSpec(optimizer="sign_momentum", schedule="linear", lr=1e-2), batch=16,
+)
+SWEEP = Sweep(product(BASE, {"steps": [8, 16]}))
+"""
+    )
+    code, out, err = harness("run", "signs", "--no-report")
+    assert code == 0, out + err
+
+
 def test_a_family_defined_in_the_experiment_file_trains(folder, harness):
     family = (Path(__file__).parents[1] / "new_family.py").read_text()
     family = family.replace('family = "bigram"', 'family = "mine"')

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness import MLP, OptimSpec, RunSpec, Transformer
-from harness.data.dataset import Dataset
+from harness.data.dataset import Dataset, load
 from harness.errors import SpecError
 from harness.optimizers.schedules import learning_rates
 from harness.specs.base import spec
@@ -250,7 +250,8 @@ def test_an_optimiser_and_a_schedule_from_outside_train_alone_and_side_by_side()
     for trunks in ([cohort.trunks[0]], cohort.trunks):
         members = [trunk.runs[0].run for trunk in trunks]
         compiled = program.compile_cohort(members, data, TrainOptions())
-        results = list(loop.train_trunks(trunks, compiled, Forgetful()))
+        (finished,) = loop.train_trunks(trunks, compiled, Forgetful())
+        results = finished.results
         assert all(result.annealed for result in results)
         losses.append(results[0].history.losses)
     np.testing.assert_allclose(*losses, rtol=1e-5)
