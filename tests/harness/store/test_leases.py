@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from harness.errors import StoreError
-from harness.store import add_record, create_store, leases, requests
-from harness.store import failures as attempts
+from harness.store import (
+    add_record,
+    create_store,
+    failures,
+    identity,
+    leases,
+    requests,
+)
 from harness.store.leases import LeaseLost, Leases, WorkerId
 from harness.store.status import holders
 from harness.sweeps.options import Terms, WorkerOptions
@@ -170,13 +176,13 @@ def test_eight_processes_race_for_a_thousand_trunks(store):
 
 def test_orders_and_failures_decide_what_is_tried(store):
     def fail(error, progress="0"):
-        attempts.add_failure(store, TRUNK, ["r"], error=error, progress=progress)
-        return attempts.retry_decision(attempts.failures(store)[TRUNK])
+        failures.add_failure(store, TRUNK, ["r"], error=error, progress=progress)
+        return failures.retry_decision(failures.failures(store)[TRUNK])
 
     assert not fail(ValueError("once")).given_up
     assert fail(ValueError("twice")).given_up
     requests.request_retry(store, TRUNK)
-    assert attempts.failures(store) == {} and attempts.count(store, TRUNK) == 2
+    assert failures.failures(store) == {} and failures.count(store, TRUNK) == 2
     # What comes from disks and networks is tried more often, later and later.
     waits = [fail(OSError("disk")).wait_s for _ in range(4)]
     assert waits == [5, 10, 20, 40] and fail(OSError("disk")).given_up
