@@ -139,7 +139,8 @@ def _not_loaded() -> None:
 
 
 for _name, (_, _help) in COMMANDS.items():
-    app.command(_name, help=_help, hidden=not _help)(_not_loaded)
+    # As a short help it is wrapped; a help would be cut to fit a line.
+    app.command(_name, short_help=_help, hidden=not _help)(_not_loaded)
 
 
 def main() -> None:
