@@ -6,7 +6,7 @@ grid, the exponent of N* by three approaches, and the noise between seeds.
 
 Found (2 AMD EPYC cores, November 2026), N counted as n_matmul:
 
-- N* grows as C^0.68 [0.57, 0.97] by the isoFLOP minima and as C^0.51 [0.37, 0.67] by
+- N* grows as C^0.68 [0.57, 0.99] by the isoFLOP minima and as C^0.51 [0.37, 0.67] by
   the Chinchilla law; counted as n_total 0.61 and 0.48, as n_body 0.80 and 0.59. The
   estimators and conventions differ by as much as those of the literature do, and 1.5
   decades do not settle which is right.
