@@ -84,7 +84,7 @@ def test_all_that_a_step_reads_is_traced():
     ("changes", "message"),
     [
         ({"optimizer": "adam"}, "'adam'; did you mean adamw.*known are adamw, sgd"),
-        ({"schedule": "linear"}, "no schedule 'linear'; known are constant, cosine"),
+        ({"schedule": "steps"}, "no schedule 'steps'; known are constant, cosine"),
         ({"optimizer": "sgd", "eps": 1e-6}, "eps 1e-06 has no effect with sgd"),
         ({"schedule": "cosine", "cooldown": 0.5}, "no effect with cosine"),
     ],
