@@ -58,7 +58,8 @@ bench-accelerator: $(READY)
 
 # Compares with the checkout at OTHER, such as a git worktree of an older commit.
 bench-versions: $(READY)
-	$(BIN)/python -m tests.benchmarks.versions $(OTHER) > $(RECORD)/versions.txt
+	$(BIN)/python -m tests.benchmarks.versions $(OTHER) steps > $(RECORD)/versions.txt
+	$(BIN)/python -m tests.benchmarks.versions $(OTHER) commands >> $(RECORD)/versions.txt
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

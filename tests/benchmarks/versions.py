@@ -1,6 +1,8 @@
 """This checkout against another one of the project, in turns on one machine.
 
-    python -m tests.benchmarks.versions OTHER [ROUNDS]     (the path of a checkout)
+    python -m tests.benchmarks.versions OTHER steps|commands [ROUNDS]
+
+OTHER is the path of a checkout.
 
 What is compared: steps of the transformers of `burst` on one core, the quick start as
 a command with its programs compiled before, a thousand trivial runs in one worker, and
@@ -25,7 +27,7 @@ from tests.benchmarks.machine import machine
 HERE = Path(__file__).parents[2]
 TRIVIAL = """
 from tests.benchmarks.overhead import trained, trivial_runs
-print(trained(trivial_runs(1000))[0])
+print(trained(trivial_runs(1000))[1])
 """
 REFITS = """
 import time
@@ -105,20 +107,34 @@ def compare(
     print(f"{name:<44} {ours:>9.3g} {theirs:>9.3g} {ratio:>7.3f}", flush=True)
 
 
-def main(other: Path, rounds: int) -> None:
+def steps(sides: tuple[Checkout, Checkout], rounds: int) -> None:
+    """Prints a line for each of the transformers."""
+    for case, (width, depth, heads, T) in enumerate(CASES):
+        label = f"1 M tokens, {width} x {depth}, {heads} heads, T {T}"
+        compare(label, lambda side, c=case: side.steps(c), sides, rounds)
+
+
+def commands(sides: tuple[Checkout, Checkout], rounds: int) -> None:
+    """Prints a line for each whole process."""
+    compare("the quick start, compiled before", Checkout.quick_start, sides, rounds)
+    compare(
+        "1,000 trivial runs, CPU seconds", lambda s: s.printed(TRIVIAL), sides, rounds
+    )
+    compare("4,000 bootstrap refits", lambda s: s.printed(REFITS), sides, rounds)
+
+
+PARTS = {"steps": steps, "commands": commands}
+
+
+def main(other: Path, part: str, rounds: int) -> None:
     """Prints a line per measurement; the first round of each is not counted."""
     print(machine())
     print(f"{'seconds':<44} {'this':>9} {'other':>9} {'ratio':>7}")
     with tempfile.TemporaryDirectory() as caches:
         roots = (HERE, other.resolve())
-        sides = tuple(Checkout(r, Path(caches) / str(i)) for i, r in enumerate(roots))
-        for case, (width, depth, heads, T) in enumerate(CASES):
-            label = f"1 M tokens, {width} x {depth}, {heads} heads, T {T}"
-            compare(label, lambda side, c=case: side.steps(c), sides, 2 * rounds)
-        compare("the quick start, compiled before", Checkout.quick_start, sides, rounds)
-        compare("1,000 trivial runs", lambda s: s.printed(TRIVIAL), sides, rounds)
-        compare("4,000 bootstrap refits", lambda s: s.printed(REFITS), sides, rounds)
+        this, that = (Checkout(r, Path(caches) / str(i)) for i, r in enumerate(roots))
+        PARTS[part]((this, that), rounds)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 5)
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if sys.argv[3:] else 5)
