@@ -13,9 +13,9 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from harness.cli.display import distinctions, duration, shared_distinction, si
 from harness.cli.options import AsJson, Folder, command_group
 from harness.cli.stopping import STOPPER
+from harness.cli.views.display import distinctions, duration, shared_distinction, si
 from harness.errors import Interrupted, SpecError
 from harness.specs.canonical import JsonObject
 from harness.store import Store, open_store, requests

@@ -14,8 +14,6 @@ import typer
 from rich.console import Console
 
 import analysis
-from harness.cli import planview, probing
-from harness.cli.display import Display
 from harness.cli.experiment import Experiment, existing_store, load
 from harness.cli.options import (
     AsJson,
@@ -25,6 +23,8 @@ from harness.cli.options import (
     with_options,
 )
 from harness.cli.stopping import STOPPER
+from harness.cli.views import forecasts, plans
+from harness.cli.views.display import Display
 from harness.engines.base import Engine, engine_named
 from harness.errors import Interrupted, StoreError
 from harness.specs.run import ModelSpec
@@ -75,7 +75,7 @@ def plan(
     loaded = load(experiment, set_ or [])
     planned = loaded.plan()
     store = existing_store(loaded.place(out))
-    view = planview.describe(planned, store)
+    view = plans.describe(planned, store)
     if probe:
         finished = store.finished() if store else set()
         remaining = planned.without(finished)
@@ -84,10 +84,10 @@ def plan(
             workers, _trunk_count(remaining), train.devices
         )
         options = WorkerOptions(train=train, peers=len(slots))
-        view["probe"] = probing.forecast(
+        view["probe"] = forecasts.forecast(
             planned, finished, loaded, set_ or [], slots, options
         )
-    typer.echo(json.dumps(view, indent=1) if as_json else planview.text(view, SHOWN))
+    typer.echo(json.dumps(view, indent=1) if as_json else plans.text(view, SHOWN))
 
 
 @app.command()
@@ -110,7 +110,7 @@ def run(
     existing = existing_store(place)
     remaining = planned.without(existing.finished() if existing else ())
     remaining.check_files()
-    for line in planview.mismatch_lines(planned, existing) if existing else ():
+    for line in plans.mismatch_lines(planned, existing) if existing else ():
         typer.echo(line)
     store = create_store(place)
     add_sweep(store, sweep_record(planned, name=loaded.name, doc=loaded.doc))

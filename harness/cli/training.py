@@ -8,9 +8,14 @@ import json
 import os
 import time
 
-from harness.cli.display import label_runs, model_label, run_line, shared_distinction
-from harness.cli.probing import longest_first
 from harness.cli.stopping import STOPPER
+from harness.cli.views.display import (
+    label_runs,
+    model_label,
+    run_line,
+    shared_distinction,
+)
+from harness.cli.views.forecasts import longest_first
 from harness.data.dataset import load as load_data
 from harness.errors import HarnessError, Interrupted, SpecError, one_line
 from harness.specs.count import train_flops_per_step

@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.cli.display import SHOWN_ANYWAY, distinctions, shared_distinction
 from harness.cli.folders import describe
+from harness.cli.views.display import SHOWN_ANYWAY, distinctions, shared_distinction
 from harness.store import add_sweep, create_store
 from harness.store.leases import Leases, claim_all
 from harness.store.status import sweep_status

@@ -11,8 +11,8 @@ import time
 from collections.abc import Collection, Sequence
 from typing import TypedDict
 
-from harness.cli.display import duration, si
 from harness.cli.experiment import Experiment
+from harness.cli.views.display import duration, si
 from harness.engines.base import Slot
 from harness.errors import SpecError
 from harness.specs.canonical import JsonObject

@@ -6,8 +6,8 @@ import statistics
 from collections import defaultdict
 from typing import NotRequired, TypedDict
 
-from harness.cli import probing
-from harness.cli.display import duration, model_label, si
+from harness.cli.views import forecasts
+from harness.cli.views.display import duration, model_label, si
 from harness.store import Store
 from harness.store.read import read_runs
 from harness.sweeps import mismatch
@@ -44,7 +44,7 @@ class PlanView(TypedDict):
     seconds_left: float | None
     mismatch: list[str]
     warnings: list[str]
-    probe: NotRequired[probing.Forecast]
+    probe: NotRequired[forecasts.Forecast]
 
 
 def describe(plan: Plan, store: Store | None) -> PlanView:
@@ -99,7 +99,7 @@ def text(view: PlanView, shown: int) -> str:
     )
     lines.append("state: weights, gradients and moments; activations come on top of it")
     if "probe" in view:
-        lines += probing.text(view["probe"], shown)
+        lines += forecasts.text(view["probe"], shown)
     else:
         lines.append(_time_left(view["seconds_left"]))
     lines += view["mismatch"]

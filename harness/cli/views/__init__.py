@@ -1,0 +1,1 @@
+"""What commands show: runs, plans and forecasts, as words and as JSON."""
