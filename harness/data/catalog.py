@@ -1,7 +1,7 @@
 """The data sets that are known by name: what they are, where they come from.
 
-An entry is all that a named data set needs: `harness data fetch` brings its files, and
-the source that reads data of its kind knows its name. The hashes of files are those
+An entry is all that a data set of a known format needs: `harness data fetch` brings its
+files, and the source that reads data of its kind knows its name. The hashes are those
 that Keras, MXNet, TensorFlow Datasets and others publish for the same files.
 """
 

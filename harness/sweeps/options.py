@@ -3,7 +3,7 @@
 Both objects are made once, by the command line or by a caller, and handed on unchanged
 from there to the compiled program; a worker process gets them as one JSON text. Every
 field that has a `help` is an option of the command line, under its own name without the
-unit: a new flag is a field here, and nothing else.
+unit: a new flag is a field here, and its use.
 """
 
 from __future__ import annotations
