@@ -81,6 +81,7 @@ def caption(picture: Picture) -> str:
     "b x^-c where there are fewer than five scales; shaded: the interval of the law."
 )
 def families(material: Material) -> Iterator[tuple[str, Figure]]:
+    """The curves of each family, one plot for each measure."""
     curves = material.findings.families
     for measure in dict.fromkeys(c.measure for c in curves):
         yield measure, plots.family_scaling(curves, measure)
@@ -88,6 +89,7 @@ def families(material: Material) -> Iterator[tuple[str, Figure]]:
 
 @_shows("Exponents of the plain power law b x^-c of each family along each scale.")
 def families_exponents(material: Material) -> Iterator[tuple[str, Figure]]:
+    """The exponents of each family, where there are several."""
     if material.findings.families:
         yield "", plots.family_exponents(material.findings.families)
 
@@ -97,12 +99,14 @@ def families_exponents(material: Material) -> Iterator[tuple[str, Figure]]:
     "fitted law allows at each budget, dotted beyond the largest run."
 )
 def loss_compute(material: Material) -> Iterator[tuple[str, Figure]]:
+    """The rows against compute, with the frontier of the main fit."""
     table, metrics = material.store.table, material.drawn.metrics
     yield "", plots.loss_against_compute(table, material.main_fit, metrics)
 
 
 @_shows("Held-out loss during training.")
 def training(material: Material) -> Iterator[tuple[str, Figure]]:
+    """The training curves, where the store has their rows."""
     if material.drawn.metrics is not None:
         yield "", plots.training_curves(material.drawn.metrics, material.store.table)
 
@@ -112,6 +116,7 @@ def training(material: Material) -> Iterator[tuple[str, Figure]]:
     "their minima."
 )
 def isoflop(material: Material) -> Iterator[tuple[str, Figure]]:
+    """The isoFLOP curves, where the rows have minima along them."""
     if material.drawn.isoflop is not None:
         yield "", plots.isoflop_curves(material.drawn.isoflop)
 
@@ -121,12 +126,14 @@ def isoflop(material: Material) -> Iterator[tuple[str, Figure]]:
     "best rates and the minima that the fits use."
 )
 def rates(material: Material) -> Iterator[tuple[str, Figure]]:
+    """The tuned points, one plot for each family of a tuned sweep."""
     for summary in material.store.tuning:
         yield summary.family, plots.loss_against_rate(summary.curves)
 
 
 @_shows("The best learning rates against size{of}, and the rule through them.")
 def rate_rule(material: Material) -> Iterator[tuple[str, Figure]]:
+    """The learning rate rule, one plot for each family that has one."""
     for summary in material.store.tuning:
         if summary.rule is not None:
             plot = plots.rates_against_size(summary.curves, summary.rule)
@@ -138,6 +145,7 @@ def rate_rule(material: Material) -> Iterator[tuple[str, Figure]]:
     "residuals."
 )
 def law(material: Material) -> Iterator[tuple[str, Figure]]:
+    """The surface of the main fit, where there is one."""
     if material.main_fit is not None:
         yield "", plots.law_surface(material.main_fit, material.store.table)
 
@@ -147,6 +155,7 @@ def law(material: Material) -> Iterator[tuple[str, Figure]]:
     "cutoff and predicts those above it."
 )
 def rollout(material: Material) -> Iterator[tuple[str, Figure]]:
+    """The errors beyond compute cutoffs, where laws were held out."""
     if material.findings.held_out:
         yield "", plots.rollout_errors(material.findings.held_out)
 
@@ -156,6 +165,7 @@ def rollout(material: Material) -> Iterator[tuple[str, Figure]]:
     "two published laws (of other data and other counts)."
 )
 def optimal(material: Material) -> Iterator[tuple[str, Figure]]:
+    """The allocation by the main fit, where there is one."""
     fit = material.main_fit
     if fit is not None:
         trained = fit.provenance.scale_range["c"]
@@ -168,6 +178,7 @@ def optimal(material: Material) -> Iterator[tuple[str, Figure]]:
     "parameters. Grey: exponents of the literature."
 )
 def exponents(material: Material) -> Iterator[tuple[str, Figure]]:
+    """The exponents by estimator, where any is known."""
     if any(e.known for e in material.findings.exponents):
         yield "", plots.exponent_comparison(material.findings.exponents)
 
@@ -178,6 +189,7 @@ def exponents(material: Material) -> Iterator[tuple[str, Figure]]:
     "independent: too narrow where they share a trunk."
 )
 def profiles(material: Material) -> Iterator[tuple[str, Figure]]:
+    """The profiles of the main fit's constants, where they were drawn."""
     if material.drawn.profiles:
         yield "", plots.profiles(material.drawn.profiles)
 
@@ -187,5 +199,6 @@ def profiles(material: Material) -> Iterator[tuple[str, Figure]]:
     "combination of the two is known."
 )
 def bootstrap(material: Material) -> Iterator[tuple[str, Figure]]:
+    """The draws of the main fit's constants, where there is one."""
     if material.main_fit is not None:
         yield "", plots.bootstrap_pairs(material.main_fit, CHINCHILLA_PAIRS)

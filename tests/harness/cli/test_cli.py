@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from analysis.report.findings import Findings, load_findings, save_findings
 from harness import Transformer
-from harness.cli import COMMANDS, experiment, load_command, main
+from harness.cli import COMMANDS, experiment, load_command
 from harness.cli.options import with_options
 from harness.store import schema
 
@@ -43,24 +43,6 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "tiny.py").write_text(TINY)
     return tmp_path
-
-
-@pytest.fixture
-def harness(monkeypatch, capsys):
-    """Runs a command in this process: (exit code, stdout, stderr)."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["harness", *map(str, args)])
-        monkeypatch.setattr(signal, "signal", lambda *_: None)
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
 
 
 def start(*args):

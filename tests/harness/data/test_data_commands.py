@@ -4,8 +4,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,6 @@ import pandas as pd
 import pytest
 
 from harness import Images, Table
-from harness.cli import main
 from harness.data import files
 from harness.data.catalog import CATALOG, NamedImages
 from harness.data.dataset import load
@@ -64,24 +61,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
-
-
-@pytest.fixture
-def harness(monkeypatch, capsys):
-    """Runs a command in this process: (exit code, stdout, stderr)."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["harness", *map(str, args)])
-        monkeypatch.setattr(signal, "signal", lambda *_: None)
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
 
 
 def write_sweep(folder, data, shape=SHAPE, name="tiny"):
