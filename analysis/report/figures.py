@@ -175,7 +175,7 @@ def optimal(material: Material) -> Iterator[tuple[str, Figure]]:
 
 @_shows(
     "The exponent of N* against C by every estimator under every way to count "
-    "parameters. Grey: exponents of the literature."
+    "parameters. Dotted: exponents of the literature."
 )
 def exponents(material: Material) -> Iterator[tuple[str, Figure]]:
     """The exponents by estimator, where any is known."""
