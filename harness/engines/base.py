@@ -8,13 +8,13 @@ these methods, and a line in `ENGINES`.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from harness.errors import SpecError
+from harness.specs.registry import nearest
 
 DONE, MISTAKE, STOPPED = 0, 2, 75
 """Exit codes of a worker after which no other takes its place: nothing is left to do,
@@ -70,8 +70,7 @@ class Engine(Protocol):
 def engine_named(name: str) -> Engine:
     """A new engine of this name. Raises `SpecError` that lists the known ones."""
     if name not in ENGINES:
-        close = difflib.get_close_matches(name, ENGINES, n=1)
-        question = f"; did you mean {close[0]}?" if close else ";"
+        question = nearest(name, ENGINES) or ";"
         raise SpecError(
             f"--engine {name!r} is not known{question} known are {', '.join(ENGINES)}"
         )
