@@ -1,9 +1,11 @@
 """Stopping on signals without tearing anything.
 
 While runs are trained, or workers watched, a signal asks for a stop, which happens at
-the next safe point; a second signal, or one at any other time, ends the process at
-once. That is safe because every file of a store is published whole, and safer than an
-exception out of nowhere, which can crash an extension module that is being imported.
+the next safe point. A second one soon after is the same request: a batch system signals
+launcher and workers alike, and the launcher passes its own on. A third, a second one
+later, or one at any other time ends the process at once. That is safe because every
+file of a store is published whole, and safer than an exception out of nowhere, which
+can crash an extension module that is being imported.
 """
 
 from __future__ import annotations
@@ -12,19 +14,30 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 
 INTERRUPTED = 75
 SHOW_CURSOR = b"\x1b[?25h"
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2")
-"""SIGUSR2 is what batch systems send some minutes before they end a job."""
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+"""Batch systems send one of the last two some minutes before they end a job."""
+GRACE_S = 10.0
+"""A second signal that comes within this time repeats the request of the first."""
 
 
 class Stopper:
     """The request to stop, once a signal has made it; one per process."""
 
     def __init__(self) -> None:
-        self.waiting = self.requested = False
+        self.waiting = False
+        self._signals = 0
+        """Signals that came at safe points."""
+        self._requested_at = 0.0
+
+    @property
+    def requested(self) -> bool:
+        """Whether somebody has asked for a stop."""
+        return self._signals > 0
 
     def listen(self) -> None:
         """Answers the signals from now on."""
@@ -34,7 +47,7 @@ class Stopper:
 
     @contextlib.contextmanager
     def at_safe_points(self) -> Iterator[None]:
-        """A block in which a first signal waits until somebody looks at `requested`."""
+        """A block in which a signal waits until somebody looks at `requested`."""
         self.waiting = True
         try:
             yield
@@ -42,11 +55,15 @@ class Stopper:
             self.waiting = False
 
     def _signalled(self) -> None:
-        if not self.waiting or self.requested:
+        self._signals += 1
+        now = time.monotonic()
+        if self._signals == 1:
+            self._requested_at = now
+        repeated = self._signals < 3 and now - self._requested_at < GRACE_S
+        if not (self.waiting and repeated):
             cursor = SHOW_CURSOR if sys.stderr.isatty() else b""
             os.write(2, cursor + b"interrupted\n")
             os._exit(INTERRUPTED)
-        self.requested = True
 
 
 STOPPER = Stopper()

@@ -176,7 +176,7 @@ def _train(
                 display.print(line)
             time.sleep(LOOK_S)
         if STOPPER.requested:
-            display.print("stopping: workers checkpoint; once more to end at once")
+            display.print("stopping: workers checkpoint; twice more to end at once")
         engine.stop()
         display.update()
     if STOPPER.requested:
@@ -192,8 +192,10 @@ def _trunk_count(plan: Plan) -> int:
 
 
 def _logs(store: Store) -> Path:
-    folder = store.folder or Path(tempfile.gettempdir()) / "scaling-harness"
-    return folder / "work" / "logs"
+    if store.folder:
+        return store.folder / "work" / "logs"
+    # A name that others can foresee could be a link of theirs.
+    return Path(tempfile.mkdtemp(prefix="scaling-harness-"))
 
 
 def _report(store: Store, name: str) -> None:
