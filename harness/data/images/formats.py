@@ -19,14 +19,6 @@ Labelled = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 UNSIGNED_BYTES = 0x08
 PIXELS = 3 * 32 * 32
-PICKLED_ARRAYS = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-}
-"""All that a pickled array of bytes needs."""
 
 
 def read_idx(file: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -77,8 +69,8 @@ def read_cifar_pickled(file: Path) -> Labelled:
     batch = _unpickle(file)
     try:
         labels = np.asarray(batch.get(b"fine_labels", batch.get(b"labels")), np.int32)
-        pixels = batch[b"data"]
-        well_formed = pixels.dtype == np.uint8 and pixels.shape == (len(labels), PIXELS)
+        pixels = batch[b"data"].values
+        well_formed = pixels.shape == (len(labels), PIXELS)
     except (AttributeError, KeyError, TypeError, ValueError):
         well_formed = False
     if not well_formed:
@@ -93,13 +85,65 @@ def _channels_last(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
+class _Dtype:
+    """A stand-in for the type of a pickled array, which must be unsigned bytes."""
+
+    def __init__(self, name: object, *_: object) -> None:
+        if name not in ("u1", b"u1"):
+            raise pickle.UnpicklingError(f"it holds an array of {name!r}")
+
+    def __setstate__(self, state: object) -> None:
+        """Takes byte order and alignment, which single bytes do not have."""
+
+
+class _Bytes:
+    """A stand-in for a pickled array, filled from its bytes and shape alone."""
+
+    values: NDArray[np.uint8]
+
+    def __setstate__(self, state: object) -> None:
+        match state:
+            case (
+                int(),
+                (int() as rows, int() as columns),
+                _Dtype(),
+                _,
+                bytes() as raw,
+            ):
+                self.values = np.frombuffer(raw, np.uint8).reshape(rows, columns)
+            case _:
+                raise pickle.UnpicklingError("its array is not n rows of bytes")
+
+
+def _reconstruct(*_: object) -> _Bytes:
+    return _Bytes()
+
+
+def _encode(text: object, *_: object) -> bytes:
+    """The bytes that old protocols write as text."""
+    if not isinstance(text, str):
+        raise pickle.UnpicklingError("it encodes what is not text")
+    return text.encode("latin1")
+
+
+STAND_INS = {
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy", "ndarray"): _Bytes,
+    ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _encode,
+}
+"""All that a pickled array of bytes names. The real ones must not be called: with a
+state of its choice a pickle could make an array of objects out of plain bytes."""
+
+
 class _Unpickler(pickle.Unpickler):
-    """An unpickler of arrays, lists and strings that refuses everything else."""
+    """An unpickler of dictionaries, lists, strings and stand-ins for arrays."""
 
     def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in PICKLED_ARRAYS:
+        if (module, name) not in STAND_INS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
+        return STAND_INS[module, name]
 
 
 def _unpickle(file: Path) -> Any:

@@ -121,6 +121,52 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+class Rebuilt:
+    """A pickled array of one image whose type and state are chosen freely."""
+
+    def __init__(self, dtype, shape, raw):
+        self.state = (1, shape, dtype, False, raw)
+
+    def __reduce__(self):
+        start = np._core.multiarray._reconstruct
+        return start, (np.ndarray, (0,), b"b"), self.state
+
+
+class Disguised:
+    """The type of bytes by name, of objects by its state."""
+
+    def __reduce__(self):
+        return np.dtype, ("u1", False, True), (3, "|", None, None, None, 8, 1, 63)
+
+
+def with_data(folder, data):
+    """CIFAR batches, the third of which holds these data."""
+    write_cifar(folder, "pickled")
+    batch = {b"data": data, b"labels": [0]}
+    (folder / "data_batch_3").write_bytes(pickle.dumps(batch))
+    return spec_of(folder, **CIFAR)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [(np.dtype(object), (1, 3072)), (np.dtype("u1"), (3072,)), ("u1", (1, 3072))],
+    ids=["objects", "no rows", "no type"],
+)
+def test_a_pickled_array_that_is_not_rows_of_bytes_is_refused(tmp_path, dtype, shape):
+    spec = with_data(tmp_path / "cifar", Rebuilt(dtype, shape, bytes(3072)))
+    with pytest.raises(DataError, match="data_batch_3 is not a CIFAR batch"):
+        images.read(spec)
+
+
+def test_bytes_of_a_pickle_never_become_addresses(tmp_path):
+    """With numpy's own types these eight-byte groups would be pointers to objects."""
+    raw = bytes(range(256)) * 12
+    spec = with_data(tmp_path / "cifar", Rebuilt(Disguised(), (1, 3072), raw))
+    train, _ = images.read(spec)
+    assert train.x.dtype == np.uint8
+    assert train.x[8, 0, :4, 0].tolist() == [0, 1, 2, 3]
+
+
 def npz(file, **arrays):
     np.savez(file, **arrays)
     return file
