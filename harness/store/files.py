@@ -148,7 +148,9 @@ class LocalFiles:
             try:
                 os.link(temporary, path)
             except FileExistsError:
-                return False
+                # Where the server's reply was lost, the name is this file's already.
+                if not os.path.samefile(temporary, path):
+                    return False
         _sync_folder(path.parent)
         return True
 

@@ -32,6 +32,8 @@ from harness.store.write import now
 from harness.sweeps.options import Terms
 
 LEASE_FILE = re.compile(r"(claim|beat|release)-(\d{6})\.json")
+LONGEST_STALE_S = 7 * 24 * 3600.0
+"""A claim that names a longer silence is damaged."""
 
 
 class LeaseLost(Exception):  # noqa: N818 - no error: another worker has the trunk now
@@ -259,8 +261,10 @@ def silence(store: Store, trunk_id: str, files: LeaseFiles) -> float:
 def stale_after(claim: JsonObject) -> float:
     """Seconds of silence after which this claim may be taken over."""
     named = claim.get("stale_s")
-    # A damaged claim names nothing.
-    return float(named) if isinstance(named, int | float) else Terms().stale_s
+    # A damaged claim names nothing, or nonsense that would hold the trunk for ever.
+    if isinstance(named, int | float) and 0 < named <= LONGEST_STALE_S:
+        return float(named)
+    return Terms().stale_s
 
 
 def _heartbeat(store: Store, trunk_id: str, files: LeaseFiles) -> JsonObject:

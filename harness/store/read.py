@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from harness.store.schema import FORMAT, checksum, read_parquet
 
 CHECKSUM = re.compile(r"[0-9a-f]{64}")
 MARKER = "_store.json"
+PAUSES_S = (0.1, 0.5, 2.0)
+"""The waits before a file that could not be read is asked for again."""
 RUNS = "runs.parquet"
 SWEEP = "sweep.json"
 """Name, doc and id of the sweep run last; the only one of these that is replaced."""
@@ -93,12 +97,29 @@ class Store:
         return value
 
     def json_or_empty(self, name: str) -> JsonObject:
-        """A JSON object whatever its checksum; empty if it is missing or damaged."""
+        """A JSON object whatever its checksum; empty if it is missing or damaged.
+
+        Raises `StoreError` if it cannot be read though it is there: what a claim says
+        must not be taken for nothing because of a fault of the moment.
+        """
         try:
-            value = json.loads(self.files.read(name))
-        except (FileNotFoundError, ValueError):
+            content = self._read_again(name)
+        except FileNotFoundError:
+            return {}
+        try:
+            value = json.loads(content)
+        except (ValueError, RecursionError):
             return {}
         return value if isinstance(value, dict) else {}
+
+    def _read_again(self, name: str) -> bytes:
+        """The file's content, asked for again where it fails to come or is empty."""
+        for pause in PAUSES_S:
+            with contextlib.suppress(StoreError):
+                if content := self.files.read(name):
+                    return content
+            time.sleep(pause)
+        return self.files.read(name)
 
     def _stems(self, folder: str) -> list[str]:
         names = self.files.names(folder)

@@ -139,6 +139,52 @@ def test_a_damaged_claim_still_holds_for_the_usual_time(store):
     assert watcher.claim(TRUNK).took_over
 
 
+@pytest.mark.parametrize("text", ["1" + "0" * 400, "NaN", "1e999", "-5", "[[[]]]"])
+def test_a_claim_that_names_nonsense_holds_for_the_usual_time(text):
+    assert leases.stale_after({"stale_s": json.loads(text)}) == Terms().stale_s
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'{"stale_s": ' + b"9" * 5_000 + b"}", b"\xff"]
+)
+def test_a_hostile_claim_is_an_empty_one(store, content):
+    store.files.publish("work/claim.json", content)
+    assert store.json_or_empty("work/claim.json") == {}
+
+
+@pytest.mark.parametrize("fault", ["stale handle", "empty"])
+def test_a_population_is_the_same_after_one_failed_read_of_its_claim(
+    store, monkeypatch, fault
+):
+    """Another width would give other numbers, so a fault must not be taken for one."""
+    other = "f" * 16
+    assert leases.claim_all(Leases(store), [TRUNK, other])
+    read, faults = store.files.read, iter([fault])
+
+    def once_faulty(name):
+        if "claim" in name and (kind := next(faults, None)):
+            if kind == "empty":
+                return b""
+            raise StoreError(f"cannot read {name}: Stale file handle")
+        return read(name)
+
+    monkeypatch.setattr(store.files, "read", once_faulty)
+    monkeypatch.setattr("harness.store.read.PAUSES_S", (0.0,))
+    assert leases.together(store, TRUNK) == [TRUNK, other]
+
+
+def test_a_claim_that_cannot_be_read_is_not_taken_for_an_empty_one(store, monkeypatch):
+    assert leases.claim_all(Leases(store), [TRUNK])
+
+    def faulty(name):
+        raise StoreError(f"cannot read {name}: Stale file handle")
+
+    monkeypatch.setattr(store.files, "read", faulty)
+    monkeypatch.setattr("harness.store.read.PAUSES_S", (0.0,))
+    with pytest.raises(StoreError, match="Stale file handle"):
+        leases.together(store, TRUNK)
+
+
 def test_terms_that_would_lose_leases_are_refused():
     with pytest.raises(StoreError, match="at most a third"):
         Terms(beat_s=60, stale_s=90)

@@ -61,6 +61,19 @@ def test_of_many_writers_one_publishes(tmp_path):
     assert os.listdir(tmp_path) == ["record.json"]
 
 
+def test_a_name_taken_by_a_link_whose_reply_was_lost_is_ones_own(tmp_path, monkeypatch):
+    real, files = os.link, LocalFiles(tmp_path)
+
+    def lossy(source, target):
+        real(source, target)
+        raise FileExistsError(target)
+
+    monkeypatch.setattr(os, "link", lossy)
+    assert files.publish_once("record.json", b"1")
+    assert not files.publish_once("record.json", b"1")
+    assert os.listdir(tmp_path) == ["record.json"]
+
+
 def test_a_failed_write_leaves_no_trace(tmp_path, monkeypatch):
     files = LocalFiles(tmp_path)
     files.publish("view", b"old")
