@@ -30,14 +30,13 @@ class Stopper:
 
     def __init__(self) -> None:
         self.waiting = False
-        self._signals = 0
-        """Signals that came at safe points."""
-        self._requested_at = 0.0
+        self._times: list[float] = []
+        """When signals came, on the monotonic clock."""
 
     @property
     def requested(self) -> bool:
         """Whether somebody has asked for a stop."""
-        return self._signals > 0
+        return bool(self._times)
 
     def listen(self) -> None:
         """Answers the signals from now on."""
@@ -55,12 +54,10 @@ class Stopper:
             self.waiting = False
 
     def _signalled(self) -> None:
-        self._signals += 1
-        now = time.monotonic()
-        if self._signals == 1:
-            self._requested_at = now
-        repeated = self._signals < 3 and now - self._requested_at < GRACE_S
-        if not (self.waiting and repeated):
+        self._times.append(time.monotonic())
+        first, last = self._times[0], self._times[-1]
+        one_request = len(self._times) < 3 and last - first < GRACE_S
+        if not (self.waiting and one_request):
             cursor = SHOW_CURSOR if sys.stderr.isatty() else b""
             os.write(2, cursor + b"interrupted\n")
             os._exit(INTERRUPTED)

@@ -148,8 +148,9 @@ class LocalFiles:
             try:
                 os.link(temporary, path)
             except FileExistsError:
-                # Where the server's reply was lost, the name is this file's already.
-                if not os.path.samefile(temporary, path):
+                # Where the server's reply was lost, the name is this file's already;
+                # its own links tell, as another's file may be gone by now.
+                if temporary.stat().st_nlink < 2:
                     return False
         _sync_folder(path.parent)
         return True

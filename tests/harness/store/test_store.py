@@ -74,6 +74,16 @@ def test_a_name_taken_by_a_link_whose_reply_was_lost_is_ones_own(tmp_path, monke
     assert os.listdir(tmp_path) == ["record.json"]
 
 
+def test_a_lost_race_for_a_name_that_is_gone_again_is_a_lost_race(
+    tmp_path, monkeypatch
+):
+    def lost(source, target):
+        raise FileExistsError(target)
+
+    monkeypatch.setattr(os, "link", lost)
+    assert not LocalFiles(tmp_path).publish_once("claim.json", b"1")
+
+
 def test_a_failed_write_leaves_no_trace(tmp_path, monkeypatch):
     files = LocalFiles(tmp_path)
     files.publish("view", b"old")
