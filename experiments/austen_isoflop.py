@@ -20,7 +20,8 @@ Found (2 AMD EPYC cores, November 2026), N counted as n_matmul:
 """
 
 from harness import (
-    OptimSpec,
+    WSD,
+    AdamW,
     RunSpec,
     Sweep,
     Text,
@@ -40,7 +41,12 @@ REPEATED = BUDGETS[2]
 DATA = Text(corpus="austen", context=128, eval_sequences=512)
 MODELS = ladder(Transformer, SIZES, DATA.shape, head_size=8)
 BASE = RunSpec(
-    model=MODELS[0], data=DATA, optim=OptimSpec(), batch=8, evals_per_octave=2
+    model=MODELS[0],
+    data=DATA,
+    optimizer=AdamW(lr=1e-3),
+    schedule=WSD(),
+    batch=8,
+    evals_per_octave=2,
 )
 
 GRID = isoflop(BASE, MODELS, BUDGETS, tokens_per_parameter=WINDOW)

@@ -12,7 +12,8 @@ Fitted to the budgets up to 1.6e11, the law predicts those at 3.2e11 with 3.8 % 
 """
 
 from harness import (
-    OptimSpec,
+    WSD,
+    AdamW,
     RunSpec,
     Sweep,
     Text,
@@ -28,7 +29,12 @@ SIZES = [7e3, 1.3e4, 2e4, 3e4, 6.5e4]
 DATA = Text(corpus="austen", context=64)
 MODELS = ladder(Transformer, SIZES, DATA.shape, head_size=8)
 BASE = RunSpec(
-    model=MODELS[0], data=DATA, optim=OptimSpec(), batch=16, evals_per_octave=2
+    model=MODELS[0],
+    data=DATA,
+    optimizer=AdamW(lr=1e-3),
+    schedule=WSD(),
+    batch=16,
+    evals_per_octave=2,
 )
 
 GRID = isoflop(BASE, MODELS, BUDGETS)

@@ -11,7 +11,6 @@ rest; `harness.train(run)` trains one run in this process. The fits live in the 
 from importlib import import_module
 from typing import Any
 
-import harness.optimizers.spec  # noqa: F401  # makes them known
 from harness.data.images.spec import Images
 from harness.data.synthetic.spec import (
     ManifoldTeacher,
@@ -33,7 +32,17 @@ from harness.families import (
     Transformer,
     ViT,
 )
-from harness.specs.optim import OptimSpec
+from harness.optimizers.spec import (
+    SGD,
+    Adafactor,
+    AdamW,
+    AdEMAMix,
+    Lion,
+    Muon,
+    ScheduleFreeAdamW,
+)
+from harness.schedules.spec import WSD, Constant, Cosine, InverseSqrt, Linear
+from harness.specs.loss import Likelihood, SmoothedLikelihood
 from harness.specs.run import RunSpec
 from harness.sweeps import recipe
 from harness.sweeps.sweep import (
@@ -56,14 +65,27 @@ __all__ = [
     "CNN",
     "MLP",
     "RNN",
+    "SGD",
+    "WSD",
+    "AdEMAMix",
+    "Adafactor",
+    "AdamW",
+    "Constant",
+    "Cosine",
     "Images",
+    "InverseSqrt",
+    "Likelihood",
+    "Linear",
     "LinearRNN",
+    "Lion",
     "ManifoldTeacher",
-    "OptimSpec",
+    "Muon",
     "PowerLawFeatures",
     "RandomFeatures",
     "ResNet",
     "RunSpec",
+    "ScheduleFreeAdamW",
+    "SmoothedLikelihood",
     "SparseParity",
     "Sweep",
     "Table",

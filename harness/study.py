@@ -14,6 +14,7 @@ from harness.sweeps.sweep import Point
 from harness.training import device
 from harness.training.history import History
 from harness.training.loop import train_trunks
+from harness.training.parts import check_parts
 from harness.training.program import compile_cohort
 from harness.training.snapshot import Progress, Snapshot
 from harness.training.step import State
@@ -54,6 +55,7 @@ def train(
     run.check_budget()
     alone = plan([Point(run=run)])
     alone.check_files()
+    check_parts([run])
     device.enable_compile_cache()
     (planned,) = alone.runs
     dataset = load(planned.run.data, planned.run.seed_data)

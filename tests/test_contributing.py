@@ -16,37 +16,36 @@ ADDED = {
     # An optimiser: its class and its transformation.
     "harness/optimizers/spec.py": """
 
+@spec
 class Sign(Optimizer):
     '''The sign of each gradient.'''
 
-    optimizer = "sign"
+    name = "sign"
     implementation = "harness.optimizers.update:sign"
-    reads = ()
-    moments = 0
-
-
-class Linear(Schedule):
-    '''A straight line to zero over the last half of the steps.'''
-
-    schedule = "linear"
-    implementation = "harness.optimizers.schedules:straight"
-    reads = ()
-    anneals = True
-
-    @classmethod
-    def decay_start(cls, optim: OptimSpec, steps: int) -> int:
-        return steps // 2
 """,
     "harness/optimizers/update.py": """
 
-def sign(h: Hyper) -> optax.GradientTransformation:
-    return optax.stateless(lambda g, _: jax.tree.map(jnp.sign, g))
+def sign(h: Any) -> optax.GradientTransformation:
+    signs = optax.stateless(lambda g, _: jax.tree.map(jnp.sign, g))
+    return optax.chain(signs, optax.scale_by_learning_rate(h.lr))
 """,
-    # A schedule: its class, above, and its shape.
-    "harness/optimizers/schedules.py": """
+    # A schedule: its class, and its shares.
+    "harness/schedules/spec.py": """
 
-def straight(progress: Floats, optim: OptimSpec) -> Floats:
-    return 1 - progress
+@spec
+class Halved(Schedule):
+    '''A straight line to zero over the last half of the steps.'''
+
+    name = "halved"
+    implementation = "harness.schedules.rates:halved"
+
+    def decay_start(self, steps: int) -> int:
+        return steps // 2
+""",
+    "harness/schedules/rates.py": """
+
+def halved(step: Floats, steps: int, schedule: Schedule) -> Floats:
+    return 1 - progress(step, steps, schedule)
 """,
     # A named data set: one entry.
     "harness/data/catalog.py": """
@@ -82,12 +81,15 @@ CHANGED = {
 }
 EXPERIMENT = '''"""Are the new parts used?"""
 
-from harness import MLP, OptimSpec, RunSpec, Sweep, TwoMoons, product
+from harness import MLP, RunSpec, Sweep, TwoMoons, product
+from harness.optimizers.spec import Sign
+from harness.schedules.spec import Halved
 
 BASE = RunSpec(
     model=MLP(width=4),
     data=TwoMoons(unique_examples=64, eval_examples=32),
-    optim=OptimSpec(optimizer="sign", lr=1e-2, schedule="linear"),
+    optimizer=Sign(lr=1e-2),
+    schedule=Halved(),
     batch=16,
 )
 SWEEP = Sweep(product(BASE, {"steps": [8, 12]}))

@@ -10,8 +10,10 @@ from analysis.uncertainty.intervals import fit_with_intervals
 from analysis.uncertainty.units import Bootstrap
 from harness import (
     MLP,
+    SGD,
+    WSD,
+    AdamW,
     ManifoldTeacher,
-    OptimSpec,
     PowerLawFeatures,
     RandomFeatures,
     RunSpec,
@@ -28,7 +30,6 @@ from harness.workers.worker import work
 from tests.harness.strategies import ALONE
 
 SEEDS = ("seed_init", "seed_order", "seed_data")
-PLAIN_SGD = {"optimizer": "sgd", "clip": 0.0}
 
 
 def fitted(folder, points, law, x, *, group=None):
@@ -62,7 +63,8 @@ def test_random_features_learn_as_the_root_of_the_examples(tmp_path):
     base = RunSpec(
         model=RandomFeatures(width=1024),
         data=PowerLawFeatures(inputs=512, spectrum=1.0, unique_examples=2**15),
-        optim=OptimSpec(lr=0.2, **PLAIN_SGD),
+        optimizer=SGD(lr=0.2, clip=0.0),
+        schedule=WSD(),
         batch=64,
         evals_per_octave=1,
     )
@@ -77,7 +79,8 @@ def test_parities_are_learned_as_the_root_of_the_examples(tmp_path):
     base = RunSpec(
         model=MLP(width=96, depth=1),
         data=SparseParity(tasks=48, bits=14, alpha=1.0, unique_examples=2**18),
-        optim=OptimSpec(lr=0.5, warmup=16, **PLAIN_SGD),
+        optimizer=SGD(lr=0.5, clip=0.0),
+        schedule=WSD(warmup=16),
         batch=64,
         evals_per_octave=1,
     )
@@ -92,7 +95,8 @@ def test_the_irreducible_loss_of_a_markov_chain_is_its_entropy(tmp_path):
     base = RunSpec(
         model=Transformer(width=16, depth=1, heads=1),
         data=ZipfMarkov(vocab=8, context=16, unique_tokens=2**18, eval_sequences=4096),
-        optim=OptimSpec(lr=2e-2, warmup=8),
+        optimizer=AdamW(lr=2e-2),
+        schedule=WSD(warmup=8),
         batch=64,
         evals_per_octave=1,
     )
@@ -108,7 +112,8 @@ def test_the_error_on_a_manifold_falls_by_its_dimension(tmp_path):
     base = RunSpec(
         model=MLP(width=8),
         data=ManifoldTeacher(dimension=4, unique_examples=2**15),
-        optim=OptimSpec(lr=1e-2, warmup=50),
+        optimizer=AdamW(lr=1e-2),
+        schedule=WSD(warmup=50),
         batch=128,
         steps=1024,
         evals_per_octave=1,

@@ -26,9 +26,9 @@ STEPS = "steps"
 TOKENS = "tokens"
 UNIQUE = "unique_tokens"
 """The data that a run has seen, each token or example counted once."""
-LEARNING_RATE = "optim.lr"
-SCHEDULE = "optim.schedule"
-COOLDOWN = "optim.cooldown"
+LEARNING_RATE = "optimizer.lr"
+SCHEDULE = "schedule.name"
+COOLDOWN = "schedule.cooldown"
 """Share of a run's steps in which its learning rate decays."""
 
 STORE_COLUMNS = {
@@ -74,8 +74,8 @@ RUN_COLUMNS = (
 OPTIONAL = ("model.width", "model.depth", "loss_se", ERROR)
 """Those of them that some families and tasks do not have."""
 
-SPEC = (FAMILY, BATCH, "precision")
-SPEC_PARTS = ("model.", "data.", "optim.")
+SPEC = (FAMILY, BATCH, "precision", "metrics", "l1", "l2")
+SPEC_PARTS = ("model.", "data.", "optimizer.", "schedule.", "loss.")
 SEEDS = ("seed_init", "seed_order", "seed_data")
 LENGTH = (STEPS, "patience")
 

@@ -16,7 +16,7 @@ rises too, to 0.290), and 91.76, 90.81, 88.88 and 86.41 % at 1/2, 1/4, 1/8 and 1
 loss the best width is 1/2, in accuracy the greatest.
 """
 
-from harness import CNN, Images, OptimSpec, RunSpec, Sweep, chain, product
+from harness import CNN, WSD, AdamW, Constant, Images, RunSpec, Sweep, chain, product
 
 EPOCHS, BATCH = 10, 32
 
@@ -27,12 +27,12 @@ def network(width: float) -> CNN:
     return CNN(channels=(first,), padding="valid", hidden=4 * first)
 
 
-ADAM = OptimSpec(lr=1e-3, beta2=0.999, eps=1e-7, clip=0.0, schedule="constant")
-COOLED = OptimSpec(lr=1e-3, beta2=0.999, eps=1e-7, clip=0.0)
+ADAM = AdamW(lr=1e-3, beta2=0.999, eps=1e-7, clip=0.0)
 CLASSIC = RunSpec(
     model=network(1),
     data=Images(data="fashion_mnist"),
-    optim=ADAM,
+    optimizer=ADAM,
+    schedule=Constant(),
     batch=BATCH,
     steps=EPOCHS * 60_000 // BATCH,
     evals_per_octave=1,
@@ -41,6 +41,6 @@ WIDTHS = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]
 SWEEP = Sweep(
     chain(
         product(CLASSIC, {"seed_init": [0]}),
-        product(CLASSIC, {"optim": [COOLED], "model": map(network, WIDTHS)}),
+        product(CLASSIC, {"schedule": [WSD()], "model": map(network, WIDTHS)}),
     )
 )

@@ -15,7 +15,7 @@ classic 98.97 %. With a cooldown 99.31 % at full width, and 99.24, 98.92 and 97.
 times the width.
 """
 
-from harness import CNN, Images, OptimSpec, RunSpec, Sweep, chain, product
+from harness import CNN, WSD, AdamW, Constant, Images, RunSpec, Sweep, chain, product
 
 EPOCHS, BATCH = 5, 32
 
@@ -28,12 +28,12 @@ def network(width: float) -> CNN:
     )
 
 
-ADAM = OptimSpec(lr=1e-3, beta2=0.999, eps=1e-7, clip=0.0, schedule="constant")
-COOLED = OptimSpec(lr=1e-3, beta2=0.999, eps=1e-7, clip=0.0)
+ADAM = AdamW(lr=1e-3, beta2=0.999, eps=1e-7, clip=0.0)
 CLASSIC = RunSpec(
     model=network(1),
     data=Images(data="mnist"),
-    optim=ADAM,
+    optimizer=ADAM,
+    schedule=Constant(),
     batch=BATCH,
     steps=EPOCHS * 60_000 // BATCH,
     evals_per_octave=1,
@@ -42,6 +42,6 @@ WIDTHS = [1 / 8, 1 / 4, 1 / 2, 1]
 SWEEP = Sweep(
     chain(
         product(CLASSIC, {"seed_init": [0]}),
-        product(CLASSIC, {"optim": [COOLED], "model": map(network, WIDTHS)}),
+        product(CLASSIC, {"schedule": [WSD()], "model": map(network, WIDTHS)}),
     )
 )

@@ -13,7 +13,7 @@ Found: the classic 99.16 %. With a cooldown 99.30, 98.86, 98.56 and 97.34 % at w
 1/2, 1/4, 1/8 and 1/16: half the width, annealed, does as well as the whole one held.
 """
 
-from harness import CNN, Images, OptimSpec, RunSpec, Sweep, chain, product
+from harness import CNN, SGD, WSD, Constant, Images, RunSpec, Sweep, chain, product
 
 EPOCHS, BATCH = 10, 32
 
@@ -24,12 +24,12 @@ def network(width: float) -> CNN:
     return CNN(channels=(first, 2 * first), pools=2, padding="valid", hidden=4 * first)
 
 
-SGD = OptimSpec(optimizer="sgd", lr=0.01, momentum=0.9, clip=0.0, schedule="constant")
-COOLED = OptimSpec(optimizer="sgd", lr=0.01, momentum=0.9, clip=0.0)
+MOMENTUM = SGD(lr=0.01, momentum=0.9, clip=0.0)
 CLASSIC = RunSpec(
     model=network(1),
     data=Images(data="mnist"),
-    optim=SGD,
+    optimizer=MOMENTUM,
+    schedule=Constant(),
     batch=BATCH,
     steps=EPOCHS * 60_000 // BATCH,
     evals_per_octave=1,
@@ -38,6 +38,6 @@ WIDTHS = [1 / 16, 1 / 8, 1 / 4, 1 / 2]
 SWEEP = Sweep(
     chain(
         product(CLASSIC, {"seed_init": [0]}),
-        product(CLASSIC, {"optim": [COOLED], "model": map(network, WIDTHS)}),
+        product(CLASSIC, {"schedule": [WSD()], "model": map(network, WIDTHS)}),
     )
 )

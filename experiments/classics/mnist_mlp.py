@@ -17,16 +17,16 @@ cooldown 98.16 % at width 512, and 98.00, 97.70, 97.34, 96.73 and 95.38 % at 256
 64, 32 and 16.
 """
 
-from harness import MLP, Images, OptimSpec, RunSpec, Sweep, chain, product
+from harness import MLP, WSD, AdamW, Constant, Images, RunSpec, Sweep, chain, product
 
 EPOCHS, BATCH, TRAINING = 20, 128, 48_000
 
-ADAM = OptimSpec(lr=1e-3, beta2=0.999, eps=1e-7, clip=0.0, schedule="constant")
-COOLED = OptimSpec(lr=1e-3, beta2=0.999, eps=1e-7, clip=0.0)
+ADAM = AdamW(lr=1e-3, beta2=0.999, eps=1e-7, clip=0.0)
 CLASSIC = RunSpec(
     model=MLP(width=512, depth=1),
     data=Images(data="mnist", validation_examples=60_000 - TRAINING),
-    optim=ADAM,
+    optimizer=ADAM,
+    schedule=Constant(),
     batch=BATCH,
     steps=EPOCHS * TRAINING // BATCH,
     evals_per_octave=1,
@@ -37,7 +37,7 @@ SWEEP = Sweep(
         product(CLASSIC, {"seed_init": [0, 1, 2]}),
         product(
             CLASSIC,
-            {"optim": [COOLED], "model": [MLP(width=w, depth=1) for w in WIDTHS]},
+            {"schedule": [WSD()], "model": [MLP(width=w, depth=1) for w in WIDTHS]},
         ),
     )
 )

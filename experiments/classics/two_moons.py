@@ -12,13 +12,14 @@ width 20 is no better, 5 reaches 93.8 to 96.5 % and 1, a straight line, 86 %. Th
 draws differ by more than the widths from 5 on: 100 points are few.
 """
 
-from harness import MLP, OptimSpec, RunSpec, Sweep, TwoMoons, product, with_seeds
+from harness import MLP, SGD, WSD, RunSpec, Sweep, TwoMoons, product, with_seeds
 
 POINTS = 100
 CLASSIC = RunSpec(
     model=MLP(width=10, depth=1, activation="tanh"),
     data=TwoMoons(unique_examples=POINTS),
-    optim=OptimSpec(optimizer="sgd", lr=0.2, clip=0.0),
+    optimizer=SGD(lr=0.2, clip=0.0),
+    schedule=WSD(),
     batch=POINTS,
     steps=4000,
     evals_per_octave=1,

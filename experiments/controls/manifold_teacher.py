@@ -9,12 +9,22 @@ scatter enters the intervals.
 Found: 1.32 [1.13, 1.46] at k = 3, 1.13 [0.70, 1.47] at 4, 0.54 [0.38, 0.90] at 6.
 """
 
-from harness import MLP, ManifoldTeacher, OptimSpec, RunSpec, Sweep, product, with_seeds
+from harness import (
+    MLP,
+    WSD,
+    AdamW,
+    ManifoldTeacher,
+    RunSpec,
+    Sweep,
+    product,
+    with_seeds,
+)
 
 BASE = RunSpec(
     model=MLP(width=8),
     data=ManifoldTeacher(unique_examples=2**20),
-    optim=OptimSpec(lr=5e-3, warmup=100),
+    optimizer=AdamW(lr=5e-3),
+    schedule=WSD(warmup=100),
     batch=256,
     steps=8192,
     evals_per_octave=1,

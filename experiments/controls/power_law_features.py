@@ -19,7 +19,8 @@ Found: 1.01 [0.82, 1.20] in parameters, 0.495 [0.489, 0.501] in data, 0.324 [0.2
 """
 
 from harness import (
-    OptimSpec,
+    SGD,
+    WSD,
     PowerLawFeatures,
     RandomFeatures,
     RunSpec,
@@ -32,7 +33,8 @@ DATA = PowerLawFeatures(inputs=1024, spectrum=1.0, eval_examples=16384)
 ONCE = RunSpec(
     model=RandomFeatures(width=8),
     data=DATA,
-    optim=OptimSpec(optimizer="sgd", lr=0.2, clip=0.0),
+    optimizer=SGD(lr=0.2, clip=0.0),
+    schedule=WSD(),
     batch=16,
     evals_per_octave=1,
 )
@@ -40,7 +42,8 @@ ONCE = RunSpec(
 TO_THE_END = RunSpec(
     model=RandomFeatures(width=8),
     data=DATA,
-    optim=OptimSpec(optimizer="sgd", lr=0.1, momentum=0.95, clip=0.0),
+    optimizer=SGD(lr=0.1, momentum=0.95, clip=0.0),
+    schedule=WSD(),
     batch=32,
     steps=4096,
     evals_per_octave=1,

@@ -22,7 +22,9 @@ Found: 0.92 [0.88, 0.97] in parameters, 0.477 [0.470, 0.489] in data.
 
 from harness import (
     MLP,
-    OptimSpec,
+    SGD,
+    WSD,
+    AdamW,
     RunSpec,
     SparseParity,
     Sweep,
@@ -36,7 +38,8 @@ PARAMETERS = product(
     RunSpec(
         model=MLP(width=8, depth=1),
         data=DATA,
-        optim=OptimSpec(lr=0.01, warmup=16),
+        optimizer=AdamW(lr=0.01),
+        schedule=WSD(warmup=16),
         batch=128,
         steps=16384,
         evals_per_octave=1,
@@ -50,7 +53,8 @@ EXAMPLES = product(
     RunSpec(
         model=MLP(width=128, depth=1),
         data=DATA,
-        optim=OptimSpec(optimizer="sgd", lr=0.5, clip=0.0, warmup=16),
+        optimizer=SGD(lr=0.5, clip=0.0),
+        schedule=WSD(warmup=16),
         batch=64,
         evals_per_octave=1,
     ),

@@ -14,12 +14,13 @@ the interval.
 Found: E 2.3589 [2.3581, 2.3598]; the excess falls as D^-1.04 [0.97, 1.13].
 """
 
-from harness import OptimSpec, RunSpec, Sweep, Transformer, ZipfMarkov, product
+from harness import WSD, AdamW, RunSpec, Sweep, Transformer, ZipfMarkov, product
 
 BASE = RunSpec(
     model=Transformer(width=32, depth=1, heads=1),
     data=ZipfMarkov(vocab=16, context=32, unique_tokens=2**23, eval_sequences=16384),
-    optim=OptimSpec(lr=5e-3, warmup=16),
+    optimizer=AdamW(lr=5e-3),
+    schedule=WSD(warmup=16),
     batch=32,
     evals_per_octave=1,
 )

@@ -42,8 +42,9 @@ import dataclasses
 from harness import (
     CNN,
     MLP,
+    WSD,
+    AdamW,
     Images,
-    OptimSpec,
     ResNet,
     RunSpec,
     Sweep,
@@ -66,7 +67,8 @@ SEEDS = [0, 1, 2]
 BASE = RunSpec(
     model=MLP(width=8, depth=1),
     data=Images(data="fashion_mnist"),
-    optim=OptimSpec(warmup=50, weight_decay=0.05),
+    optimizer=AdamW(lr=1e-3, weight_decay=0.05),
+    schedule=WSD(warmup=50),
     batch=BATCH,
     evals_per_octave=1,
 )

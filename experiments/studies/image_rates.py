@@ -19,8 +19,9 @@ smallest perceptron 0.29.
 from harness import (
     CNN,
     MLP,
+    WSD,
+    AdamW,
     Images,
-    OptimSpec,
     ResNet,
     RunSpec,
     Sweep,
@@ -39,7 +40,8 @@ BATCH, IMAGES = 64, 60_000
 BASE = RunSpec(
     model=MLP(width=8, depth=1),
     data=Images(data="fashion_mnist"),
-    optim=OptimSpec(warmup=50, weight_decay=0.05),
+    optimizer=AdamW(lr=1e-3, weight_decay=0.05),
+    schedule=WSD(warmup=50),
     batch=BATCH,
     steps=IMAGES // BATCH,
 )

@@ -25,8 +25,9 @@ recurrences, LSTMs, transformers:
 
 from harness import (
     RNN,
+    WSD,
+    AdamW,
     LinearRNN,
-    OptimSpec,
     RunSpec,
     Sweep,
     Text,
@@ -49,7 +50,12 @@ TRANSFORMERS = ladder(Transformer, SIZES, DATA.shape, head_size=8)
 LSTMS = ladder(RNN, SIZES, DATA.shape, cell="lstm")
 LINEAR_RNNS = ladder(LinearRNN, SIZES, DATA.shape)
 BASE = RunSpec(
-    model=TRANSFORMERS[0], data=DATA, optim=OptimSpec(), batch=8, evals_per_octave=2
+    model=TRANSFORMERS[0],
+    data=DATA,
+    optimizer=AdamW(lr=1e-3),
+    schedule=WSD(),
+    batch=8,
+    evals_per_octave=2,
 )
 
 

@@ -18,8 +18,9 @@ best, and 1.95 at 0.008, the best for the transformer, which reaches 1.87.
 
 from harness import (
     RNN,
+    WSD,
+    AdamW,
     LinearRNN,
-    OptimSpec,
     RunSpec,
     Sweep,
     Text,
@@ -40,7 +41,11 @@ TOKENS = 4e5
 DATA = Text(corpus="austen", context=128, eval_sequences=512)
 TASK = DATA.shape
 BASE = RunSpec(
-    model=Transformer(width=16, depth=1, heads=2), data=DATA, optim=OptimSpec(), batch=8
+    model=Transformer(width=16, depth=1, heads=2),
+    data=DATA,
+    optimizer=AdamW(lr=1e-3),
+    schedule=WSD(),
+    batch=8,
 )
 
 

@@ -50,6 +50,10 @@ COMMANDS = {
         "folders",
         "Verify every file; put damaged ones aside, so that their runs train again.",
     ),
+    "upgrade": (
+        "folders",
+        "Write a results folder of an older format again: same numbers, new run ids.",
+    ),
     "fit": ("fits", "Fit a law to a table of runs, with bootstrap intervals."),
     "predict": (
         "fits",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 import importlib.util
 import json
 import re
@@ -12,6 +13,7 @@ import traceback
 from pathlib import Path
 
 from harness.errors import SpecError, UnknownTagError
+from harness.specs.source import code_digest
 from harness.store import Store, open_store
 from harness.store.read import ID, MARKER, files_at
 from harness.sweeps.plan import Plan, plan, plan_of_record
@@ -32,8 +34,13 @@ class Experiment:
     sweep: Sweep
 
     def plan(self) -> Plan:
-        """The plan of all its runs. Raises what `plan` raises."""
-        return plan(self.sweep.points)
+        """The plan of all its runs. Raises what `plan` and `check_parts` raise."""
+        planned = plan(self.sweep.points)
+        if self.module_needed():
+            # It needs jax, which planning with the parts of this package does not.
+            parts = importlib.import_module("harness.training.parts")
+            parts.check_parts(run.run for run in planned.runs)
+        return planned
 
     def place(self, out: str | None) -> str:
         """The path or address of its results: as given, else a folder of its name."""
@@ -45,8 +52,8 @@ class Experiment:
         Such a part is known only where the file has been loaded.
         """
         runs = [point.run for point in self.sweep.points]
-        kinds = {kind for run in runs for kind in (type(run.data), *run.choices())}
-        return any(kind.__module__.partition(".")[0] != "harness" for kind in kinds)
+        kinds = {type(part) for run in runs for part in run.parts()}
+        return any(map(code_digest, kinds))
 
 
 def load(name: str, overrides: list[str]) -> Experiment:
@@ -181,7 +188,7 @@ def _setting(text: str) -> tuple[str, list[Scalar]]:
     """The setting `path=value` as an axis of one value."""
     path, equals, value = text.partition("=")
     if not equals:
-        raise SpecError(f"--set {text!r} is not path=value, such as optim.lr=0.01")
+        raise SpecError(f"--set {text!r} is not path=value, such as optimizer.lr=0.01")
     try:
         return path.strip(), [json.loads(value)]
     except ValueError:

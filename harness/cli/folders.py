@@ -7,6 +7,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,11 +17,13 @@ from rich.text import Text
 from harness.cli.options import AsJson, Folder, command_group
 from harness.cli.stopping import STOPPER
 from harness.cli.views.display import distinctions, duration, shared_distinction, si
+from harness.cli.views.plans import older_code_line
 from harness.errors import Interrupted, SpecError
 from harness.specs.canonical import JsonObject
 from harness.store import Store, open_store, requests
+from harness.store import upgrade as store_upgrade
 from harness.store.doctor import examine
-from harness.store.read import files_at
+from harness.store.read import MARKER, files_at
 from harness.store.status import SweepStatus, WorkerStatus, sweep_status
 
 WATCH_S = 2.0
@@ -48,6 +51,19 @@ def status(
         return
     state = sweep_status(store)
     typer.echo(json.dumps(_as_json(state), indent=1) if as_json else describe(state))
+
+
+@app.command()
+def upgrade(
+    folder: Folder,
+    new: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
+) -> None:
+    """Write a results folder of an older format again: same numbers, new run ids."""
+    store = Store(files_at(folder))
+    if not store.files.exists(MARKER):
+        open_store(folder)
+    count = store_upgrade.upgrade(store, new)
+    typer.echo(f"{count} finished runs are now in {new}; what was unfinished is not")
 
 
 @app.command()
@@ -124,6 +140,7 @@ def _as_json(state: SweepStatus) -> JsonObject:
         "total": len(state.runs),
         **state.counts,
         "elsewhere": state.elsewhere,
+        "older_code": state.older_code,
         "tokens_per_second": state.tokens_per_second,
         "flops_per_second": state.flops_per_second,
         "flops_left": state.flops_left,
@@ -142,6 +159,8 @@ def describe(state: SweepStatus) -> str:
     lines = [f"{state.name}: {len(state.runs)} runs: {', '.join(shown)}"]
     if state.elsewhere:
         lines.append(f"{state.elsewhere} more finished runs are of other sweeps")
+    if state.older_code:
+        lines.append(older_code_line(state.older_code))
     if state.seconds_left is not None:
         lines.append(
             f"{si(state.tokens_per_second)} tokens/s, {si(state.flops_per_second)} "

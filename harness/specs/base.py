@@ -23,7 +23,8 @@ from typing import (
 
 from harness.errors import SpecError
 from harness.specs.canonical import JsonObject
-from harness.specs.registry import Named, find, nearest, register
+from harness.specs.registry import Named, find, label, nearest, register
+from harness.specs.source import code_digest
 
 LARGEST = 2**63
 """Numbers lie below this, so that every count fits a column of a table."""
@@ -63,6 +64,8 @@ def spec(cls: type[C]) -> type[C]:
     checked = dataclasses.dataclass(frozen=True, kw_only=True, slots=True)(cls)
     fields = dataclasses.fields(checked)
     names = [field.name for field in fields]
+    # Without the class variables, which dataclasses keep there too.
+    checked.__dataclass_fields__ = {field.name: field for field in fields}
     required = {field.name for field in fields if _has_no_default(field)}
     plain_init = checked.__init__
 
@@ -76,7 +79,7 @@ def spec(cls: type[C]) -> type[C]:
         plain_init(self, **values)
 
     checked.__init__ = init  # type: ignore
-    if checked.tag:
+    if checked.tag and "tag" not in cls.__dict__:
         register(checked)
     return checked
 
@@ -89,7 +92,8 @@ def _has_no_default(field: dataclasses.Field[object]) -> bool:
 class Spec(Named):
     """Base of all specs: checks types, then the subclass's own `validate`.
 
-    In the dictionary of a spec that is chosen by name, the key `tag` holds the name.
+    In the dictionary of a spec that is chosen by name, the key `tag` holds the name,
+    and the key `code` the digest of its source, if that is not of this package.
     """
 
     __slots__ = ()
@@ -122,26 +126,58 @@ class Spec(Named):
 
     def _dict(self, *, identity_only: bool) -> JsonObject:
         out: JsonObject = {self.tag: getattr(self, self.tag)} if self.tag else {}
+        if self.tag and (code := code_digest(type(self))):
+            out["code"] = code
         names = self.identity_fields() if identity_only else self.__dataclass_fields__
         for name in names:
-            value = getattr(self, name)
-            nested = isinstance(value, Spec)
-            out[name] = value._dict(identity_only=identity_only) if nested else value
+            out[name] = _plain(getattr(self, name), identity_only)
         return out
 
     @classmethod
     def from_dict(cls, values: object) -> Self:
-        """Inverse of `to_dict`. Raises `SpecError` for unknown fields and tags."""
+        """Inverse of `to_dict`.
+
+        Raises:
+            SpecError: for unknown fields and tags, and where the source of a part is
+                not that which the dictionary was written with.
+        """
         if not isinstance(values, Mapping):
             raise SpecError(f"{cls.__name__} needs a JSON object, not {values!r}")
         fields: JsonObject = dict(values)
         subclass = find(cls, fields.pop(cls.tag, None)) if cls.tag else cls
+        if cls.tag:
+            _check_code(subclass, fields.pop("code", ""))
         hints = _hints(subclass)  # type: ignore[arg-type]
         for name, value in fields.items():
-            hint = hints.get(name)
-            if isinstance(hint, type) and issubclass(hint, Spec):
-                fields[name] = hint.from_dict(value)
+            fields[name] = _parsed(value, hints.get(name))
         return subclass(**fields)
+
+
+def _plain(value: object, identity_only: bool) -> Any:
+    """A field's value as a dictionary holds it."""
+    if isinstance(value, Spec):
+        return value._dict(identity_only=identity_only)
+    if isinstance(value, tuple) and value and isinstance(value[0], Spec):
+        return [_plain(item, identity_only) for item in value]
+    return value
+
+
+def _parsed(value: Any, hint: object) -> Any:
+    """The inverse of `_plain` for a field of this type."""
+    if isinstance(hint, type) and issubclass(hint, Spec):
+        return hint.from_dict(value)
+    if _is_tuple(hint) and isinstance(value, list | tuple):
+        return [_parsed(item, get_args(hint)[0]) for item in value]
+    return value
+
+
+def _check_code(cls: type[Spec], code: object) -> None:
+    if (present := code_digest(cls)) != code:
+        raise SpecError(
+            f"the code of {label(cls)} has changed since this sweep was written "
+            f"(digest {code or 'none'}, now {present or 'none'}); "
+            "run the experiment again to plan runs of the new code"
+        )
 
 
 def _in_identity(field: dataclasses.Field[object], value: object) -> bool:
@@ -182,7 +218,8 @@ def _coerce(value: object, hint: object, where: str) -> object:
         return _coerce(value, hint, where)
     if _is_tuple(hint):
         if isinstance(value, str) or not isinstance(value, Iterable):
-            raise SpecError(f"{where} is {value!r}; it must be a list of whole numbers")
+            noun = "specs" if _is_spec(get_args(hint)[0]) else "whole numbers"
+            raise SpecError(f"{where} is {value!r}; it must be a list of {noun}")
         return tuple(_coerce(item, get_args(hint)[0], where) for item in value)
     if origin is Literal:
         if value not in get_args(hint):
@@ -194,6 +231,10 @@ def _coerce(value: object, hint: object, where: str) -> object:
             raise SpecError(f"{where} is {value!r}; it must be a {hint.__name__}")
         return value
     return number(value, int if hint is int else float, where)
+
+
+def _is_spec(hint: object) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Spec)
 
 
 def _is_tuple(hint: object) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 JsonObject = dict[str, Any]
 """A JSON object that was parsed, or that is to be written."""
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2
 """Raised when the meaning of a spec changes, so that no old id names a new run."""
 
 

@@ -16,8 +16,10 @@ from typing import Any, ClassVar, Literal, Self
 from harness.errors import SpecError
 from harness.specs.base import Spec, added, at_least, number, spec
 from harness.specs.canonical import JsonObject, canonical_json, digest
-from harness.specs.optim import Optimizer, OptimSpec, Schedule
-from harness.specs.registry import Named, find
+from harness.specs.loss import Likelihood, Loss, Metric
+from harness.specs.optimizer import Optimizer
+from harness.specs.registry import Named
+from harness.specs.schedule import Schedule
 from harness.specs.task import ForwardFlops, Params, TaskShape
 
 SEEDS = 2**32
@@ -29,6 +31,7 @@ class ModelSpec(Spec):
 
     __slots__ = ()
     tag = "family"
+    kind = "family"
     family: ClassVar[str]
     """Its `implementation` is a Flax module's class."""
     summary: ClassVar[str] = ""
@@ -65,6 +68,7 @@ class DataSpec(Spec):
 
     __slots__ = ()
     tag = "source"
+    kind = "data source"
     source: ClassVar[str]
     reader: ClassVar[str]
     """`package.module` that reads it, imported only when needed (`specs.reading`)."""
@@ -99,11 +103,15 @@ class RunSpec(Spec):
     grid of steps, so k of them span a fixed factor in steps: 2^(k / evals_per_octave).
     `train_eval_examples` k > 0 evaluates k training examples too (all, if there are
     fewer), evenly spaced and without augmentation: metrics of the split "train".
+
+    Training minimises loss + l1 · Σ|w| + l2 · Σw² over the weights w of all matrices;
+    recorded losses leave both penalties out.
     """
 
     model: ModelSpec
     data: DataSpec
-    optim: OptimSpec
+    optimizer: Optimizer
+    schedule: Schedule
     batch: int
     steps: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -113,46 +121,61 @@ class RunSpec(Spec):
     seed_data: int = 0
     patience: int = added(default=0)
     train_eval_examples: int = added(default=0)
+    loss: Loss = added(default=Likelihood())
+    metrics: tuple[Metric, ...] = added(default=())
+    l1: float = added(default=0.0)
+    l2: float = added(default=0.0)
 
     def validate(self) -> None:
         at_least(self, 1, "batch", "evals_per_octave")
         at_least(self, 0, "steps", "patience", "train_eval_examples")
-        at_least(self, 0, "seed_init", "seed_order", "seed_data")
+        at_least(self, 0, "seed_init", "seed_order", "seed_data", "l1", "l2")
         for name in ("seed_init", "seed_order", "seed_data"):
             if (seed := getattr(self, name)) >= SEEDS:
                 raise SpecError(f"RunSpec.{name} is {seed}; seeds lie below 2^32")
-        self.model.check(self.data.shape)
+        task = self.data.shape
+        self.model.check(task)
+        self.loss.check(task)
+        for metric in self.metrics:
+            metric.check(task)
         self._check_together()
 
     def _check_together(self) -> None:
-        optimizer = find(Optimizer, self.optim.optimizer)
-        if self.model.normalised_only and not optimizer.normalised:
-            names = [n for n in Optimizer.known if find(Optimizer, n).normalised]
+        if self.model.normalised_only and not self.optimizer.normalised:
+            known = Optimizer.known.items()
+            names = [repr(name) for name, other in known if other.normalised]
             raise SpecError(
                 "mup_base scales normalised updates, as Adam's are; it needs optimizer "
-                f"{' or '.join(map(repr, names))}, not {self.optim.optimizer!r}"
+                f"{' or '.join(names)}, not {self.optimizer.name!r}"
             )
-        if self.optim.label_smoothing and self.data.shape.target == "real":
-            raise SpecError("label_smoothing has no effect on real targets")
+        names = [metric.name for metric in self.metrics]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise SpecError(f"metrics: {', '.join(sorted(twice))} stands there twice")
 
     def check_budget(self) -> None:
         """Raise `SpecError` if no budget is set, or the warm-up does not fit."""
         if not self.steps:
             raise SpecError("a run has no budget; give the sweep tokens or steps")
-        if self.optim.warmup > (start := self.optim.decay_start(self.steps)):
+        if self.schedule.warmup > self.decay_start:
             raise SpecError(
-                f"warm-up of {self.optim.warmup} steps does not end before the decay "
-                f"starts at step {start} of {self.steps}; lower optim.warmup"
+                f"warm-up of {self.schedule.warmup} steps does not end before the "
+                f"decay starts at step {self.decay_start} of {self.steps}; lower "
+                "schedule.warmup"
             )
 
+    @property
+    def decay_start(self) -> int:
+        """First step of the decay: there the run leaves the trunk that it shares."""
+        return self.schedule.decay_start(self.steps)
+
+    def parts(self) -> tuple[Spec, ...]:
+        """The parts that it is made of, its data first."""
+        trained = (self.model, self.optimizer, self.schedule, self.loss)
+        return (self.data, *trained, *self.metrics)
+
     def choices(self) -> tuple[type[Named], ...]:
-        """The classes of its model, optimiser and schedule, which name their code."""
-        optim = self.optim
-        return (
-            type(self.model),
-            find(Optimizer, optim.optimizer),
-            find(Schedule, optim.schedule),
-        )
+        """The classes of its parts, but of its data, which name their code."""
+        return tuple(type(part) for part in self.parts()[1:])
 
     @property
     def tokens_per_step(self) -> int:
@@ -202,19 +225,26 @@ class RunSpec(Spec):
         return run_id, digest(_object(fields))
 
     def flat(self) -> JsonObject:
-        """Spec fields as table columns: `model.width`, `optim.lr`, `batch`, …"""
-        out: JsonObject = {}
-        for name, value in self.to_dict().items():
-            if isinstance(value, dict):
-                out |= {f"{name}.{key}": inner for key, inner in value.items()}
-            else:
-                out[name] = value
-        return out
+        """Spec fields as table columns: `model.width`, `optimizer.lr`, `batch`, …"""
+        return flat(self.to_dict())
+
+
+def flat(spec: Mapping[str, Any]) -> JsonObject:
+    """The dictionary of a spec as table columns."""
+    out: JsonObject = {}
+    for name, value in spec.items():
+        if isinstance(value, dict):
+            out |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            out[name] = value
+    return out
 
 
 @functools.lru_cache(maxsize=4096, typed=True)
 def _identity_json(value: object) -> str:
     """Canonical JSON of a field; a sweep repeats its models and data many times."""
+    if isinstance(value, tuple):
+        return "[" + ",".join(map(_identity_json, value)) + "]"
     return canonical_json(value.identity() if isinstance(value, Spec) else value)
 
 

@@ -23,6 +23,7 @@ from harness.store.read import (
     Store,
     is_sweep,
     metrics_name,
+    open_store,
     record_name,
 )
 from harness.store.write import quarantine, refresh_runs, view_of
@@ -104,11 +105,9 @@ class _Visit:
         except StoreError as error:
             self._ill(MARKER, str(error), self._new_marker)
             return
-        if isinstance(version, int) and version > schema.FORMAT:
-            raise StoreError(
-                f"{self.store.uri} has store format {version}; this harness knows up "
-                f"to {schema.FORMAT}: upgrade it"
-            )
+        other = isinstance(version, int) and version > schema.FORMAT
+        if other or version in schema.OLDER_FORMATS:
+            open_store(self.store.uri)
         if version != schema.FORMAT:
             self._ill(MARKER, f"holds no format but {version!r}", self._new_marker)
 

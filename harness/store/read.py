@@ -15,7 +15,7 @@ import pyarrow as pa
 from harness.errors import StoreError
 from harness.specs.canonical import JsonObject
 from harness.store.files import Files, LocalFiles
-from harness.store.schema import FORMAT, checksum, read_parquet
+from harness.store.schema import FORMAT, OLDER_FORMATS, checksum, read_parquet
 
 CHECKSUM = re.compile(r"[0-9a-f]{64}")
 MARKER = "_store.json"
@@ -147,9 +147,14 @@ def open_store(where: str | Path) -> Store:
             "writes one"
         )
     version = store.json(MARKER).get("format")
-    if not isinstance(version, int) or not 1 <= version <= FORMAT:
+    if version in OLDER_FORMATS:
         raise StoreError(
-            f"{store.uri} has store format {version}; this harness reads up to "
+            f"{store.uri} has store format {version}; "
+            f"`harness upgrade {store.uri} NEW` writes it again in format {FORMAT}"
+        )
+    if version != FORMAT:
+        raise StoreError(
+            f"{store.uri} has store format {version}; this harness reads format "
             f"{FORMAT}: upgrade it"
         )
     return store

@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 
 from harness.errors import StoreError
 
-FORMAT = 1
-"""Version of the layout; a reader refuses a greater one."""
+FORMAT = 2
+"""Version of the layout and of the specs in it; a reader refuses any other. In format
+1 specs were of version 1: see `store.upgrade`."""
+OLDER_FORMATS = (1,)
 
 METRICS = pa.schema(
     [
@@ -60,6 +62,7 @@ RUN_TYPES: dict[str, pa.DataType] = {
             "6nd_nonembed",
             "6nd_matmul",
             "chinchilla",
+            "optimizer",
         )
     },
     "loss": pa.float64(),

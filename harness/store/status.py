@@ -15,12 +15,14 @@ from collections.abc import Mapping
 
 from harness.errors import StoreError
 from harness.specs.canonical import JsonObject
+from harness.specs.run import flat
 from harness.store import leases
 from harness.store.failures import Failure, retry_decision
 from harness.store.failures import failures as failures_by_trunk
 from harness.store.identity import is_gone
 from harness.store.read import ID, Store, read_runs
 from harness.store.requests import cancelled as cancelled_runs
+from harness.sweeps import mismatch
 
 STATES = (
     "done",
@@ -66,6 +68,8 @@ class SweepStatus:
     """The trunk of each run."""
     elsewhere: int
     """Finished runs in the store that this sweep does not ask for."""
+    older_code: int
+    """Those of them that differ from a run of it in the code of parts alone."""
     holders: tuple[WorkerStatus, ...]
     failures: tuple[Failure, ...]
     """The last failure of each trunk that waits or has failed for good."""
@@ -129,12 +133,29 @@ def sweep_status(store: Store) -> SweepStatus:
         name=sweeps[-1]["name"],
         runs=runs,
         elsewhere=len(finished.keys() - points.keys()),
+        older_code=_older_code(store, finished.keys() - points.keys(), points),
         holders=tuple(workers),
         failures=tuple(failed[trunk][-1] for trunk in sorted(trunks)),
         flops_left=_flops_left(points, unfinished, _progress(store, workers)),
         coords={run_id: point["coords"] for run_id, point in points.items()},
         trunks={run_id: point["trunk_id"] for run_id, point in points.items()},
     )
+
+
+def _older_code(
+    store: Store, elsewhere: set[str], points: Mapping[str, JsonObject]
+) -> int:
+    specs = [flat(point["spec"]) for point in points.values()]
+    fields = {name for spec in specs for name in spec}
+    if not any(name.endswith(mismatch.CODE) for name in fields) or not elsewhere:
+        return 0
+    table = read_runs(store)
+    if table is None:
+        return 0
+    names = [name for name in table.column_names if name in fields | {"run_id"}]
+    rows = table.select(names).to_pylist()
+    strangers = [row for row in rows if row["run_id"] in elsewhere]
+    return mismatch.older_code(strangers, specs)
 
 
 def _progress(store: Store, workers: list[WorkerStatus]) -> dict[str, int]:

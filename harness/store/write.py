@@ -219,13 +219,12 @@ def _row(store: Store, run_id: str) -> JsonObject:
 
 
 def _cell(value: object) -> object:
-    """A value as the table holds it: a list of a spec, such as a network's channels, is
-    text there."""
+    """A value as the table holds it: a list of a spec, such as a network's channels or
+    its metrics, is text there."""
     if isinstance(value, str):
         # Thousands of rows share their words.
         return sys.intern(value)
-    plain = isinstance(value, list) and all(isinstance(v, int | float) for v in value)
-    return json.dumps(value) if plain else value
+    return json.dumps(value) if isinstance(value, list) else value
 
 
 def _places(store: Store) -> dict[str, JsonObject]:

@@ -1,7 +1,8 @@
 """Assignment to the fields of a run, by path.
 
-A path names a spec field ("optim.lr", "batch", "model.width"), a whole spec ("model"),
-or "tokens", the budget D, which is rounded down to whole steps and always set last.
+A path names a spec field ("optimizer.lr", "batch", "model.width"), a whole spec
+("model"), or "tokens", the budget D, which is rounded down to whole steps and always
+set last.
 """
 
 from __future__ import annotations

@@ -11,6 +11,9 @@ from harness.sweeps.plan import PlannedRun
 SHOWN = 3
 """Most groups of runs that get a line of their own."""
 
+CODE = ".code"
+"""End of the columns that hold the digest of a part's source."""
+
 Row = Mapping[str, object]
 Change = tuple[str, object, object]
 """A field, and its value in the finished and in the present run."""
@@ -39,6 +42,34 @@ def explain(finished: Sequence[Row], unfinished: Sequence[PlannedRun]) -> list[s
     if more := sum(map(len, largest[SHOWN:])):
         lines.append(f"  {more}: other fields")
     return lines
+
+
+def older_code(finished: Sequence[Row], present: Iterable[Row]) -> int:
+    """How many finished runs differ from a present one in the code of parts alone.
+
+    Both are flat specs; the finished ones are no runs of the sweep.
+    """
+    if not finished:
+        return 0
+    specs = [_without_code(_cells(row)) for row in present]
+    fields = {field for spec in specs for field, _ in spec}
+    known = set(specs)
+    return sum(
+        _without_code({k: v for k, v in row.items() if k in fields}) in known
+        for row in finished
+    )
+
+
+def _without_code(row: Row) -> frozenset[tuple[str, object]]:
+    """The fields that have a value, but for the digests of code.
+
+    A column of a table has one type: whole numbers may have become floats in it.
+    """
+    return frozenset(
+        (name, value)
+        for name, value in row.items()
+        if value is not None and not name.endswith(CODE)
+    )
 
 
 def _nearest(finished: Sequence[Row], present: Sequence[Row]) -> Iterator[list[Change]]:

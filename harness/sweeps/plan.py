@@ -33,7 +33,7 @@ class PlannedRun:
     @property
     def branch_step(self) -> int:
         """Steps shared with longer runs of the same trunk."""
-        return self.run.optim.decay_start(self.run.steps)
+        return self.run.decay_start
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,7 +199,10 @@ def cohort_key(run: RunSpec) -> tuple[object, ...]:
         run.data.shape,
         run.data.program_key(),
         run.batch,
-        run.optim.program_key(),
+        run.optimizer.program_key(),
+        run.loss.program_key(),
+        tuple(metric.program_key() for metric in run.metrics),
+        (run.l1 > 0, run.l2 > 0),
         run.precision,
         run.train_eval_examples and run.train_evaluated,
     )

@@ -8,7 +8,6 @@ other runs a sweep has.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Literal
 from harness.errors import SpecError
 from harness.specs.base import number
 from harness.specs.run import RunSpec
+from harness.sweeps.assign import assign
 from harness.sweeps.sweep import Point, with_recipe
 
 
@@ -48,8 +48,7 @@ def tuned(points: Iterable[Point], rule: LearningRate) -> list[Point]:
     """
 
     def set_rate(run: RunSpec) -> RunSpec:
-        optim = dataclasses.replace(run.optim, lr=rule.of(run))
-        return dataclasses.replace(run, optim=optim)
+        return assign(run, {"optimizer.lr": rule.of(run)})
 
     return with_recipe(points, set_rate)
 
@@ -87,12 +86,14 @@ def small_language_model(
 
     def set_optimiser(run: RunSpec) -> RunSpec:
         n = run.model.params(run.data.shape).matmul
-        optim = dataclasses.replace(
-            run.optim,
-            lr=learning_rate(n),
-            warmup=warmup_steps(n, run.tokens_per_step, warmup_tokens),
-            weight_decay=0.1,
+        warmup = warmup_steps(n, run.tokens_per_step, warmup_tokens)
+        return assign(
+            run,
+            {
+                "optimizer.lr": learning_rate(n),
+                "optimizer.weight_decay": 0.1,
+                "schedule.warmup": warmup,
+            },
         )
-        return dataclasses.replace(run, optim=optim)
 
     return with_recipe(points, set_optimiser)

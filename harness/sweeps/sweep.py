@@ -57,7 +57,7 @@ class Sweep:
             if _set_again(point):
                 raise SpecError(
                     f"a rate of tune is {point.coords[TUNED]:g}, its run has "
-                    f"{point.run.optim.lr:g}: a recipe set it again; put tune last"
+                    f"{point.run.optimizer.lr:g}: a recipe set it again; put tune last"
                 )
         object.__setattr__(self, "points", tuple(points))
 
@@ -170,9 +170,9 @@ def tune(points: Base, *, lr: Iterable[float]) -> list[Point]:
             f"tune needs two or more different rates (three for a minimum), not {shown}"
         )
     out = []
-    for p in product(points, {"optim.lr": rates}):
-        coords = {k: v for k, v in p.coords.items() if k != "optim.lr"}
-        out.append(Point(run=p.run, coords={**coords, TUNED: p.run.optim.lr}))
+    for p in product(points, {"optimizer.lr": rates}):
+        coords = {k: v for k, v in p.coords.items() if k != "optimizer.lr"}
+        out.append(Point(run=p.run, coords={**coords, TUNED: p.run.optimizer.lr}))
     return out
 
 
@@ -268,7 +268,7 @@ def _place(
 def _set_again(point: Point) -> bool:
     """Whether something has changed the rate that `tune` gave."""
     rate = point.coords.get(TUNED)
-    return rate is not None and rate != point.run.optim.lr
+    return rate is not None and rate != point.run.optimizer.lr
 
 
 def _no_empty(axes: Iterable[str], columns: Sequence[Sequence[object]]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.data.dataset import Arrays, Dataset
 from harness.families.arrays import PyTree
-from harness.optimizers.schedules import learning_rates
+from harness.schedules.rates import learning_rates
 from harness.specs.run import RunSpec
 from harness.training.step import Batches
 
@@ -75,7 +75,7 @@ def batches_of(
         brought, index = dataset.subset(dataset.train, index)
     lr_PS = np.zeros((len(runs), chunk), np.float32)
     for lr_S, run in zip(lr_PS, runs, strict=True):
-        lr_S[: last - first] = learning_rates(run.optim, run.steps, first, last)
+        lr_S[: last - first] = learning_rates(run, first, last)
     return brought, Batches(
         offsets_SB=stack(index.astype(np.int32)),
         lr_S=stack(lr_PS),

@@ -14,8 +14,7 @@ from harness.data.dataset import Arrays, Dataset
 from harness.data.files import Array
 from harness.families.arrays import PyTree
 from harness.specs.run import RunSpec
-from harness.specs.task import TaskShape
-from harness.training.metrics import measures
+from harness.training.metrics import measures, own_measures
 from harness.training.sharding import Sharding
 from harness.training.step import HeldOut
 
@@ -39,17 +38,17 @@ class Evaluator:
 
     function: jax.stages.Wrapped
     """A jitted `Functions.evaluate`."""
-    params: PyTree
-    """Shapes and types of the parameters."""
+    weights: tuple[PyTree, PyTree]
+    """Shapes and types of the parameters, and of the traced values of the loss."""
     sharding: Sharding
-    task: TaskShape
+    run: RunSpec
     population: int
     """Runs whose states are evaluated at once; then outputs have a leading axis."""
 
     def place(self, dataset: Dataset, arrays: Arrays, offsets: Index) -> Placed:
         """Puts examples on the device."""
         targets = None
-        if self.task.target != "next_token":
+        if self.run.data.shape.target != "next_token":
             targets = np.asarray(dataset.gather(arrays, offsets)[1])
         place, common = self.sharding.place, self.sharding.common
         return Placed(
@@ -60,7 +59,7 @@ class Evaluator:
 
     def compile(self, placed: Placed) -> Examples:
         """Compiles the evaluation of these examples."""
-        lowered = self.function.lower(self.params, placed.arrays, placed.offsets)
+        lowered = self.function.lower(*self.weights, placed.arrays, placed.offsets)
         return Examples(evaluator=self, placed=placed, run=lowered.compile())
 
 
@@ -77,9 +76,14 @@ class Examples:
         placed = self.evaluator.place(dataset, arrays, offsets)
         return dataclasses.replace(self, placed=placed)
 
-    def evaluate(self, params: PyTree) -> Callable[[], list[Evaluated]]:
-        """Starts the evaluation; the returned function waits for each run's numbers."""
-        started = self.run(params, self.placed.arrays, self.placed.offsets)
+    def evaluate(self, params: PyTree, values: PyTree) -> Callable[[], list[Evaluated]]:
+        """Starts the evaluation of weights, with the traced values of their losses.
+
+        The returned function waits for each run's numbers.
+        """
+        placed = self.placed
+        with jax.transfer_guard_host_to_device("allow"):
+            started = self.run(params, values, placed.arrays, placed.offsets)
 
         def wait() -> list[Evaluated]:
             held_out, population = jax.device_get(started), self.evaluator.population
@@ -93,8 +97,9 @@ class Examples:
         metrics = {k: float(np.mean(v)) for k, v in held_out.monitors.items()}
         if self.placed.targets is not None:
             outputs_EO = np.asarray(held_out.outputs_EO)
-            target = self.evaluator.task.target
-            metrics |= measures(target, outputs_EO, self.placed.targets)
+            run, targets = self.evaluator.run, self.placed.targets
+            metrics |= measures(run.data.shape.target, outputs_EO, targets)
+            metrics |= own_measures(run, outputs_EO, targets)
         return np.asarray(held_out.loss_E, np.float64), metrics
 
 

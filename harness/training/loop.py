@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
@@ -47,10 +46,10 @@ class Result:
         That is the first step whose loss is not finite, or else the step of the last
         evaluation, if the run ends above the loss of its untrained model.
         """
-        history, task = self.history, self.planned.run.data.shape
+        history, run = self.history, self.planned.run
         if history.diverged_step is not None:
             return history.diverged_step
-        guess = 0.0 if task.target == "real" else math.log(task.outputs)
+        guess = run.loss.uninformed(run.data.shape)
         ended_above = history.has_learnt_nothing(guess)
         return history.evaluations[-1].step if ended_above else None
 
@@ -63,7 +62,7 @@ class Result:
     def annealed(self) -> bool:
         """Whether the learning rate has decayed to its end."""
         finished = self.status == "done" and self.stopped_step is None
-        return finished and self.planned.run.optim.anneals
+        return finished and self.planned.run.schedule.anneals
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,7 +162,9 @@ class Segment:
         histories, steps = self.snapshot.histories, self.runs[0].run.steps
         evaluated = {e.step for h in histories for e in h.evaluations[-1:]}
         if not self._is_over() and steps not in evaluated:
-            self._add_evaluations(steps, self.program.evaluate(self.snapshot.state)())
+            members = [planned.run for planned in self.runs]
+            measure = self.program.evaluate(self.snapshot.state, members)
+            self._add_evaluations(steps, measure())
         progress = self._progress(self.snapshot.step, new_steps=0)
         self.checkpointer.complete(progress, self.snapshot)
         results = [
@@ -184,7 +185,7 @@ class Segment:
         runs = [planned.run for planned in self.runs]
         state, losses = self.program.train(self.snapshot.state, runs, first, last)
         self.snapshot = dataclasses.replace(self.snapshot, state=state, step=last)
-        measure = self.program.evaluate(state) if last in grid else None
+        measure = self.program.evaluate(state, runs) if last in grid else None
         return Chunk(first, last, losses, measure)
 
     def _settle(self, chunk: Chunk, stopwatch: _Stopwatch) -> Progress:

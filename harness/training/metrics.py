@@ -8,10 +8,13 @@ earlier one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 
 import numpy as np
 
 from harness.data.files import Array
+from harness.specs.registry import implementation
+from harness.specs.run import RunSpec
 
 
 def measures(target: str, outputs_EO: Array, targets: Array) -> dict[str, float]:
@@ -23,6 +26,23 @@ def measures(target: str, outputs_EO: Array, targets: Array) -> dict[str, float]
     if target == "class":
         return classification(outputs_EO, targets)
     return regression(outputs_EO, targets)
+
+
+def own_measures(run: RunSpec, outputs_EO: Array, targets: Array) -> dict[str, float]:
+    """The metrics of the run's own that take all predictions at once."""
+    return {
+        metric.name: float(
+            implementation(type(metric))(
+                outputs_EO,
+                targets,
+                SimpleNamespace(
+                    **metric.fixed(), **metric.traced(), task=run.data.shape
+                ),
+            )
+        )
+        for metric in run.metrics
+        if metric.whole
+    }
 
 
 def classification(scores_EV: Array, labels_E: Array) -> dict[str, float]:

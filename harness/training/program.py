@@ -17,9 +17,8 @@ import numpy as np
 from harness.data.dataset import Arrays, Dataset
 from harness.families.arrays import PyTree
 from harness.families.build import build
-from harness.optimizers.update import hyper
+from harness.optimizers.update import Hyper, hyper
 from harness.specs.run import RunSpec
-from harness.specs.task import TaskShape
 from harness.sweeps.options import TrainOptions
 from harness.training import device
 from harness.training.batches import (
@@ -60,7 +59,9 @@ class Program:
     held_out: Examples
     sample: Examples | None
     """Training examples that are evaluated too, where the runs ask for it."""
-    init: Callable[[PyTree], State]
+    init: Callable[[PyTree, PyTree], State]
+    judged: Callable[[State, PyTree], PyTree] | None
+    """The weights to be judged, where they are not those that are trained."""
     train_chunk: Callable[..., tuple[State, jax.Array]]
     compile_s: float
     memory: int
@@ -69,7 +70,8 @@ class Program:
     def start(self, runs: Sequence[RunSpec]) -> State:
         """Fresh states of the runs."""
         seeds = stack([np.uint32(run.seed_init) for run in runs])
-        return self.init(self.sharding.place(seeds, self.sharding.per_member))
+        with jax.transfer_guard_host_to_device("allow"):
+            return self.init(seeds, hypers(runs))
 
     def place(self, state: State) -> State:
         """The state, which was kept on the host, where the functions expect it."""
@@ -83,20 +85,30 @@ class Program:
 
         The state given is used up. Nothing is waited for.
         """
-        hypers = stack([hyper(run.optim) for run in runs])
         brought, batches = batches_of(self.dataset, runs, first, last, self.chunk)
         data = brought or self.train_data
         # The call takes over arrays of the host in a fifth of the time that
         # `device_put` needs for them.
         with jax.transfer_guard_host_to_device("allow"):
             return self.train_chunk(
-                *ChunkInputs(state, hypers, data, batches, np.int32(last - first))
+                *ChunkInputs(state, hypers(runs), data, batches, np.int32(last - first))
             )
 
-    def evaluate(self, state: State) -> Callable[[], list[Measured]]:
+    def weights(self, state: State, runs: Sequence[RunSpec]) -> PyTree:
+        """The weights of the runs that are to be judged, and to be kept."""
+        if self.judged is None:
+            return state.params
+        with jax.transfer_guard_host_to_device("allow"):
+            return self.judged(state, hypers(runs))
+
+    def evaluate(
+        self, state: State, runs: Sequence[RunSpec]
+    ) -> Callable[[], list[Measured]]:
         """Starts the evaluations; the returned function waits for each run's."""
-        wait = self.held_out.evaluate(state.params)
-        wait_too = self.sample.evaluate(state.params) if self.sample else None
+        params = self.weights(state, runs)
+        values = hypers(runs).loss
+        wait = self.held_out.evaluate(params, values)
+        wait_too = self.sample.evaluate(params, values) if self.sample else None
 
         def measure() -> list[Measured]:
             evaluated = wait()
@@ -123,13 +135,18 @@ class Program:
         )
 
 
+def hypers(runs: Sequence[RunSpec]) -> PyTree:
+    """The traced values of the runs."""
+    return stack([hyper(run) for run in runs])
+
+
 def compile_cohort(
     runs: Sequence[RunSpec],
     dataset: Dataset,
     options: TrainOptions,
     like: Program | None = None,
 ) -> Program:
-    """Compiles the three functions for runs of equal shapes, for all of them at once.
+    """Compiles the functions for runs of equal shapes, for all of them at once.
 
     What the program `like` has of the same data on the device is used by both.
     """
@@ -137,28 +154,28 @@ def compile_cohort(
     run, task, shape = runs[0], runs[0].data.shape, ProgramShape.of(runs)
     chunk = chunk_steps(run, dataset)
     model = build(run.model, task, device.DTYPES[run.precision], remat=options.remat)
-    params = jax.eval_shape(model.init, jax.random.key(0))
-    sharding = choose(options, run, shape.size, params)
+    sharding = choose(options, run, shape.size)
     if like and not (like.dataset is dataset and like.sharding == sharding):
         like = None
     fns = _for_population(
-        functions(model, dataset.gather, task, run.optim, dataset.augment, sharding),
-        shape,
+        functions(model, dataset.gather, run, dataset.augment, sharding), shape
     )
-    seeds, hypers = stack([(np.uint32(0), hyper(run.optim))] * shape.size)
-    state = jax.eval_shape(fns.init, seeds)
+    seeds, values = stack([(np.uint32(0), hyper(run))] * shape.size)
+    state = jax.eval_shape(fns.init, seeds, values)
     train_data = like.train_data if like else _resident(dataset, sharding)
     brought, batches = batches_of(dataset, runs, 0, 0, chunk)
     train_chunk = _compile_training(
         fns,
         shape,
         sharding,
-        ChunkInputs(state, hypers, brought or train_data, batches, np.int32(0)),
+        ChunkInputs(state, values, brought or train_data, batches, np.int32(0)),
     )
-    evaluator = _evaluator(fns, sharding, state.params, task, shape.size)
+    evaluator = _evaluator(fns, sharding, (state.params, values.loss), run, shape.size)
     sample = training_sample(dataset, run) if run.train_eval_examples else None
     init = sharding.jit(
-        fns.init, takes=(sharding.per_member,), gives=sharding.for_state(state)
+        fns.init,
+        takes=(sharding.per_member, sharding.per_member),
+        gives=sharding.for_state(state),
     )
     return Program(
         dataset=dataset,
@@ -172,7 +189,10 @@ def compile_cohort(
             else evaluator.place(dataset, *held_out(dataset))
         ),
         sample=evaluator.compile(evaluator.place(dataset, *sample)) if sample else None,
-        init=init.lower(seeds).compile(),
+        init=init.lower(seeds, values).compile(),
+        judged=_judged(fns, sharding, state, values)
+        if run.optimizer.evaluation
+        else None,
         train_chunk=train_chunk,
         compile_s=time.perf_counter() - start,
         memory=_memory(train_chunk),
@@ -185,8 +205,8 @@ def _for_population(fns: Functions, shape: ProgramShape) -> Functions:
     A single run has no leading axis: with one, its numbers would be rounded otherwise.
     """
 
-    def init(seed: jax.Array) -> State:
-        return fns.init(jax.random.key(seed))
+    def init(seed: jax.Array, values: Hyper) -> State:
+        return fns.init(jax.random.key(seed), values)
 
     if shape.size == 1:
         return dataclasses.replace(fns, init=init)
@@ -194,7 +214,8 @@ def _for_population(fns: Functions, shape: ProgramShape) -> Functions:
     return Functions(
         init=jax.vmap(init),
         train_chunk=jax.vmap(fns.train_chunk, in_axes=tuple(axes)),
-        evaluate=jax.vmap(fns.evaluate, in_axes=(axes.state, None, None)),
+        judged=jax.vmap(fns.judged),
+        evaluate=jax.vmap(fns.evaluate, in_axes=(0, 0, None, None)),
     )
 
 
@@ -224,15 +245,34 @@ def _compile_training(
     return jitted.lower(*inputs).compile()
 
 
+def _judged(
+    fns: Functions, sharding: Sharding, state: State, values: PyTree
+) -> jax.stages.Compiled:
+    jitted = sharding.jit(
+        fns.judged,
+        takes=(sharding.for_state(state), sharding.per_member),
+        gives=sharding.for_state(state.params),
+    )
+    return jitted.lower(state, values).compile()
+
+
 def _evaluator(
-    fns: Functions, sharding: Sharding, params: PyTree, task: TaskShape, population: int
+    fns: Functions,
+    sharding: Sharding,
+    weights: tuple[PyTree, PyTree],
+    run: RunSpec,
+    population: int,
 ) -> Evaluator:
-    takes = (sharding.for_state(params), sharding.common, sharding.common)
+    state, each, common = (
+        sharding.for_state(weights[0]),
+        sharding.per_member,
+        sharding.common,
+    )
     return Evaluator(
-        function=sharding.jit(fns.evaluate, takes, gives=sharding.per_member),
-        params=params,
+        function=sharding.jit(fns.evaluate, (state, each, common, common), gives=each),
+        weights=weights,
         sharding=sharding,
-        task=task,
+        run=run,
         population=population,
     )
 

@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from harness.errors import SpecError
 from harness.families.arrays import PyTree
+from harness.specs.count import training_bytes
 from harness.specs.run import RunSpec
 from harness.sweeps.options import TrainOptions
 from harness.training import device
@@ -133,10 +134,8 @@ class Sharding:
 ONE_DEVICE = Sharding()
 
 
-def choose(
-    options: TrainOptions, run: RunSpec, population: int, params: PyTree
-) -> Sharding:
-    """The sharding for so many runs at once, each with parameters of these shapes.
+def choose(options: TrainOptions, run: RunSpec, population: int) -> Sharding:
+    """The sharding for so many runs like this one at once.
 
     A mesh has as many devices as divide the members, or the examples of a part of the
     batch. Raises `SpecError` if there are fewer devices than are wanted, or if the
@@ -162,7 +161,7 @@ def choose(
         )
     if count == 1:
         return Sharding(accumulate=options.accumulate)
-    shard = _is_large(params, run) if options.shard is None else options.shard
+    shard = _is_large(run) if options.shard is None else options.shard
     return Sharding(
         mesh=Mesh(np.array(available[:count]), (AXIS,)),
         members=members,
@@ -171,7 +170,6 @@ def choose(
     )
 
 
-def _is_large(params: PyTree, run: RunSpec) -> bool:
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+def _is_large(run: RunSpec) -> bool:
     free = device.free_memory()
-    return free is not None and run.optim.state_copies * size > STATE_SHARE * free
+    return free is not None and training_bytes(run) > STATE_SHARE * free

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -20,9 +20,16 @@ import optax
 
 from harness.families.arrays import PyTree
 from harness.families.build import Model, Outputs
-from harness.optimizers.update import Hyper, Scalar, transform, weight_penalty
-from harness.specs.optim import OptimSpec
-from harness.specs.task import TaskShape
+from harness.optimizers.update import (
+    Hyper,
+    Scalar,
+    attributes,
+    judged,
+    transform,
+    weight_penalty,
+)
+from harness.specs.registry import implementation, imported
+from harness.specs.run import RunSpec
 from harness.training.sharding import ONE_DEVICE, Sharding
 
 Losses = Callable[[jax.Array, jax.Array], jax.Array]
@@ -72,34 +79,35 @@ class HeldOut(NamedTuple):
 
     loss_E: jax.Array
     outputs_EO: jax.Array | None
-    """Predictions; None for next tokens, whose loss is their only metric."""
+    """Predictions; None for next tokens, which have too many."""
     monitors: dict[str, jax.Array]
-    """Measurements of the forward pass (E,), by name."""
+    """Measurements of the forward pass, and metrics (E,), by name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Functions:
-    """The three functions of a cohort, not yet compiled."""
+    """The functions of a cohort, not yet compiled."""
 
-    init: Callable[[jax.Array], State]
+    init: Callable[[jax.Array, Hyper], State]
     train_chunk: Callable[..., Trained]
-    evaluate: Callable[[PyTree, PyTree, jax.Array], HeldOut]
+    judged: Callable[[State, Hyper], PyTree]
+    """The weights to be judged."""
+    evaluate: Callable[[PyTree, PyTree, PyTree, jax.Array], HeldOut]
 
 
 def functions(
     model: Model,
     gather: Gather,
-    task: TaskShape,
-    optim: OptimSpec,
+    run: RunSpec,
     augment: Augment | None = None,
     sharding: Sharding = ONE_DEVICE,
 ) -> Functions:
-    """The step functions of a model on data of the shape of `task`.
+    """The step functions of a model on data of the shape of the run's.
 
-    Of `optim` only `program_key()` matters; the values enter as `Hyper`. `augment` acts
-    in training alone.
+    Of the run's optimiser, loss and penalties only what `sweeps.plan.cohort_key` names
+    matters; the values enter as `Hyper`. `augment` acts in training alone.
     """
-    losses_of: Losses = squared_error if task.target == "real" else cross_entropy
+    task, optimizer = run.data.shape, run.optimizer
 
     def batch_of(data: PyTree, offsets: jax.Array) -> tuple[jax.Array, jax.Array]:
         inputs, targets = gather(data, sharding.spread(offsets))
@@ -107,20 +115,16 @@ def functions(
             inputs = inputs.astype(jnp.int32)
         return inputs, targets if task.target == "real" else targets.astype(jnp.int32)
 
-    def init(key: jax.Array) -> State:
+    def init(key: jax.Array, hyper: Hyper) -> State:
         params = model.init(key)
-        zero = Hyper(*(jnp.zeros(()) for _ in Hyper._fields))
-        return State(params, transform(optim.optimizer, zero).init(params))
+        values = hyper.optimizer
+        return State(params, transform(optimizer, values, values["lr"]).init(params))
 
     def train_chunk(
         state: State, hyper: Hyper, data: PyTree, batches: Batches, n_steps: jax.Array
     ) -> Trained:
         """Runs the first `n_steps` of the chunk; returns losses (S,), zero-padded."""
-        update = transform(optim.optimizer, hyper).update
-        losses: Losses = losses_of
-        if optim.label_smoothing:
-            smoothing = hyper.label_smoothing
-            losses = functools.partial(cross_entropy, smoothing=smoothing)
+        losses = training_losses(run, hyper)
 
         def objective(
             params: PyTree, offsets: jax.Array, key: jax.Array
@@ -131,7 +135,7 @@ def functions(
                 inputs, targets = augment(vary, inputs, targets)
             out = model.forward(params, inputs, drop)
             loss = losses(out.values, targets).mean()
-            return loss + _penalties(optim, hyper, params, out), loss
+            return loss + _penalties(run, hyper, params, out), loss
 
         def gradients(params: PyTree, offsets: jax.Array, key: jax.Array) -> PyTree:
             whole = sharding.gathered(params)
@@ -146,11 +150,9 @@ def functions(
                 _key(batches, i),
                 sharding.accumulate,
             )
-            direction, opt = update(grads, opt, params)
-            lr = batches.lr_S[i]
-            params = optax.apply_updates(
-                params, jax.tree.map(lambda u: -lr * u, direction)
-            )
+            update = transform(optimizer, hyper.optimizer, batches.lr_S[i]).update
+            updates, opt = update(grads, opt, params)
+            params = optax.apply_updates(params, updates)
             return State(params, opt), loss_S.at[i].set(loss)
 
         start = state, jnp.zeros(batches.lr_S.shape, jnp.float32)
@@ -158,30 +160,84 @@ def functions(
         trained = jax.lax.fori_loop(0, n_steps, one_step, start)
         return trained
 
-    evaluate = _evaluation(model, batch_of, losses_of, task)
-    return Functions(init=init, train_chunk=train_chunk, evaluate=evaluate)
+    def judged_weights(state: State, hyper: Hyper) -> PyTree:
+        return judged(optimizer, hyper.optimizer, state.optimizer, state.params)
+
+    return Functions(
+        init=init,
+        train_chunk=train_chunk,
+        judged=judged_weights,
+        evaluate=_evaluation(model, batch_of, run),
+    )
+
+
+def training_losses(run: RunSpec, hyper: Hyper) -> Losses:
+    """The losses that training minimises."""
+    function = implementation(type(run.loss))
+    h = attributes(run.loss, hyper.loss, task=run.data.shape)
+    return functools.partial(_losses, function, h)
+
+
+def held_out_losses(run: RunSpec, values: Mapping[str, Scalar]) -> Losses:
+    """The losses that runs are compared by."""
+    named = run.loss.evaluation or run.loss.implementation
+    function = imported(type(run.loss), named)
+    h = attributes(run.loss, values, task=run.data.shape)
+    return functools.partial(_losses, function, h)
+
+
+def example_metrics(run: RunSpec) -> dict[str, Losses]:
+    """The metrics of the run's own that are means over examples, by name."""
+    task = run.data.shape
+    return {
+        metric.name: functools.partial(
+            _losses,
+            implementation(type(metric)),
+            attributes(metric, metric.traced(), task=task),
+        )
+        for metric in run.metrics
+        if not metric.whole
+    }
+
+
+def _losses(
+    function: Callable[[jax.Array, jax.Array, object], jax.Array],
+    h: object,
+    outputs: jax.Array,
+    targets: jax.Array,
+) -> jax.Array:
+    return function(outputs, targets, h)
 
 
 def _evaluation(
     model: Model,
     batch_of: Callable[[PyTree, jax.Array], tuple[jax.Array, jax.Array]],
-    losses_of: Losses,
-    task: TaskShape,
-) -> Callable[[PyTree, PyTree, jax.Array], HeldOut]:
+    run: RunSpec,
+) -> Callable[..., HeldOut]:
     """The function that returns each example's loss, and what metrics are made of."""
+    target, metrics = run.data.shape.target, example_metrics(run)
 
-    def evaluate_batch(params: PyTree, data: PyTree, offsets: jax.Array) -> HeldOut:
+    def evaluate_batch(
+        params: PyTree, losses: Losses, data: PyTree, offsets: jax.Array
+    ) -> HeldOut:
         inputs, targets = batch_of(data, offsets)
         out = model.forward(params, inputs, None)
-        losses_B = losses_of(out.values, targets)
-        if task.target == "next_token":
-            return HeldOut(losses_B, None, out.monitors)
-        return HeldOut(losses_B, out.values.astype(jnp.float32), out.monitors)
+        measured = {name: of(out.values, targets) for name, of in metrics.items()}
+        outputs = None if target == "next_token" else out.values.astype(jnp.float32)
+        return HeldOut(
+            losses(out.values, targets), outputs, {**out.monitors, **measured}
+        )
 
-    def evaluate(params: PyTree, data: PyTree, offsets_E: jax.Array) -> HeldOut:
-        one_batch = functools.partial(evaluate_batch, params, data)
+    def evaluate(
+        params: PyTree,
+        values: Mapping[str, Scalar],
+        data: PyTree,
+        offsets_E: jax.Array,
+    ) -> HeldOut:
+        losses = held_out_losses(run, values)
+        one_batch = functools.partial(evaluate_batch, params, losses, data)
         evaluated: HeldOut
-        evaluated = _in_batches(one_batch, offsets_E, EVAL_BATCH[task.target])
+        evaluated = _in_batches(one_batch, offsets_E, EVAL_BATCH[target])
         return evaluated
 
     return evaluate
@@ -227,63 +283,7 @@ def _key(batches: Batches, i: jax.Array) -> jax.Array:
 
 
 def _penalties(
-    optim: OptimSpec, hyper: Hyper, params: PyTree, out: Outputs
+    run: RunSpec, hyper: Hyper, params: PyTree, out: Outputs
 ) -> Scalar | float:
     auxiliary = 0.0 if out.penalty is None else out.penalty
-    return auxiliary + weight_penalty(optim, hyper, params)
-
-
-def cross_entropy(
-    logits: jax.Array, targets: jax.Array, smoothing: Scalar | None = None
-) -> jax.Array:
-    """Nats of each example (B,): mean over its tokens; log-softmax in float32.
-
-    Logits (B, T, V) or (B, V); targets are ids without the last axis, or probabilities
-    with it. `smoothing` mixes that share of the uniform distribution into the targets.
-    """
-    logits = logits.astype(jnp.float32)
-    if targets.ndim == logits.ndim:
-        picked = jnp.sum(targets * logits, axis=-1)
-        nats = jax.nn.logsumexp(logits, axis=-1) - picked
-    else:
-        nats = _surprisal(logits, targets)
-    if smoothing is not None:
-        uniform = jax.nn.logsumexp(logits, axis=-1) - logits.mean(axis=-1)
-        nats = (1 - smoothing) * nats + smoothing * uniform
-    return nats.mean(axis=-1) if nats.ndim == 2 else nats
-
-
-@jax.custom_vjp
-def _surprisal(logits: jax.Array, ids: jax.Array) -> jax.Array:
-    """-ln softmax(logits)[id], with a gradient of one pass over the logits."""
-    return _surprisal_and_weights(logits, ids)[0]
-
-
-Saved = tuple[jax.Array, jax.Array, jax.Array]
-"""The numbers that the gradient of a surprisal needs: weights, their sums, ids."""
-
-
-def _surprisal_and_weights(
-    logits: jax.Array, ids: jax.Array
-) -> tuple[jax.Array, Saved]:
-    largest = logits.max(axis=-1)
-    weights = jnp.exp(logits - largest[..., None])
-    total = weights.sum(axis=-1)
-    picked = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
-    return jnp.log(total) + largest - picked, (weights, total, ids)
-
-
-def _surprisal_gradients(saved: Saved, g: jax.Array) -> tuple[jax.Array, None]:
-    weights, total, ids = saved
-    is_target = ids[..., None] == jnp.arange(weights.shape[-1])
-    # A masked subtraction, since a scatter is slow on CPU.
-    picked = jnp.where(is_target, g[..., None], 0.0)
-    return weights * (g / total)[..., None] - picked, None
-
-
-_surprisal.defvjp(_surprisal_and_weights, _surprisal_gradients)
-
-
-def squared_error(outputs_BO: jax.Array, targets_BO: jax.Array) -> jax.Array:
-    """Mean squared error of each example over its outputs, shape (B,)."""
-    return jnp.square(outputs_BO.astype(jnp.float32) - targets_BO).mean(axis=-1)
+    return auxiliary + weight_penalty(run, hyper, params)

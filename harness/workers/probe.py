@@ -53,7 +53,7 @@ def time_program(program: Program, runs: Sequence[RunSpec]) -> Timing:
 
     def evaluate() -> float:
         begun = time.perf_counter()
-        program.evaluate(state)()
+        program.evaluate(state, runs)()
         return time.perf_counter() - begun
 
     # The first call of each pays for what is only done once.

@@ -45,7 +45,7 @@ def _run(
         "status": "done",
         "model.width": width,
         "model.depth": j + 1,
-        "optim.lr": 3e-3,
+        "optimizer.lr": 3e-3,
         "batch": 16,
         "steps": int(d // 2048) + 1,
         "tokens": int(d),
@@ -101,7 +101,7 @@ def write_store(folder: Path, **size: float) -> Path:
     """Write the tables and the question of a toy sweep; returns the folder."""
     runs = runs_frame(**size)
     (folder / "metrics").mkdir(parents=True)
-    (folder / "_store.json").write_text('{"format": 1}')
+    (folder / "_store.json").write_text('{"format": 2}')
     (folder / "sweep.json").write_text(json.dumps({"doc": DOC}))
     runs.to_parquet(folder / "runs.parquet")
     for _, run in runs.iterrows():

@@ -17,7 +17,7 @@ import time
 import jax
 import jax.numpy as jnp
 
-from harness import OptimSpec, RunSpec, Text, Transformer
+from harness import AdamW, Constant, RunSpec, Text, Transformer
 from harness.data.dataset import load
 from harness.specs.count import train_flops_per_step
 from harness.sweeps.options import TrainOptions
@@ -31,7 +31,8 @@ from tests.benchmarks.machine import machine
 LARGE = RunSpec(
     model=Transformer(width=768, depth=14, heads=12),
     data=Text(context=1024),
-    optim=OptimSpec(lr=1e-4, schedule="constant"),
+    optimizer=AdamW(lr=1e-4),
+    schedule=Constant(),
     batch=32,
     steps=100_000,
     precision="bfloat16",
@@ -84,7 +85,7 @@ def large(run: RunSpec, rate: float) -> None:
 def tiny(run: RunSpec, members: int) -> None:
     """Prints what a population of them gains."""
     rates = [1e-4 * 1.05**k for k in range(members)]
-    runs = [point.run for point in product(run, {"optim.lr": rates})]
+    runs = [point.run for point in product(run, {"optimizer.lr": rates})]
     alone, beside = seconds_per_step(runs[:1]), seconds_per_step(runs)
     print(
         f"{members} of {run.model.params(run.data.shape).total:,} parameters: "

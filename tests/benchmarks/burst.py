@@ -64,13 +64,14 @@ def ours(case: int) -> Advance:
 
 def run_of(case: int) -> Any:
     """A run of endless length."""
-    from harness import OptimSpec, RunSpec, Text, Transformer
+    from harness import WSD, AdamW, RunSpec, Text, Transformer
 
     width, depth, heads, T = CASES[case]
     return RunSpec(
         model=Transformer(width=width, depth=depth, heads=heads),
         data=Text(context=T),
-        optim=OptimSpec(lr=1e-3, weight_decay=0.1),
+        optimizer=AdamW(lr=1e-3, weight_decay=0.1),
+        schedule=WSD(),
         batch=BATCH,
         steps=10**6,
     )

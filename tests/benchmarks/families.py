@@ -23,11 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harness import CNN, MLP, RNN, LinearRNN, OptimSpec, ResNet, Transformer, ViT
+from harness import CNN, MLP, RNN, AdamW, Constant, LinearRNN, ResNet, Transformer, ViT
 from harness.families.build import build
 from harness.families.layers.spec import read_outs
 from harness.optimizers.update import hyper
-from harness.specs.run import ModelSpec
+from harness.specs.base import spec
+from harness.specs.run import DataSpec, ModelSpec, RunSpec
 from harness.specs.task import TaskShape
 from harness.training import device
 from harness.training.step import Batches, functions
@@ -41,6 +42,21 @@ DIGITS = TaskShape(
 PHOTOS = TaskShape(
     kind="images", length=1, inputs=3, outputs=10, target="class", size=(32, 32)
 )
+TASKS = {"bytes": BYTES, "digits": DIGITS, "photos": PHOTOS}
+
+
+@spec
+class Shaped(DataSpec):
+    """Data that are known by their shape alone."""
+
+    source = "shaped"
+    like: str
+
+    @property
+    def shape(self) -> TaskShape:
+        return TASKS[self.like]
+
+
 DECODER = {"width": 64, "depth": 4, "heads": 4}
 CASES: list[tuple[str, ModelSpec, TaskShape, int]] = [
     ("mlp 784-512-10", MLP(width=512, depth=1), DIGITS, 128),
@@ -75,15 +91,19 @@ def matmul_peak() -> float:
     return 2 * 2048**3 / min(_seconds(lambda: product(a)) for _ in range(5))
 
 
-def step_seconds(spec: ModelSpec, task: TaskShape, batch: int) -> float:
+def step_seconds(model: ModelSpec, task: TaskShape, batch: int) -> float:
     """Seconds of a training step, in the loop that training runs."""
     rng = np.random.default_rng(0)
     data = {"x": _inputs(task, rng), "y": _targets(task, rng)}
-    optim = OptimSpec()
-    fns = functions(
-        build(spec, task), lambda d, at: (d["x"][at], d["y"][at]), task, optim
+    run = RunSpec(
+        model=model,
+        data=Shaped(like=next(k for k, v in TASKS.items() if v == task)),
+        optimizer=AdamW(lr=1e-3),
+        schedule=Constant(),
+        batch=batch,
     )
-    state = jax.jit(fns.init)(jax.random.key(0))
+    fns = functions(build(model, task), lambda d, at: (d["x"][at], d["y"][at]), run)
+    state = jax.jit(fns.init)(jax.random.key(0), hyper(run))
     batches = Batches(
         rng.integers(0, len(data["x"]), (STEPS, batch)).astype(np.int32),
         np.full(STEPS, 1e-3, np.float32),
@@ -91,7 +111,7 @@ def step_seconds(spec: ModelSpec, task: TaskShape, batch: int) -> float:
         seed=np.uint32(0),
     )
     train = jax.jit(fns.train_chunk)
-    chunk = lambda: train(state, hyper(optim), data, batches, STEPS)  # noqa: E731
+    chunk = lambda: train(state, hyper(run), data, batches, STEPS)  # noqa: E731
     jax.block_until_ready(chunk())
     return min(_seconds(chunk) for _ in range(REPEATS)) / STEPS
 
@@ -125,9 +145,9 @@ def table() -> Iterator[str]:
         f"{'case':<30}{'n_matmul':>9}{'batch':>6}{'ms/step':>9}{'per s':>10}{'':<10}"
         f"{'GFLOP/s':>8}{'peak':>6}{'share':>7}"
     )
-    for name, spec, task, batch in CASES:
-        seconds, peak = step_seconds(spec, task, batch), matmul_peak()
-        flops = batch * spec.forward_flops(task).train() / seconds
+    for name, model, task, batch in CASES:
+        seconds, peak = step_seconds(model, task, batch), matmul_peak()
+        flops = batch * model.forward_flops(task).train() / seconds
         unit = "tokens" if task.target == "next_token" else "examples"
         rate = batch * read_outs(task) / seconds
         yield (

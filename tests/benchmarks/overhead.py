@@ -16,7 +16,7 @@ from array import array
 from pathlib import Path
 from statistics import median
 
-from harness import MLP, OptimSpec, RunSpec, TeacherStudent, Text, Transformer
+from harness import MLP, WSD, AdamW, RunSpec, TeacherStudent, Text, Transformer
 from harness.data.dataset import load
 from harness.store import create_store
 from harness.sweeps.options import TrainOptions, WorkerOptions
@@ -35,7 +35,8 @@ def trivial_runs(count: int) -> Plan:
     base = RunSpec(
         model=MLP(width=16),
         data=TeacherStudent(inputs=25, unique_examples=1024, eval_examples=64),
-        optim=OptimSpec(lr=1e-2),
+        optimizer=AdamW(lr=1e-2),
+        schedule=WSD(),
         batch=32,
         steps=10,
     )
@@ -48,7 +49,8 @@ def minute_run(steps: int) -> Plan:
     run = RunSpec(
         model=Transformer(width=64, depth=1, heads=4),
         data=Text(context=64),
-        optim=OptimSpec(lr=3e-3, warmup=10),
+        optimizer=AdamW(lr=3e-3),
+        schedule=WSD(warmup=10),
         batch=16,
         steps=steps,
     )

@@ -18,7 +18,16 @@ import time
 from pathlib import Path
 from statistics import median
 
-from harness import MLP, RNN, OptimSpec, RunSpec, TeacherStudent, Text, Transformer
+from harness import (
+    MLP,
+    RNN,
+    AdamW,
+    Constant,
+    RunSpec,
+    TeacherStudent,
+    Text,
+    Transformer,
+)
 from harness.data.dataset import load
 from harness.specs.run import DataSpec, ModelSpec
 from harness.store import create_store
@@ -49,14 +58,20 @@ SHAPES: list[tuple[str, ModelSpec, DataSpec, int]] = [
 
 def run_of(model: ModelSpec, source: DataSpec, batch: int, steps: int) -> RunSpec:
     """A run at a constant rate."""
-    optim = OptimSpec(lr=1e-3, schedule="constant")
-    return RunSpec(model=model, data=source, optim=optim, batch=batch, steps=steps)
+    return RunSpec(
+        model=model,
+        data=source,
+        optimizer=AdamW(lr=1e-3),
+        schedule=Constant(),
+        batch=batch,
+        steps=steps,
+    )
 
 
 def rates(batch: int, width: int) -> float:
     """Seconds of a worker for all the rates, so many side by side."""
     run = run_of(*SHAPES[0][1:3], batch=batch, steps=STEPS)
-    made = plan(product(run, {"optim.lr": RATES}))
+    made = plan(product(run, {"optimizer.lr": RATES}))
     with tempfile.TemporaryDirectory() as folder:
         store = create_store(Path(folder) / "store")
         began = time.perf_counter()

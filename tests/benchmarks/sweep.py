@@ -69,7 +69,7 @@ def train(planned: PlannedRun) -> float:
     model = run.model
     shape = Shape(width=model.width, depth=model.depth, heads=model.heads)
     corpus = torch.from_numpy(source.train["tokens"])
-    decay = run.optim.weight_decay
+    decay = run.optimizer.weight_decay
     trainer = Trainer(shape, task.length, corpus, weight_decay=decay)
     held_out = torch.from_numpy(source.held_out["tokens"]).unfold(
         0, task.length + 1, 1
@@ -89,11 +89,11 @@ def train(planned: PlannedRun) -> float:
 
 def rate(planned: PlannedRun, step: int) -> float:
     """Warm-up, constant, square-root cooldown."""
-    run, optim = planned.run, planned.run.optim
+    run, schedule = planned.run, planned.run.schedule
     start = planned.branch_step
-    warm = min(1.0, (step + 1) / max(1, optim.warmup))
+    warm = min(1.0, (step + 1) / max(1, schedule.warmup))
     progress = min(1.0, max(0.0, (step - start) / max(1, run.steps - start)))
-    return optim.lr * warm * (1 - (1 - optim.final) * math.sqrt(progress))
+    return run.optimizer.lr * warm * (1 - (1 - schedule.final) * math.sqrt(progress))
 
 
 def seconds_of_ours(cache: Path) -> float:

@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 
-from harness import OptimSpec, Transformer
+from harness import WSD, AdamW, Transformer
 from harness.store import create_store
 from harness.sweeps.options import WorkerOptions
 from tests.harness.strategies import ALONE, planned, text_run
@@ -38,7 +38,8 @@ def main():
         text_run(
             model=Transformer(width=width, depth=1, heads=2),
             steps=steps,
-            optim=OptimSpec(lr=lr),
+            optimizer=AdamW(lr=lr),
+            schedule=WSD(),
         )
         for width in (8, 12)
         for lr in (1e-2, 2e-2)

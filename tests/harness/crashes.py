@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness import OptimSpec
+from harness import WSD, AdamW
 from harness.store import Store, create_store
 from harness.store.files import LocalFiles
 from harness.sweeps.options import Terms, TrainOptions, WorkerOptions
@@ -52,8 +52,11 @@ def runs(trunks, lengths=(12, 24, 40)):
     Chunks end at powers of two and where a cooldown starts or ends. At 12 and 40 steps
     such an end lies inside the cooldown: 6 to 12, and 20 to 40.
     """
-    optim = OptimSpec(lr=1e-2, warmup=2, cooldown=0.5)
-    base = mlp_run(evals_per_octave=1, optim=optim)
+    base = mlp_run(
+        evals_per_octave=1,
+        optimizer=AdamW(lr=1e-2),
+        schedule=WSD(warmup=2, cooldown=0.5),
+    )
     return [
         dataclasses.replace(base, seed_init=seed, steps=steps)
         for seed in range(trunks)

@@ -1,36 +1,41 @@
 """An optimiser and a schedule as a user would add them to an experiment file."""
 
-import numpy as np
 import optax
 
-from harness.specs.optim import Optimizer, Schedule
+from harness.schedules.rates import progress
+from harness.specs.base import spec
+from harness.specs.optimizer import Optimizer
+from harness.specs.schedule import Schedule
 
 
+@spec
 class SignMomentum(Optimizer):
     """Steps of one size along the signs of averaged gradients."""
 
-    optimizer = "sign_momentum"
+    name = "sign_momentum"
     implementation = f"{__name__}:sign_momentum"
-    reads = ("beta1",)
-    moments = 1
+    beta: float = 0.9
 
 
 def sign_momentum(h):
-    return optax.chain(optax.ema(h.beta1, debias=False), optax.scale_by_sign())
+    return optax.chain(
+        optax.ema(h.beta, debias=False),
+        optax.scale_by_sign(),
+        optax.scale_by_learning_rate(h.lr),
+    )
 
 
-class Linear(Schedule):
-    """Constant, then a straight line."""
+@spec
+class Straight(Schedule):
+    """Constant, then a straight line down."""
 
-    schedule = "linear"
-    implementation = f"{__name__}:line"
-    reads = ("cooldown", "final")
-    anneals = True
+    name = "straight"
+    implementation = f"{__name__}:straight"
+    cooldown: float = 0.2
 
-    @classmethod
-    def decay_start(cls, optim, steps):
-        return steps - max(1, round(optim.cooldown * steps))
+    def decay_start(self, steps):
+        return steps - max(1, round(self.cooldown * steps))
 
 
-def line(progress, optim):
-    return np.interp(progress, [0, 1], [1, optim.final])
+def straight(step, steps, schedule):
+    return 1 - progress(step, steps, schedule)

@@ -13,7 +13,7 @@ import sys
 import jax
 import numpy as np
 
-from harness import OptimSpec, Transformer
+from harness import WSD, AdamW, Transformer
 from harness.data.dataset import load
 from harness.sweeps.options import TrainOptions
 from harness.training import device, loop
@@ -105,15 +105,14 @@ def main():
         told["exchanges"][name] = exchanges(program)
         told["memory"][name] = program.memory
     for options in (TrainOptions(devices=6), TrainOptions(devices=3, accumulate=4)):
-        told["devices"][f"{options.devices} wanted"] = choose(
-            options, WIDE, 1, {}
-        ).devices
+        told["devices"][f"{options.devices} wanted"] = choose(options, WIDE, 1).devices
     for name in ("one device", "rematerialised"):
         told["losses"][f"experts, {name}"], _ = trained([EXPERTS], LAYOUTS[name])
     for count, orders in ((8, 1), (6, 2)):
         rates = [
             mlp_run(
-                optim=OptimSpec(lr=0.01 * (k + 1)),
+                optimizer=AdamW(lr=0.01 * (k + 1)),
+                schedule=WSD(),
                 steps=30,
                 seed_init=k,
                 seed_order=k % orders,

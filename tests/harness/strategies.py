@@ -8,8 +8,9 @@ from harness import (
     CNN,
     MLP,
     RNN,
+    WSD,
+    AdamW,
     LinearRNN,
-    OptimSpec,
     ResNet,
     RunSpec,
     TeacherStudent,
@@ -214,7 +215,8 @@ def text_run(**changes) -> RunSpec:
     base = RunSpec(
         model=Transformer(width=8, depth=1, heads=2),
         data=TINY_TEXT,
-        optim=OptimSpec(lr=1e-2, warmup=2, weight_decay=0.1),
+        optimizer=AdamW(lr=1e-2, weight_decay=0.1),
+        schedule=WSD(warmup=2),
         batch=4,
         steps=20,
     )
@@ -226,7 +228,8 @@ def mlp_run(**changes) -> RunSpec:
     base = RunSpec(
         model=MLP(width=6),
         data=TINY_REGRESSION,
-        optim=OptimSpec(lr=1e-2),
+        optimizer=AdamW(lr=1e-2),
+        schedule=WSD(),
         batch=8,
         steps=20,
     )

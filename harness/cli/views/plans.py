@@ -8,12 +8,12 @@ from typing import NotRequired, TypedDict
 
 from harness.cli.views import forecasts
 from harness.cli.views.display import duration, model_label, si
+from harness.specs.count import training_bytes
 from harness.store import Store
 from harness.store.read import read_runs
 from harness.sweeps import mismatch
 from harness.sweeps.plan import Cohort, Plan, PlannedRun
 
-NUMBER_BYTES = 4
 """Weights, gradients and moments are float32."""
 
 
@@ -124,9 +124,7 @@ def _model_row(cohort: Cohort, finished: set[str]) -> ModelRow:
         "model": model_label(runs[0].run),
         "n_matmul": runs[0].counts.n_matmul,
         "n_total": runs[0].counts.n_total,
-        "state_bytes": NUMBER_BYTES
-        * runs[0].run.optim.state_copies
-        * runs[0].counts.n_total,
+        "state_bytes": training_bytes(runs[0].run),
         "tokens": [min(tokens), max(tokens)],
         "flops": float(cohort.flops),
         "runs": len(runs),
@@ -157,8 +155,16 @@ def mismatch_lines(plan: Plan, store: Store) -> list[str]:
         return []
     fields = {field for planned in remaining for field in planned.run.flat()}
     names = [name for name in table.column_names if name in fields | {"run_id"}]
-    rows = table.select(names).to_pylist()
-    return mismatch.explain([r for r in rows if r["run_id"] in strangers], remaining)
+    rows = [r for r in table.select(names).to_pylist() if r["run_id"] in strangers]
+    older = mismatch.older_code(rows, [planned.run.flat() for planned in remaining])
+    line = [older_code_line(older)] if older else []
+    return line + mismatch.explain(rows, remaining)
+
+
+def older_code_line(count: int) -> str:
+    """The line about finished runs of older code."""
+    noun = "run is" if count == 1 else "runs are"
+    return f"{count} finished {noun} of older code of parts of your own"
 
 
 def _seconds(remaining: Plan, rates: dict[int, list[float]]) -> float | None:

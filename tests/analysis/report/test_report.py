@@ -123,7 +123,7 @@ def test_touched_files_stay_of_these_runs_and_other_runs_make_them_stale(
 
 
 def test_a_store_has_all_columns_of_the_page_but_the_optional_ones() -> None:
-    specs = {"optim.lr"}
+    specs = {"optimizer.lr"}
     assert set(RUN_COLUMNS) - set(OPTIONAL) - specs <= RUN_TYPES.keys()
 
 

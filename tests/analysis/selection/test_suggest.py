@@ -149,7 +149,7 @@ def test_the_envelope_of_training_curves_has_the_exponent_of_the_law() -> None:
 def test_points_after_the_start_of_a_cooldown_are_not_compared(tmp_path) -> None:
     store = write_store(tmp_path / "toy", budgets=3, sizes=4)
     table = read_table(store)
-    frame = table.frame.assign(**{"optim.schedule": "wsd", "optim.cooldown": 0.2})
+    frame = table.frame.assign(**{"schedule.name": "wsd", "schedule.cooldown": 0.2})
     table = replace(table, frame=frame)
     curves = read_metrics(store, "loss", "eval").rows
     points, note = usable_points(table, curves)

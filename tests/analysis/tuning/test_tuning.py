@@ -169,7 +169,7 @@ def tuned_store(folder: Path) -> Path:
         best = 4e-3 * (runs["n_matmul"] / runs["n_matmul"].median()) ** -0.2
         best = best.where(runs["model.width"] > 16, 1.0)
         loss = runs["loss"] * (1 + 0.02 * np.log(rate / best) ** 2)
-        changed = {"optim.lr": rate, "grid.tune.lr": rate, "loss": loss}
+        changed = {"optimizer.lr": rate, "grid.tune.lr": rate, "loss": loss}
         named = runs["run_id"].str[:-1] + str(j) if j != 2 else runs["run_id"]
         frames.append(runs.assign(**changed, run_id=named))
     lost = frames[4].index[-1]

@@ -77,7 +77,7 @@ def spec_frame(sizes: int, lengths: int, seeds: int = 1) -> pd.DataFrame:
     """Runs of a results folder: sizes by lengths by seeds."""
     rows = [
         {"n": 10.0**i, "d": 10.0**j, "loss": 2.0, "model.width": i, "steps": j}
-        | {"optim.lr": 1e-3, "seed_init": s, "seed_order": s, "seed_data": 0}
+        | {"optimizer.lr": 1e-3, "seed_init": s, "seed_order": s, "seed_data": 0}
         for i in range(sizes)
         for j in range(lengths)
         for s in range(seeds)

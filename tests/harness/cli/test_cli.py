@@ -23,13 +23,13 @@ from harness.store import schema
 
 TINY = """
 '''Does a tiny sweep work?'''
-from harness import OptimSpec, RunSpec, Sweep, Text, Transformer, product
+from harness import AdamW, WSD, RunSpec, Sweep, Text, Transformer, product
 
 WIDTHS = [8, 16]
 BASE = RunSpec(
     model=Transformer(width=8, depth=1, heads=2),
     data=Text(context=16, eval_sequences=16),
-    optim=OptimSpec(lr=1e-2, warmup=2),
+    optimizer=AdamW(lr=1e-2), schedule=WSD(warmup=2),
     batch=4,
     evals_per_octave=2,
 )
@@ -103,12 +103,12 @@ def test_run_again_trains_nothing_and_a_new_size_trains_only_itself(folder, harn
 
 def test_plan_and_run_say_why_finished_runs_are_not_of_this_sweep(folder, harness):
     harness("run", "tiny", "--no-report", "--set", "steps=3")
-    changed = ("--set", "optim.warmup=1", "--set", "steps=3")
+    changed = ("--set", "schedule.warmup=1", "--set", "steps=3")
     assert "mismatch" in json.loads(harness("plan", "tiny", *changed, "--json")[1])
     for command in (("plan", "tiny"), ("run", "tiny", "--no-report")):
         out = harness(*command, *changed)[1]
         assert "2 finished runs of this folder are not in this sweep" in out
-        assert "2: optim.warmup 2 → 1" in out
+        assert "2: schedule.warmup 2 → 1" in out
 
 
 def test_status_and_plan_say_what_is_done(folder, harness):
@@ -159,10 +159,10 @@ def test_an_optimiser_and_a_schedule_defined_in_the_experiment_file_train(
     (folder / "experiments" / "signs.py").write_text(
         parts
         + """
-from harness import MLP, OptimSpec, RunSpec, Sweep, TwoMoons, product
+from harness import MLP, RunSpec, Sweep, TwoMoons, product
 BASE = RunSpec(
     model=MLP(width=4), data=TwoMoons(unique_examples=64, eval_examples=32),
-    optim=OptimSpec(optimizer="sign_momentum", schedule="linear", lr=1e-2), batch=16,
+    optimizer=SignMomentum(lr=1e-2), schedule=Straight(), batch=16,
 )
 SWEEP = Sweep(product(BASE, {"steps": [8, 16]}))
 """
@@ -177,10 +177,10 @@ def test_a_family_defined_in_the_experiment_file_trains(folder, harness):
     (folder / "experiments" / "mine.py").write_text(
         family
         + """
-from harness import OptimSpec, RunSpec, Sweep, Text, product
+from harness import AdamW, WSD, RunSpec, Sweep, Text, product
 BASE = RunSpec(
     model=Bigram(rank=2), data=Text(context=16, eval_sequences=8),
-    optim=OptimSpec(lr=1e-2), batch=4, steps=10,
+    optimizer=AdamW(lr=1e-2), schedule=WSD(), batch=4, steps=10,
 )
 SWEEP = Sweep(product(BASE, {"model.rank": [2, 4]}))
 """
@@ -216,10 +216,10 @@ def test_a_failing_run_becomes_a_row_and_the_others_train(folder, harness):
     (folder / "experiments" / "broken.py").write_text(
         broken
         + """
-from harness import OptimSpec, RunSpec, Sweep, Text, product
+from harness import AdamW, WSD, RunSpec, Sweep, Text, product
 BASE = RunSpec(
     model=Bigram(rank=2), data=Text(context=16, eval_sequences=8),
-    optim=OptimSpec(lr=1e-2), batch=4, steps=10,
+    optimizer=AdamW(lr=1e-2), schedule=WSD(), batch=4, steps=10,
 )
 SWEEP = Sweep(product(BASE, {"model.rank": [4, 2]}))
 """
@@ -268,7 +268,7 @@ EDITS = {
     ),
     "exception": ("WIDTHS = [8, 16]", "WIDTHS = 1 / 0", "ZeroDivisionError"),
     "path": ("model.width", "model.widht", "did you mean width"),
-    "warm-up": ("warmup=2", "warmup=500", "lower optim.warmup"),
+    "warm-up": ("warmup=2", "warmup=500", "lower schedule.warmup"),
 }
 
 
@@ -306,8 +306,8 @@ def test_outside_a_clone_a_name_says_where_experiments_are(
         (("run", "tinny"), "did you mean tiny? experiments/ has tiny"),
         (("run", "experiments"), "no experiment and no Python file 'experiments'"),
         (("run", "notes.txt"), "no Python file 'notes.txt'; experiments/ has tiny"),
-        (("run", "tiny", "--set", "optim.lrr=1"), "did you mean lr"),
-        (("run", "tiny", "--set", "optim.lr"), "not path=value"),
+        (("run", "tiny", "--set", "optimizer.lrr=1"), "did you mean lr"),
+        (("run", "tiny", "--set", "optimizer.lr"), "not path=value"),
         (("run", "tiny", "--set", "tokens=abc"), "tokens is 'abc'"),
         (("run", "tiny", "--set", "tokens=NaN"), "finite"),
         (("run", "tiny", "--out", "notes.txt"), "is a file"),
@@ -324,10 +324,10 @@ def test_wrong_arguments_get_one_line(folder, harness, args, message):
 
 TUNED = """
 '''Does a tuned sweep keep its minima?'''
-from harness import MLP, OptimSpec, RunSpec, Sweep, TeacherStudent, product, tune
+from harness import MLP, AdamW, WSD, RunSpec, Sweep, TeacherStudent, product, tune
 BASE = RunSpec(
     model=MLP(width=4, depth=1), data=TeacherStudent(inputs=4, eval_examples=64),
-    optim=OptimSpec(), batch=16, steps=30, evals_per_octave=1,
+    optimizer=AdamW(lr=1e-3), schedule=WSD(), batch=16, steps=30, evals_per_octave=1,
 )
 GRID = product(BASE, {"model.width": [4, 8]})
 SWEEP = Sweep(tune(GRID, lr=[1e-3, 1e-2, 1e-1, 1e18]))
@@ -365,12 +365,12 @@ def test_devices_parts_and_remat_lead_to_the_same_losses(folder, harness):
 
 
 def test_set_changes_every_run(folder, harness):
-    settings = ("--set", "optim.lr=0.02", "--set", "steps=3")
+    settings = ("--set", "optimizer.lr=0.02", "--set", "steps=3")
     code, _, _ = harness("run", "tiny", "--no-report", *settings)
     assert code == 0
     runs = pd.read_parquet(folder / "results" / "tiny" / "runs.parquet")
-    assert set(runs["optim.lr"]) == {0.02} and set(runs["steps"]) == {3}
-    assert set(runs["grid.optim.lr"]) == {0.02} and "grid.tokens" not in runs
+    assert set(runs["optimizer.lr"]) == {0.02} and set(runs["steps"]) == {3}
+    assert set(runs["grid.optimizer.lr"]) == {0.02} and "grid.tokens" not in runs
 
 
 def test_help_and_large_plans_are_quick_because_they_import_little(folder):

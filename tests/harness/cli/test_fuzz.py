@@ -143,7 +143,7 @@ def test_mutated_stores(trained):
 WORDS = [
     "plan", "run", "work", "status", "retry", "cancel", "doctor", "families", "laws",
     "fit", "predict", "compare", "suggest", "report", "STORE", "STORE/runs.parquet",
-    "nowhere", "../..", "--json", "--out", "--set", "optim.lr=1", "tokens=x", "=",
+    "nowhere", "../..", "--json", "--out", "--set", "optimizer.lr=1", "tokens=x", "=",
     "--workers", "0", "-1", "1e9", "--look-only", "--sweep", "0000", "0" * 16, "--law",
     "chinchilla", "--where", "n > 1 and", "__import__('os')", "--n", "--loss", "",
     "\x00", "a=b", "--checkpoint", "nan", "--beat", "--stale", "--cores", "99", "s3:/x",

@@ -25,11 +25,11 @@ with stopping.STOPPER.at_safe_points():
 """
 LONG = """
 '''Does a long run stop?'''
-from harness import MLP, OptimSpec, RunSpec, Sweep, TwoMoons, product
+from harness import MLP, AdamW, WSD, RunSpec, Sweep, TwoMoons, product
 
 BASE = RunSpec(
     model=MLP(width=8), data=TwoMoons(unique_examples=64, eval_examples=32),
-    optim=OptimSpec(lr=1e-3), batch=16,
+    optimizer=AdamW(lr=1e-3), schedule=WSD(), batch=16,
 )
 SWEEP = Sweep(product(BASE, {"steps": [10_000_000]}))
 """

@@ -31,12 +31,12 @@ __all__ = ["server"]
 
 SWEEP = """
 '''Does a tiny sweep work?'''
-from harness import MLP, Images, OptimSpec, RunSpec, Sweep, product
+from harness import MLP, Images, AdamW, WSD, RunSpec, Sweep, product
 
 BASE = RunSpec(
     model=MLP(width=8, depth=1),
     data=Images(data={data!r}, {shape}),
-    optim=OptimSpec(),
+    optimizer=AdamW(lr=1e-3), schedule=WSD(),
     batch=4,
 )
 SWEEP = Sweep(product(BASE, {{"steps": [4]}}))
@@ -45,10 +45,11 @@ OWN_SOURCE = (
     (Path(__file__).parents[1] / "new_source.py").read_text()
     + """
 
-from harness import MLP, OptimSpec, RunSpec, Sweep, product
+from harness import MLP, AdamW, WSD, RunSpec, Sweep, product
 
 BASE = RunSpec(
-    model=MLP(width=8, depth=1), data=Products(), optim=OptimSpec(), batch=4
+    model=MLP(width=8, depth=1), data=Products(), batch=4,
+    optimizer=AdamW(lr=1e-3), schedule=WSD(),
 )
 SWEEP = Sweep(product(BASE, {"steps": [4]}))
 """
@@ -135,12 +136,12 @@ def test_images_of_unequal_size_are_refused_in_one_line(folder, harness):
 
 TEXT = """
 '''Does a tiny sweep work?'''
-from harness import OptimSpec, RunSpec, Sweep, Text, Transformer, product
+from harness import AdamW, WSD, RunSpec, Sweep, Text, Transformer, product
 
 BASE = RunSpec(
     model=Transformer(width=8, depth=1, heads=1),
     data=Text(corpus={corpus!r}, context=8, eval_sequences=2, vocab=300),
-    optim=OptimSpec(),
+    optimizer=AdamW(lr=1e-3), schedule=WSD(),
     batch=2,
 )
 SWEEP = Sweep(product(BASE, {{"steps": [2]}}))
@@ -224,7 +225,7 @@ def test_what_is_trained_on_known_data_can_be_planned_and_read_without_them(
     assert harness("plan", "tiny.py")[0] == 0
     code, out, _ = harness("run", "tiny.py", "--no-report")
     assert code == 0 and "all 1 runs are finished: nothing to train" in out
-    more = "--set", "optim.lr=0.5"
+    more = "--set", "optimizer.lr=0.5"
     data_command = "data", "import", "images", "mnist", folder / "set"
     harness(*data_command)
     assert harness("run", "tiny.py", *more, "--workers", "0")[0] == 0

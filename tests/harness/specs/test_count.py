@@ -17,7 +17,7 @@ from harness.families.layers import cpu
 from harness.families.layers.convolution import Conv, _patches
 from harness.specs.count import count
 from harness.specs.task import TaskShape
-from harness.training.step import cross_entropy, squared_error
+from harness.training.losses import cross_entropy, squared_error
 from tests.harness.jaxpr_flops import matmul_flops
 from tests.harness.strategies import (
     cnns,

@@ -12,9 +12,14 @@ from harness import (
     CNN,
     MLP,
     RNN,
+    SGD,
+    WSD,
+    AdamW,
+    Constant,
+    Cosine,
     LinearRNN,
-    OptimSpec,
     RunSpec,
+    SmoothedLikelihood,
     TeacherStudent,
     Text,
     Transformer,
@@ -49,13 +54,16 @@ def golden_runs():
             )
         ),
         "text cosine, bfloat16": resolved(
-            text_run(optim=OptimSpec(schedule="cosine"), precision="bfloat16")
+            text_run(optimizer=AdamW(lr=1e-3), schedule=Cosine(), precision="bfloat16")
         ),
         "mlp default": mlp_run(),
-        "mlp sgd": mlp_run(optim=OptimSpec(optimizer="sgd", momentum=0.9)),
+        "mlp sgd": mlp_run(optimizer=SGD(lr=1e-3, momentum=0.9), schedule=WSD()),
         "mlp regularised": mlp_run(
             model=MLP(width=6, dropout=0.1, init="he"),
-            optim=OptimSpec(l1=1e-4, l2=1e-3),
+            optimizer=AdamW(lr=1e-3),
+            schedule=WSD(),
+            l1=1e-4,
+            l2=1e-3,
             patience=3,
         ),
         "text experts": resolved(
@@ -84,28 +92,31 @@ def test_every_identity_field_changes_the_id():
         {"seed_data": 1},
         {"precision": "bfloat16"},
         {"evals_per_octave": 4},
-        {"optim": dataclasses.replace(run.optim, lr=0.011)},
+        {"optimizer": dataclasses.replace(run.optimizer, lr=0.011)},
+        {"optimizer": SGD(lr=run.optimizer.lr)},
+        {"schedule": Constant()},
+        {"loss": SmoothedLikelihood(label_smoothing=0.1)},
         {"model": dataclasses.replace(run.model, tied=True)},
         {"data": dataclasses.replace(run.data, unique_tokens=1600)},
         {"data": dataclasses.replace(run.data, digest="0" * 16)},
     ):
         ids.add(dataclasses.replace(run, **change).run_id)
-    assert len(ids) == 12
+    assert len(ids) == 15
 
 
 def test_an_added_field_at_its_default_is_no_part_of_the_id():
     run = mlp_run()
     kept = run.identity()
     assert "patience" not in kept and "dropout" not in kept["model"]
-    assert not {"l1", "l2", "label_smoothing"} & kept["optim"].keys()
+    assert not {"l1", "l2", "loss", "metrics"} & kept.keys()
     assert run.to_dict()["patience"] == 0
     changes = (
         {"patience": 1},
         {"model": dataclasses.replace(run.model, dropout=0.1)},
         {"model": dataclasses.replace(run.model, init="lecun")},
         {"model": dataclasses.replace(run.model, mup_base=3)},
-        {"optim": dataclasses.replace(run.optim, l1=0.1)},
-        {"optim": dataclasses.replace(run.optim, l2=0.1)},
+        {"l1": 0.1},
+        {"l2": 0.1},
     )
     ids = {dataclasses.replace(run, **change).run_id for change in changes}
     assert len(ids | {run.run_id}) == 1 + len(changes)
@@ -131,10 +142,13 @@ def test_the_path_of_a_corpus_is_not_part_of_the_id(tmp_path):
 
 
 def test_equal_numbers_of_other_types_are_the_same_run():
-    run = mlp_run(steps=np.int64(20), optim=OptimSpec(lr=np.float64(0.01)))
+    run = mlp_run(
+        steps=np.int64(20), optimizer=AdamW(lr=np.float64(0.01)), schedule=WSD()
+    )
     assert run == mlp_run() and run.run_id == mlp_run().run_id
     assert (
-        mlp_run(optim=OptimSpec(lr=1)).run_id == mlp_run(optim=OptimSpec(lr=1.0)).run_id
+        mlp_run(optimizer=AdamW(lr=1), schedule=WSD()).run_id
+        == mlp_run(optimizer=AdamW(lr=1.0), schedule=WSD()).run_id
     )
 
 
@@ -185,19 +199,21 @@ def test_an_unread_corpus_has_no_id():
             lambda: Transformer(width=8, depth=1, heads=2, top_k=1),
             "no effect without experts",
         ),
-        (lambda: OptimSpec(label_smoothing=1.0), r"not in \[0, 1\)"),
-        (lambda: OptimSpec(lr=-1.0), "at least 0"),
-        (lambda: OptimSpec(lr=float("nan")), "finite"),
-        (lambda: OptimSpec(lr="fast"), "must be a number"),
-        (lambda: OptimSpec(cooldown=0.0), r"not in \(0, 1\]"),
-        (lambda: OptimSpec(beta2=1.0), r"not in \[0, 1\)"),
-        (lambda: OptimSpec(momentum=0.9), "no effect with adamw"),
+        (lambda: SmoothedLikelihood(label_smoothing=1.0), r"not in \[0, 1\)"),
+        (lambda: AdamW(lr=-1.0), "at least 0"),
+        (lambda: AdamW(lr=float("nan")), "finite"),
+        (lambda: AdamW(lr="fast"), "must be a number"),
+        (lambda: WSD(cooldown=0.0), r"not in \(0, 1\]"),
+        (lambda: AdamW(lr=1, beta2=1.0), r"not in \[0, 1\)"),
+        (lambda: AdamW(lr=1, momentum=0.9), "AdamW has no field 'momentum'"),
         (lambda: Text(context=16, unique_tokens=100), "use 96"),
         (lambda: TeacherStudent(noise=-1), "at least 0"),
         (lambda: text_run(model=MLP(width=4)), "mlp reads vectors"),
         (lambda: mlp_run(model=text_run().model), "reads tokens"),
         (
-            lambda: text_run(steps=10, optim=OptimSpec(warmup=9)).check_budget(),
+            lambda: text_run(
+                steps=10, optimizer=AdamW(lr=1e-3), schedule=WSD(warmup=9)
+            ).check_budget(),
             "warm",
         ),
         (lambda: text_run().with_tokens(10), "token budget 10 is smaller than one"),
@@ -205,12 +221,12 @@ def test_an_unread_corpus_has_no_id():
         (lambda: RunSpec.from_dict({"model": 3}), "JSON object"),
         (lambda: text_run(steps=0).check_budget(), "no budget"),
         (lambda: text_run(seed_init=2**32), "below 2"),
-        (lambda: OptimSpec(lr=10**400), "must be a number"),
+        (lambda: AdamW(lr=10**400), "must be a number"),
         (lambda: text_run(steps=10**30), "finite, below"),
         (lambda: text_run().with_tokens("abc"), "tokens is 'abc'"),
         (lambda: text_run().with_tokens(float("inf")), "finite"),
-        (lambda: OptimSpec(optimizer="sgd", beta1=0.5), "beta1 0.5 has no effect"),
-        (lambda: OptimSpec(schedule="cosine", cooldown=0.5), "cooldown 0.5 has no"),
+        (lambda: SGD(lr=1, beta1=0.5), "SGD has no field 'beta1'"),
+        (lambda: Cosine(cooldown=0.5), "Cosine has no field 'cooldown'"),
         (lambda: Text(eval_sequences=1), "at least 2"),
     ],
 )
@@ -235,4 +251,4 @@ def test_two_families_cannot_share_a_name():
 
 
 def test_minus_zero_is_zero():
-    assert str(OptimSpec(weight_decay=-0.0).weight_decay) == "0.0"
+    assert str(AdamW(lr=1, weight_decay=-0.0).weight_decay) == "0.0"

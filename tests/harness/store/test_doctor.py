@@ -132,7 +132,7 @@ def test_strangers_and_newer_formats_are_left_alone(sound, tmp_path):
     ]
     (folder / "_store.json").write_text('{"format": 99}')
     store = type(open_store(sound))(type(open_store(sound).files)(folder))
-    with pytest.raises(StoreError, match="format 99; this harness knows up to 1"):
+    with pytest.raises(StoreError, match="format 99; this harness reads format 2"):
         examine(store, mend=True)
     (tmp_path / "empty").mkdir()
     store = type(store)(type(store.files)(tmp_path / "empty"))

@@ -123,7 +123,7 @@ def test_what_cannot_be_reached_is_one_line(bucket, monkeypatch):
     with pytest.raises(StoreError, match="cannot write s3://no-such-bucket/x"):
         create_store("s3://no-such-bucket/x")
     create_store(bucket).files.publish(
-        "_store.json", json.dumps({"format": 2}).encode()
+        "_store.json", json.dumps({"format": 3}).encode()
     )
-    with pytest.raises(StoreError, match="format 2; this harness reads up to 1"):
+    with pytest.raises(StoreError, match="format 3; this harness reads format 2"):
         open_store(bucket)

@@ -66,10 +66,10 @@ def test_what_an_interrupted_worker_has_kept_is_not_to_do_again(begun):
 
 def test_runs_are_told_apart_by_what_varies_and_trunks_by_what_their_runs_share():
     coords = {
-        "a": {"optim.lr": 1e-3, "seed": 0, "steps": 20, "batch": 4},
-        "b": {"optim.lr": 1e-3, "seed": 0, "steps": 40, "batch": 4},
-        "c": {"optim.lr": 1e-2, "seed": 0, "steps": 40, "batch": 4},
-        "d": {"optim.lr": 1e-2, "seed": 1, "steps": 40, "batch": 4},
+        "a": {"optimizer.lr": 1e-3, "seed": 0, "steps": 20, "batch": 4},
+        "b": {"optimizer.lr": 1e-3, "seed": 0, "steps": 40, "batch": 4},
+        "c": {"optimizer.lr": 1e-2, "seed": 0, "steps": 40, "batch": 4},
+        "d": {"optimizer.lr": 1e-2, "seed": 1, "steps": 40, "batch": 4},
     }
     labels = distinctions(coords)
     assert labels["d"] == "lr 0.01  seed 1  steps 40"

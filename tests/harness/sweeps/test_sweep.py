@@ -37,19 +37,19 @@ BYTES = TaskShape(
 
 
 def test_product_is_every_combination_with_its_coordinates():
-    points = product(text_run(), {"optim.lr": [1e-3, 1e-2], "steps": [10, 20, 30]})
-    assert [(p.run.optim.lr, p.run.steps) for p in points] == [
+    points = product(text_run(), {"optimizer.lr": [1e-3, 1e-2], "steps": [10, 20, 30]})
+    assert [(p.run.optimizer.lr, p.run.steps) for p in points] == [
         (lr, steps) for lr in (1e-3, 1e-2) for steps in (10, 20, 30)
     ]
-    assert points[4].coords == {"optim.lr": 1e-2, "steps": 20}
+    assert points[4].coords == {"optimizer.lr": 1e-2, "steps": 20}
 
 
 def test_combinators_nest():
     models = ladder(Transformer, [1e4, 1e5], TINY_TEXT.shape)
-    grid = product(product(text_run(), {"model": models}), {"optim.lr": [1, 2, 3]})
+    grid = product(product(text_run(), {"model": models}), {"optimizer.lr": [1, 2, 3]})
     seeded = with_seeds(grid, [0, 1])
     assert len(seeded) == 12
-    assert seeded[1].coords == {"model": 0, "optim.lr": 1, "seed": 1}
+    assert seeded[1].coords == {"model": 0, "optimizer.lr": 1, "seed": 1}
     assert {(p.run.seed_init, p.run.seed_order) for p in seeded} == {(0, 0), (1, 1)}
     assert len(chain(grid, seeded)) == 18
 
@@ -111,11 +111,11 @@ def test_ladder_refuses_two_targets_on_one_model():
 
 def test_recipe_sees_the_run_it_configures():
     def rate_by_width(run):
-        optim = dataclasses.replace(run.optim, lr=1 / run.model.width)
-        return dataclasses.replace(run, optim=optim)
+        optimizer = dataclasses.replace(run.optimizer, lr=1 / run.model.width)
+        return dataclasses.replace(run, optimizer=optimizer)
 
     points = product(text_run(), {"model.width": [8, 16]})
-    assert [p.run.optim.lr for p in with_recipe(points, rate_by_width)] == [
+    assert [p.run.optimizer.lr for p in with_recipe(points, rate_by_width)] == [
         1 / 8,
         1 / 16,
     ]
@@ -124,7 +124,7 @@ def test_recipe_sees_the_run_it_configures():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: product(text_run(), {"optim.lrr": [1]}), "did you mean lr"),
+        (lambda: product(text_run(), {"optimizer.lrr": [1]}), "did you mean lr"),
         (lambda: product(text_run(), {"token": [1]}), "did you mean tokens"),
         (lambda: product(text_run(), {"batch.size": [1]}), "no field 'size'"),
         (lambda: product(text_run(), {}), "at least one axis"),
@@ -177,14 +177,14 @@ def test_window_leaves_out_pairs_before_they_can_be_wrong():
 
 
 def test_tune_is_an_inner_axis_whatever_comes_after_it():
-    grid = product(text_run(), {"optim.lr": [5.0], "steps": [10, 20]})
+    grid = product(text_run(), {"optimizer.lr": [5.0], "steps": [10, 20]})
     points = tune(grid, lr=octaves(1e-3, 4e-3))
-    assert [(p.run.steps, p.run.optim.lr) for p in points] == [
+    assert [(p.run.steps, p.run.optimizer.lr) for p in points] == [
         (steps, lr) for steps in (10, 20) for lr in (1e-3, 2e-3, 4e-3)
     ]
     assert points[1].coords == {"steps": 10, "tune.lr": 2e-3}
     assert with_seeds(points, [0, 1])[0].coords["tune.lr"] == 1e-3
-    again = product(points, {"optim.lr": [1.0]})
+    again = product(points, {"optimizer.lr": [1.0]})
     assert all("tune.lr" not in p.coords for p in again)
     with pytest.raises(SpecError, match="put tune last"):
         Sweep(recipe.small_language_model(points, warmup_tokens=1e2))
@@ -232,8 +232,8 @@ ALONE = {
     ),
     "axis 'batch': 8 is": lambda: product(text_run(), {"batch": 8}),
     "axis 'steps': 8 is": lambda: zip_(text_run(), {"batch": [8], "steps": 8}),
-    "axis 'optim.schedule': 'cosine' is": lambda: product(
-        text_run(), {"optim.schedule": "cosine"}
+    "axis 'schedule.name': 'cosine' is": lambda: product(
+        text_run(), {"schedule.name": "cosine"}
     ),
     "lr: 0.1 is not a list": lambda: tune(text_run(), lr=0.1),
     "budgets: 1000000000000.0 is": lambda: isoflop(
@@ -282,12 +282,12 @@ def test_a_rule_gives_each_run_the_rate_of_its_scale():
         run = point.run
         n = run.model.params(run.data.shape).matmul
         expected = 2.0 * n**-0.5 * run.tokens**-0.1 * run.batch**0.25
-        assert run.optim.lr == pytest.approx(expected)
+        assert run.optimizer.lr == pytest.approx(expected)
     (total,) = recipe.tuned(
         product(text_run(), {"batch": [4]}),
         recipe.LearningRate(k=1.0, n=-1.0, counted="total"),
     )
-    assert total.run.optim.lr == pytest.approx(1 / count(total.run).n_total)
+    assert total.run.optimizer.lr == pytest.approx(1 / count(total.run).n_total)
 
 
 def test_a_recorded_plan_needs_no_data_but_training_does(tmp_path):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from harness import MLP, OptimSpec, RunSpec, TwoMoons
+from harness import MLP, SGD, WSD, Constant, RunSpec, TwoMoons
 from harness.data.dataset import load
 from harness.families.build import build
 from harness.specs.reading import resolve
@@ -18,7 +18,8 @@ from tests.harness.training.test_loop import rows_of, train_all
 MOONS = RunSpec(
     model=MLP(width=8, depth=1, activation="tanh"),
     data=TwoMoons(unique_examples=60, eval_examples=50),
-    optim=OptimSpec(optimizer="sgd", lr=0.2, clip=0.0),
+    optimizer=SGD(lr=0.2, clip=0.0),
+    schedule=WSD(),
     batch=60,
     steps=40,
     evals_per_octave=1,
@@ -44,9 +45,7 @@ def test_training_accuracy_is_the_share_of_training_points_on_their_side():
     row = run_record(result, attempts=1, metrics={})["row"]
     assert row["train_accuracy"] == on_train["accuracy"] == 1 - on_train["error"]
     # With full batches the loss of the next step is that of all points before it.
-    longer = dataclasses.replace(
-        MOONS, steps=41, optim=dataclasses.replace(MOONS.optim, schedule="constant")
-    )
+    longer = dataclasses.replace(MOONS, steps=41, schedule=Constant())
     shorter = dataclasses.replace(longer, steps=40)
     (a,), (b,) = train_all(longer).values(), train_all(shorter).values()
     after_40 = values(b, "train")["evaluated_loss"]
@@ -54,7 +53,7 @@ def test_training_accuracy_is_the_share_of_training_points_on_their_side():
 
 
 def test_before_training_teaches_anything_it_is_that_of_the_initial_network():
-    still = dataclasses.replace(MOONS, optim=OptimSpec(optimizer="sgd", lr=0.0))
+    still = dataclasses.replace(MOONS, optimizer=SGD(lr=0.0), schedule=WSD())
     (result,) = train_all(still).values()
     source = load(MOONS.data, 0)
     model = build(MOONS.model, MOONS.data.shape)

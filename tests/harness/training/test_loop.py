@@ -12,7 +12,20 @@ import jax
 import numpy as np
 import pytest
 
-from harness import CNN, MLP, OptimSpec, RunSpec, TeacherStudent, Text, Transformer
+from harness import (
+    CNN,
+    MLP,
+    SGD,
+    WSD,
+    AdamW,
+    Constant,
+    Cosine,
+    RunSpec,
+    SmoothedLikelihood,
+    TeacherStudent,
+    Text,
+    Transformer,
+)
 from harness.data import dataset as dataset_module
 from harness.data.dataset import load
 from harness.families.build import build
@@ -22,8 +35,9 @@ from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import cohort_key
 from harness.training import batches, loop, program
 from harness.training.history import common_grid
+from harness.training.losses import cross_entropy
 from harness.training.metrics import whole
-from harness.training.step import DRAWS, cross_entropy
+from harness.training.step import DRAWS
 from harness.workers.record import metric_rows, run_record
 from tests.harness.data.test_images import spec_of as images_of
 from tests.harness.data.test_images import write_mnist
@@ -69,10 +83,10 @@ def record_of(result):
     return run_record(result, attempts=1, metrics={})
 
 
-@pytest.mark.parametrize("schedule", ["wsd", "cosine", "constant"])
+@pytest.mark.parametrize("kind", [WSD, Cosine, Constant])
 @pytest.mark.parametrize("make", [text_run, mlp_run])
-def test_a_branch_of_a_trunk_is_the_run_trained_alone(make, schedule):
-    base = make(optim=OptimSpec(lr=1e-2, warmup=3, schedule=schedule))
+def test_a_branch_of_a_trunk_is_the_run_trained_alone(make, kind):
+    base = make(optimizer=AdamW(lr=1e-2), schedule=kind(warmup=3))
     # 11 and 24 lie off the grid of evaluations that all lengths have in common.
     runs = [dataclasses.replace(base, steps=steps) for steps in (11, 24, 150)]
     together = train_all(*runs)
@@ -105,7 +119,9 @@ def test_training_equals_a_plain_loop():
     import optax
 
     run = dataclasses.replace(
-        text_run(steps=12), optim=OptimSpec(lr=0.02, warmup=4, weight_decay=0.1)
+        text_run(steps=12),
+        optimizer=AdamW(lr=0.02, weight_decay=0.1),
+        schedule=WSD(warmup=4),
     )
     (result,) = train_all(run).values()
     resolved = dataclasses.replace(run, data=resolve(run.data))
@@ -157,7 +173,7 @@ def test_loss_falls_and_standard_error_is_that_of_the_mean():
 
 
 def test_a_diverged_run_is_a_row_however_it_was_trained():
-    base = text_run(optim=OptimSpec(lr=1e9, clip=0.0, weight_decay=1e9))
+    base = text_run(optimizer=AdamW(lr=1e9, weight_decay=1e9, clip=0.0), schedule=WSD())
     runs = [dataclasses.replace(base, steps=steps) for steps in (40, 80)]
     for run_id, result in train_all(*runs).items():
         assert result.status == "diverged"
@@ -174,8 +190,8 @@ def test_a_diverged_run_is_a_row_however_it_was_trained():
 @pytest.mark.parametrize("lr", [10.0, 1e3])
 def test_a_run_that_ends_far_above_the_uniform_guess_has_diverged(lr):
     """Every loss is finite: that it has diverged is seen at the end."""
-    optim = OptimSpec(lr=lr, clip=0.0)
-    (result,) = train_all(text_run(steps=24, optim=optim)).values()
+    run = text_run(steps=24, optimizer=AdamW(lr=lr, clip=0.0))
+    (result,) = train_all(run).values()
     final = result.history.evaluations[-1]
     assert final.loss > math.log(256) and result.history.diverged_step is None
     row = record_of(result)["row"]
@@ -194,9 +210,8 @@ def test_the_columns_of_every_row_have_a_type_that_does_not_hang_on_the_values(m
 
 
 def test_only_the_end_of_a_decay_is_annealed():
-    for schedule, expected in (("wsd", [True]), ("cosine", [True]), ("constant", [])):
-        optim = OptimSpec(lr=1e-2, schedule=schedule)
-        (result,) = train_all(text_run(optim=optim)).values()
+    for schedule, expected in ((WSD(), [True]), (Cosine(), [True]), (Constant(), [])):
+        (result,) = train_all(text_run(schedule=schedule)).values()
         rows = [row for row in rows_of(result) if row["metric"] == "loss"]
         flags = [row["annealed"] for row in rows if row["split"] == "eval"]
         assert [f for f in flags if f] == expected
@@ -205,15 +220,15 @@ def test_only_the_end_of_a_decay_is_annealed():
 
 def test_runs_that_differ_in_hyperparameters_alone_are_one_cohort():
     base = mlp_run()
-    optims = [
-        OptimSpec(lr=1e-2),
-        OptimSpec(lr=2e-2, warmup=3, weight_decay=0.1, beta1=0.8, beta2=0.9),
-        OptimSpec(lr=1e-2, clip=0.0, eps=1e-6, schedule="cosine", final=0.1),
+    choices = [
+        (AdamW(lr=1e-2), WSD()),
+        (AdamW(lr=2e-2, weight_decay=0.1, beta1=0.8, beta2=0.9), WSD(warmup=3)),
+        (AdamW(lr=1e-2, clip=0.0, eps=1e-6), Cosine(final=0.1)),
     ]
     made = planned(
         *[
-            dataclasses.replace(base, optim=o, seed_init=i)
-            for i, o in enumerate(optims)
+            dataclasses.replace(base, optimizer=o, schedule=s, seed_init=i)
+            for i, (o, s) in enumerate(choices)
         ],
         dataclasses.replace(base, steps=99),
     )
@@ -238,7 +253,8 @@ def test_epochs_and_unique_tokens_are_recorded():
 def test_sgd_fits_a_teacher():
     run = mlp_run(
         data=TeacherStudent(inputs=4, teacher_width=4, unique_examples=4096),
-        optim=OptimSpec(optimizer="sgd", momentum=0.9, lr=0.05),
+        optimizer=SGD(lr=0.05, momentum=0.9),
+        schedule=WSD(),
         batch=64,
         steps=400,
     )
@@ -282,14 +298,17 @@ def assert_close(alone, together):
 def test_a_population_agrees_with_runs_trained_alone(make, orders, room, monkeypatch):
     if not room:
         monkeypatch.setattr(dataset_module, "DEVICE_BYTES", 0)
-    optims = [
-        OptimSpec(lr=1e-2, warmup=3),
-        OptimSpec(lr=3e-3, warmup=3, weight_decay=0.1, beta1=0.8),
-        OptimSpec(lr=1e-2, warmup=5, clip=0.1),
+    choices = [
+        {"optimizer": AdamW(lr=1e-2), "schedule": WSD(warmup=3)},
+        {
+            "optimizer": AdamW(lr=3e-3, weight_decay=0.1, beta1=0.8),
+            "schedule": WSD(warmup=3),
+        },
+        {"optimizer": AdamW(lr=1e-2, clip=0.1), "schedule": WSD(warmup=5)},
     ]
     runs = [
-        make(optim=optim, steps=steps, seed_init=seed, seed_order=order)
-        for seed, (optim, order) in enumerate(zip(optims, orders, strict=True))
+        make(**choice, steps=steps, seed_init=seed, seed_order=order)
+        for seed, (choice, order) in enumerate(zip(choices, orders, strict=True))
         for steps in (11, 24, 90)
     ]
     (cohort,) = planned(*runs).cohorts
@@ -302,7 +321,9 @@ def test_a_population_agrees_with_runs_trained_alone(make, orders, room, monkeyp
 
 def test_members_that_see_the_same_batches_are_given_them_once():
     run = mlp_run()
-    other = dataclasses.replace(run, optim=OptimSpec(lr=0.5), seed_init=1)
+    other = dataclasses.replace(
+        run, optimizer=AdamW(lr=0.5), schedule=WSD(), seed_init=1
+    )
     apart = dataclasses.replace(run, seed_order=1)
     for runs, shape in (((run, other), ()), ((run, apart), (2,)), ((run,), ())):
         _, given = batches.batches_of(load(run.data, 0), runs, 3, 7, chunk=8)
@@ -326,12 +347,12 @@ def test_what_is_random_in_a_step_is_that_of_each_run_alone():
 
 
 def test_a_member_that_diverges_leaves_the_others_alone():
-    optims = [
-        OptimSpec(lr=1e9, clip=0.0, weight_decay=1e9),
-        OptimSpec(lr=1e-2),
-        OptimSpec(lr=2e-2),
+    optimizers = [
+        AdamW(lr=1e9, clip=0.0, weight_decay=1e9),
+        AdamW(lr=1e-2),
+        AdamW(lr=2e-2),
     ]
-    (cohort,) = planned(*[text_run(optim=optim, steps=40) for optim in optims]).cohorts
+    (cohort,) = planned(*[text_run(optimizer=o, steps=40) for o in optimizers]).cohorts
     together = train_together(*cohort.trunks).values()
     assert [result.status for result in together] == ["diverged", "done", "done"]
     for result in together:
@@ -353,7 +374,7 @@ def test_members_stop_at_the_end_of_their_own_patience():
 def test_training_copies_nothing_unasked_and_compiles_nothing(caplog):
     """All lengths, rates and seeds of a cohort are trained by what is compiled."""
     runs = [
-        text_run(steps=steps, optim=OptimSpec(lr=lr), seed_init=seed)
+        text_run(steps=steps, optimizer=AdamW(lr=lr), schedule=WSD(), seed_init=seed)
         for lr, seed in ((1e-2, 0), (2e-2, 1))
         for steps in (11, 70)
     ]
@@ -392,7 +413,9 @@ def test_mixed_images_are_trained_on_mixed_classes(tmp_path):
     run = RunSpec(
         model=CNN(channels=(2,)),
         data=images_of(tmp_path / "set", mixup=1.0),
-        optim=OptimSpec(lr=0.0, schedule="constant", label_smoothing=0.1),
+        optimizer=AdamW(lr=0.0),
+        schedule=Constant(),
+        loss=SmoothedLikelihood(label_smoothing=0.1),
         batch=8,
         steps=4,
     )

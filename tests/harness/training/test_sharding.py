@@ -90,8 +90,8 @@ def test_a_spread_run_is_resumed_to_the_bit(told):
 def test_what_cannot_be_laid_out_is_refused():
     run = text_run(batch=4)
     with pytest.raises(SpecError, match=r"batch of 4 .* over 3 equal parts"):
-        choose(TrainOptions(accumulate=3), run, 1, {})
+        choose(TrainOptions(accumulate=3), run, 1)
     with pytest.raises(SpecError, match="64 devices are wanted; jax sees"):
-        choose(TrainOptions(devices=64), run, 1, {})
+        choose(TrainOptions(devices=64), run, 1)
     with pytest.raises(SpecError, match="devices is 0"):
         TrainOptions(devices=0)

@@ -7,17 +7,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harness import MLP, OptimSpec, RunSpec, Transformer
+from harness import (
+    MLP,
+    SGD,
+    WSD,
+    AdamW,
+    Constant,
+    RunSpec,
+    SmoothedLikelihood,
+    Transformer,
+)
 from harness.data.dataset import Dataset, load
 from harness.errors import SpecError
-from harness.optimizers.schedules import learning_rates
+from harness.schedules.rates import learning_rates
 from harness.specs.base import spec
 from harness.specs.run import DataSpec
 from harness.specs.task import TaskShape
 from harness.sweeps.options import TrainOptions
 from harness.sweeps.plan import cohort_key
 from harness.training import batches, loop, program
-from harness.training.step import cross_entropy
+from harness.training.losses import cross_entropy
 from harness.workers.record import metric_rows, run_record
 from tests.harness.keepers import Forgetful
 from tests.harness.strategies import TINY_TEXT, mlp_run, planned, text_run
@@ -67,7 +76,8 @@ def run_of(**changes):
     base = RunSpec(
         model=MLP(width=8, depth=1),
         data=Blobs(),
-        optim=OptimSpec(lr=1e-2, schedule="constant"),
+        optimizer=AdamW(lr=1e-2),
+        schedule=Constant(),
         batch=10,
         steps=20,
     )
@@ -80,7 +90,7 @@ PROGRAMS = {}
 
 def trained(run, dataset):
     trunk = planned(run).cohorts[0].trunks[0]
-    key = (run.model, run.optim.program_key(), dataset.augment, batches.SHORTEST)
+    key = (run.model, cohort_key(run), dataset.augment, batches.SHORTEST)
     if key not in PROGRAMS:
         PROGRAMS[key] = program.compile_cohort([run], dataset, TrainOptions())
     compiled = PROGRAMS[key].with_data(dataset, run)
@@ -106,14 +116,13 @@ def test_label_smoothing_is_the_mixture_with_the_uniform_distribution():
 
 def test_penalties_are_added_to_the_gradient_of_matrices_alone():
     """One step of plain gradient descent from the same start, against the formula."""
-    plain = OptimSpec(optimizer="sgd", lr=0.1, clip=0.0, schedule="constant")
+    plain = run_of(optimizer=SGD(lr=0.1, clip=0.0), schedule=Constant(), steps=1)
     penal = dataclasses.replace(plain, l1=0.02, l2=0.03)
     after = {}
-    for optim in (plain, penal):
-        run = run_of(optim=optim, steps=1)
+    for run in (plain, penal):
         compiled = program.compile_cohort([run], blobs(), TrainOptions())
         start = compiled.start([run]).params
-        after[optim], _ = compiled.train(compiled.start([run]), [run], 0, 1)
+        after[run], _ = compiled.train(compiled.start([run]), [run], 0, 1)
     pull = jax.tree.map(lambda p: 0.02 * np.sign(p) + 0.06 * p, start)
     for path, p in jax.tree.leaves_with_path(after[plain].params):
         moved = jax.tree_util.tree_leaves_with_path(after[penal].params)
@@ -124,14 +133,11 @@ def test_penalties_are_added_to_the_gradient_of_matrices_alone():
 
 
 def test_recorded_losses_leave_penalties_out():
-    base = run_of(optim=OptimSpec(lr=0.0, schedule="constant"))
-    heavy = dataclasses.replace(base, optim=dataclasses.replace(base.optim, l2=9.0))
+    base = run_of(optimizer=AdamW(lr=0.0), schedule=Constant())
+    heavy = dataclasses.replace(base, l2=9.0)
     assert losses(base, blobs()) == losses(heavy, blobs())
-    smooth = dataclasses.replace(base.optim, label_smoothing=0.5)
-    plain, smoothed = (
-        trained(dataclasses.replace(base, optim=o), blobs())
-        for o in (base.optim, smooth)
-    )
+    smooth = dataclasses.replace(base, loss=SmoothedLikelihood(label_smoothing=0.5))
+    plain, smoothed = (trained(run, blobs()) for run in (base, smooth))
     assert plain.history.losses != smoothed.history.losses
     a, b = (r.history.evaluations[-1].loss for r in (plain, smoothed))
     assert a == b
@@ -145,7 +151,7 @@ def test_augmentation_and_dropout_do_not_depend_on_chunks_and_spare_evaluation(
     monkeypatch,
 ):
     model = MLP(width=8, depth=1, dropout=0.5)
-    run = run_of(model=model, optim=OptimSpec(lr=0.0, schedule="constant"))
+    run = run_of(model=model, optimizer=AdamW(lr=0.0), schedule=Constant())
     still, shaken = blobs(), blobs(augment=shake)
     whole = trained(run, shaken)
     monkeypatch.setattr(batches, "SHORTEST", 7)
@@ -154,7 +160,7 @@ def test_augmentation_and_dropout_do_not_depend_on_chunks_and_spare_evaluation(
     # With a learning rate of 0 only the draws differ between steps and seeds.
     assert len(set(whole.history.losses[0::3])) > 1
     assert losses(dataclasses.replace(run, seed_order=1), shaken)
-    plain = trained(run_of(optim=run.optim), still)
+    plain = trained(run_of(optimizer=run.optimizer, schedule=run.schedule), still)
     assert plain.history.losses != whole.history.losses
     for a, b in zip(plain.history.evaluations, whole.history.evaluations, strict=True):
         assert (a.loss, a.metrics) == (b.loss, b.metrics)
@@ -207,8 +213,8 @@ def test_a_run_with_patience_shares_no_trunk():
 
 
 def test_what_a_penalty_weighs_is_data_and_that_it_acts_is_the_program():
-    def key(**optim):
-        return cohort_key(mlp_run(optim=OptimSpec(**optim)))
+    def key(**penalties):
+        return cohort_key(mlp_run(**penalties))
 
     assert key(l1=0.1) == key(l1=0.2) != key()
     assert len({key(), key(l1=0.1), key(l2=0.1), key(l1=0.1, l2=0.1)}) == 4
@@ -230,19 +236,25 @@ def test_a_mixture_of_experts_trains_with_a_balance():
 
 def test_smoothing_needs_a_distribution_and_mup_needs_adam():
     with pytest.raises(SpecError, match="label_smoothing has no effect on real"):
-        mlp_run(optim=OptimSpec(label_smoothing=0.1))
-    with pytest.raises(SpecError, match="needs optimizer 'adamw', not 'sgd'"):
-        mlp_run(model=MLP(width=8, mup_base=4), optim=OptimSpec(optimizer="sgd"))
+        mlp_run(
+            optimizer=AdamW(lr=1e-3),
+            schedule=WSD(),
+            loss=SmoothedLikelihood(label_smoothing=0.1),
+        )
+    with pytest.raises(SpecError, match=r"needs optimizer 'adamw'.*, not 'sgd'"):
+        mlp_run(model=MLP(width=8, mup_base=4), optimizer=SGD(lr=1e-3), schedule=WSD())
 
 
 def test_an_optimiser_and_a_schedule_from_outside_train_alone_and_side_by_side():
     from tests.harness import new_optimizer
 
-    chosen = {
-        "optimizer": new_optimizer.SignMomentum.optimizer,
-        "schedule": new_optimizer.Linear.schedule,
-    }
-    runs = [mlp_run(optim=OptimSpec(lr=lr, **chosen)) for lr in (1e-3, 2e-3)]
+    runs = [
+        mlp_run(
+            optimizer=new_optimizer.SignMomentum(lr=lr),
+            schedule=new_optimizer.Straight(),
+        )
+        for lr in (1e-3, 2e-3)
+    ]
     (cohort,) = planned(*runs).cohorts
     assert all(run.branch_step == 16 for run in cohort.runs)
     data = load(runs[0].data, 0)
@@ -255,5 +267,5 @@ def test_an_optimiser_and_a_schedule_from_outside_train_alone_and_side_by_side()
         assert all(result.annealed for result in results)
         losses.append(results[0].history.losses)
     np.testing.assert_allclose(*losses, rtol=1e-5)
-    rates = learning_rates(runs[0].optim, 20, 15, 20)
+    rates = learning_rates(runs[0], 15, 20)
     np.testing.assert_allclose(rates, 1e-3 * np.array([1, 1, 0.75, 0.5, 0.25]))

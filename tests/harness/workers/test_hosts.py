@@ -14,12 +14,12 @@ from harness.workers.hosts import join
 
 LONG = """
 '''Does a run over two hosts equal the one on a single host?'''
-from harness import OptimSpec, RunSpec, Sweep, Text, Transformer, product
+from harness import AdamW, WSD, RunSpec, Sweep, Text, Transformer, product
 
 BASE = RunSpec(
     model=Transformer(width=16, depth=1, heads=2),
     data=Text(context=16, eval_sequences=16),
-    optim=OptimSpec(lr=1e-2, warmup=2, weight_decay=0.1),
+    optimizer=AdamW(lr=1e-2, weight_decay=0.1), schedule=WSD(warmup=2),
     batch=4,
 )
 SWEEP = Sweep(product(BASE, {"steps": [100, 700]}))

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from harness import OptimSpec
+from harness import WSD, AdamW
 from harness.store import create_store, failures
 from harness.store.leases import Leases, claim_all
 from harness.sweeps.options import TrainOptions
@@ -32,7 +32,8 @@ def timing(population, seconds):
 def rates(count, **changes):
     """The cohort of so many learning rates."""
     runs = [
-        mlp_run(optim=OptimSpec(lr=0.01 * (k + 1)), **changes) for k in range(count)
+        mlp_run(optimizer=AdamW(lr=0.01 * (k + 1)), schedule=WSD(), **changes)
+        for k in range(count)
     ]
     (cohort,) = planned(*runs).cohorts
     return cohort
@@ -95,7 +96,7 @@ def test_populations_are_few_and_even_and_share_batches_where_they_can(
     rates, orders, width, sizes
 ):
     runs = [
-        mlp_run(optim=OptimSpec(lr=0.01 * (k + 1)), seed_order=seed)
+        mlp_run(optimizer=AdamW(lr=0.01 * (k + 1)), schedule=WSD(), seed_order=seed)
         for k in range(rates)
         for seed in range(orders)
     ]
@@ -116,7 +117,9 @@ def test_populations_are_cut_for_all_devices():
 
 def test_what_is_tried_first_needs_the_most_memory():
     runs = [
-        mlp_run(optim=OptimSpec(lr=0.01 * (k + 1)), seed_order=int(k >= 4))
+        mlp_run(
+            optimizer=AdamW(lr=0.01 * (k + 1)), schedule=WSD(), seed_order=int(k >= 4)
+        )
         for k in range(6)
     ]
     (group,) = compatible_trunks(planned(*runs).cohorts[0])
@@ -137,7 +140,7 @@ def test_what_another_population_has_begun_is_left_to_it(store):
 
 def test_trunks_that_see_the_same_batches_are_trained_together(store):
     runs = [
-        mlp_run(optim=OptimSpec(lr=lr), seed_order=seed)
+        mlp_run(optimizer=AdamW(lr=lr), schedule=WSD(), seed_order=seed)
         for lr in (0.01, 0.02, 0.03)
         for seed in (0, 1)
     ]
