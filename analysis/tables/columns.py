@@ -74,8 +74,8 @@ RUN_COLUMNS = (
 OPTIONAL = ("model.width", "model.depth", "loss_se", ERROR)
 """Those of them that some families and tasks do not have."""
 
-SPEC = (FAMILY, BATCH, "precision", "metrics", "l1", "l2")
-SPEC_PARTS = ("model.", "data.", "optimizer.", "schedule.", "loss.")
+SPEC = (FAMILY, BATCH, "precision", "l1", "l2")
+SPEC_PARTS = ("model.", "data.", "optimizer.", "schedule.", "loss.", "metrics.")
 SEEDS = ("seed_init", "seed_order", "seed_data")
 LENGTH = (STEPS, "patience")
 

@@ -6,11 +6,14 @@ user can mend (one line, no traceback); 75 interrupted, run again to go on.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib.metadata
 import os
 import sys
+import threading
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -147,8 +150,29 @@ for _name, (_, _help) in COMMANDS.items():
     app.command(_name, short_help=_help, hidden=not _help)(_not_loaded)
 
 
+def entry() -> NoReturn:
+    """Runs the command line and ends the process: the console script.
+
+    The interpreter is not taken apart: threads of jax and Arrow that still start or
+    run would now and then abort the process, after all was done.
+    """
+    code: object = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
 def main() -> None:
-    """Runs the command line; the entry point of the console script."""
+    """Runs the command line; raises `SystemExit` where it ends with a code."""
     STOPPER.listen()
     try:
         app()

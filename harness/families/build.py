@@ -81,7 +81,7 @@ def build(
                 node.remat = remat
         return module
 
-    graph, abstract = nnx.split(nnx.eval_shape(make, jax.random.key(0)), nnx.Param)
+    graph, abstract = nnx.split(nnx.eval_shape(make, abstract_key()), nnx.Param)
 
     def init(key: jax.Array) -> PyTree:
         return nnx.to_pure_dict(nnx.state(make(key), nnx.Param))
@@ -97,6 +97,12 @@ def build(
         return Outputs(values, _penalty(module), _monitors(module))
 
     return Model(init=init, forward=forward)
+
+
+def abstract_key() -> jax.ShapeDtypeStruct:
+    """The type of a random key; unlike a key it needs no device."""
+    key: jax.ShapeDtypeStruct = jax.eval_shape(jax.random.key, 0)
+    return key
 
 
 def _penalty(module: nnx.Module) -> jax.Array | None:

@@ -9,7 +9,7 @@ import jax
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from harness.errors import SpecError
-from harness.families.build import build
+from harness.families.build import abstract_key, build
 from harness.optimizers.update import hyper, transform
 from harness.specs.run import RunSpec
 
@@ -31,7 +31,7 @@ def measure(run: RunSpec) -> Measured:
     values = hyper(run).optimizer
     optimizer = transform(run.optimizer, values, values["lr"])
     model = build(run.model, run.data.shape)
-    params = jax.eval_shape(model.init, jax.random.key(0))
+    params = jax.eval_shape(model.init, abstract_key())
     state = jax.eval_shape(optimizer.init, params)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     jaxpr = jax.make_jaxpr(optimizer.update)(params, state, params).jaxpr

@@ -74,7 +74,7 @@ def find(base: type[N], name: object) -> type[N]:
 
     Raises `UnknownTagError`, which says what names there are, if there is none.
     """
-    if name not in base.known:
+    if isinstance(name, str) and name not in base.known:
         _import_entry_points()
     cls = base.known.get(name) if isinstance(name, str) else None
     if cls is None or not issubclass(cls, base):

@@ -230,11 +230,15 @@ class RunSpec(Spec):
 
 
 def flat(spec: Mapping[str, Any]) -> JsonObject:
-    """The dictionary of a spec as table columns."""
+    """The dictionary of a spec as table columns; parts in a list by their names."""
     out: JsonObject = {}
     for name, value in spec.items():
         if isinstance(value, dict):
             out |= {f"{name}.{key}": inner for key, inner in value.items()}
+        elif name == "metrics":
+            for metric in value:
+                inner = {key: v for key, v in metric.items() if key != "name"}
+                out |= {f"{name}.{metric['name']}.{key}": v for key, v in inner.items()}
         else:
             out[name] = value
     return out
