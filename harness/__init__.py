@@ -11,6 +11,7 @@ rest; `harness.train(run)` trains one run in this process. The fits live in the 
 from importlib import import_module
 from typing import Any
 
+from harness.data.arrays.spec import Arrays
 from harness.data.images.spec import Images
 from harness.data.synthetic.spec import (
     ManifoldTeacher,
@@ -70,6 +71,7 @@ __all__ = [
     "AdEMAMix",
     "Adafactor",
     "AdamW",
+    "Arrays",
     "Constant",
     "Cosine",
     "Images",

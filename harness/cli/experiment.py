@@ -15,6 +15,7 @@ from pathlib import Path
 from harness.errors import SpecError, UnknownTagError
 from harness.specs.source import code_digest
 from harness.store import Store, open_store
+from harness.store.arrays import bring_arrays
 from harness.store.read import ID, MARKER, files_at
 from harness.sweeps.plan import Plan, plan, plan_of_record
 from harness.sweeps.sweep import Scalar, Sweep, product
@@ -95,7 +96,9 @@ def open_sweep(
     if not sweeps:
         raise SpecError(f"{store.uri} has no sweep yet; `harness run` writes one")
     try:
-        return store, plan_of_record(sweeps[-1])
+        planned = plan_of_record(sweeps[-1])
+        bring_arrays(store, [run.run for run in planned.runs])
+        return store, planned
     except UnknownTagError as error:
         raise SpecError(
             f"this sweep uses the {error.kind} {error.name!r}, which the experiment's "

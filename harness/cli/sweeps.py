@@ -29,6 +29,7 @@ from harness.engines.base import Engine, engine_named
 from harness.errors import Interrupted, StoreError
 from harness.specs.run import ModelSpec
 from harness.store import Store, add_sweep, create_store, refresh_runs
+from harness.store.arrays import keep_arrays
 from harness.store.read import copy_tables
 from harness.sweeps.options import TrainOptions, WorkerOptions
 from harness.sweeps.plan import Plan, sweep_record
@@ -113,6 +114,7 @@ def run(
     for line in plans.mismatch_lines(planned, existing) if existing else ():
         typer.echo(line)
     store = create_store(place)
+    keep_arrays(store, [run.run for run in planned.runs])
     add_sweep(store, sweep_record(planned, name=loaded.name, doc=loaded.doc))
     if remaining.cohorts and workers == 0:
         typer.echo(f"the sweep is written; `harness work {store.uri}` trains it")
