@@ -1,8 +1,9 @@
 """Text files to token files: a byte-level BPE of one's own, or one of tiktoken's.
 
-A token file is raw uint16, little-endian; the JSON file beside it says how many tokens
-it holds, of which vocabulary, and how many bytes of text they stand for; the file
-`token_bytes.npy` says so of each token. The packages that do the work are in the extra
+A token file is raw uint16, or uint32 for more than 65,536 tokens. The JSON file beside
+it says how many tokens it holds, of which vocabulary, and how many bytes of text they
+stand for; the file `token_bytes.npy` says so of each token. The packages that do the
+work are in the extra
 `text`.
 """
 
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.files import write_whole
-from harness.data.text.token_files import LENGTHS, TokenFacts
+from harness.data.text.token_files import LENGTHS, TokenFacts, id_type
 from harness.errors import DataError
 
 SEPARATOR = b"\n\0\n"
@@ -30,7 +31,8 @@ SEPARATOR = b"\n\0\n"
 PIECE = 2**20
 """Longer documents are encoded in pieces of about so many bytes, cut at line ends."""
 END_OF_TEXT = "<|endoftext|>"
-LARGEST_VOCAB = 2**16
+LARGEST_VOCAB = 2**20
+"""Most tokens of a vocabulary that is trained here."""
 
 Encode = Callable[[list[str]], list[list[int]]]
 
@@ -175,8 +177,6 @@ def _tiktoken(name: str) -> Tokenizer:
             f"{', '.join(tiktoken.list_encoding_names())} where the internet is "
             "reached, or set TIKTOKEN_CACHE_DIR to a folder that holds its file"
         ) from None
-    if encoding.n_vocab > LARGEST_VOCAB:
-        raise DataError(f"{name} has {encoding.n_vocab:,} tokens; uint16 holds 65,536")
 
     def encode(texts: list[str]) -> list[list[int]]:
         return encoding.encode_ordinary_batch(texts)
@@ -234,6 +234,8 @@ def _pieces(document: bytes) -> Iterator[bytes]:
 def _write(file: Path, documents: list[bytes], tokenizer: Tokenizer) -> TokenFacts:
     """The facts about the tokens written; each of the two files appears whole."""
     digest, tokens = hashlib.sha256(), 0
+    dtype = id_type(tokenizer.vocab)
+    width = np.dtype(dtype).itemsize
 
     def write(path: Path) -> None:
         nonlocal tokens
@@ -241,7 +243,7 @@ def _write(file: Path, documents: list[bytes], tokenizer: Tokenizer) -> TokenFac
             for document in documents:
                 encoded = tokenizer.encode(list(_texts([document])))
                 ids = [i for piece in encoded for i in piece] + [tokenizer.end]
-                raw = np.asarray(ids, "<u2").tobytes()
+                raw = np.asarray(ids, dtype).astype(f"<u{width}").tobytes()
                 out.write(raw)
                 digest.update(raw)
                 tokens += len(ids)
@@ -256,6 +258,7 @@ def _write(file: Path, documents: list[bytes], tokenizer: Tokenizer) -> TokenFac
         bytes=size,
         bytes_per_token=size / tokens,
         sha256=digest.hexdigest(),
+        dtype=dtype,
     )
     text = json.dumps(facts, indent=1) + "\n"
     write_whole(file.with_suffix(".json"), lambda path: path.write_text(text))

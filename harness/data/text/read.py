@@ -16,6 +16,8 @@ from harness.data.text.token_files import (
     Tokens,
     austen,
     check_facts,
+    document_starts,
+    documents_file,
     facts_beside,
     files_of,
     read_corpus,
@@ -25,6 +27,10 @@ from harness.errors import DataError
 
 HELD_OUT_SHARE = 0.05
 """Tail of a corpus that is held out when no other text is named."""
+SEARCHED = 2**20
+"""Tokens that are searched for the end of a document at once."""
+BY_FILE = "file"
+Units = int | str | None
 
 
 def resolve(spec: Text) -> Text:
@@ -34,7 +40,7 @@ def resolve(spec: Text) -> Text:
     """
     train, held_out = tokens(spec)
     bytes_per_token = _bytes_per_token(spec, held_out)
-    digest = _digest(spec.corpus, spec.held_out, _stamps(spec))
+    digest = _digest(spec.corpus, spec.held_out, _units(spec), _stamps(spec))
     check_unchanged(spec.corpus, spec.digest, digest)
     unique = enough(
         "unique_tokens",
@@ -89,13 +95,14 @@ def tokens(spec: Text) -> tuple[Tokens, Tokens]:
     stamps = _stamps(spec)
     check_facts(spec.corpus, spec.vocab)
     check_facts(spec.held_out, spec.vocab)
-    largest = _largest(spec.corpus, spec.held_out, stamps)
+    parts = (spec.corpus, spec.held_out, _units(spec), stamps)
+    largest = _largest(*parts)
     if largest >= spec.vocab:
         raise DataError(
             f"{spec.corpus} holds token {largest} but vocab is {spec.vocab}; "
             f"set vocab to at least {largest + 1}"
         )
-    return _tokens(spec.corpus, spec.held_out, stamps)
+    return _tokens(*parts)
 
 
 def _windows(text: Tokens, spec: Text) -> int:
@@ -146,28 +153,67 @@ def _stamps(spec: Text) -> Stamps:
     for file in held_out:
         if file.resolve() in trained_on:
             raise DataError(f"{file} is both in the corpus and in held_out")
-    return stamps(train + held_out)
+    beside = [documents_file(file) for file in train if _units(spec) == BY_FILE]
+    return stamps(train + held_out + [file for file in beside if file.is_file()])
+
+
+def _units(spec: Text) -> Units:
+    """The end of the units of hold-out: an id, a file's, or None for single tokens."""
+    if spec.hold_out == "tail":
+        return None
+    return BY_FILE if spec.separator is None else spec.separator
 
 
 @functools.lru_cache(maxsize=8)
-def _tokens(corpus: str, held_out: str | None, _: Stamps) -> tuple[Tokens, Tokens]:
+def _tokens(
+    corpus: str, held_out: str | None, units: Units, _: Stamps
+) -> tuple[Tokens, Tokens]:
     train = austen() if corpus == SHIPPED else read_corpus(corpus)
     if (held_out or corpus) == SHIPPED:
         return train, austen(held_out=True)
     if held_out:
         return train, read_corpus(held_out)
     cut = int(len(train) * (1 - HELD_OUT_SHARE))
+    if units is not None:
+        cut = _at_document(corpus, train, cut, units)
     return train[:cut], train[cut:]
 
 
+def _at_document(corpus: str, train: Tokens, cut: int, units: int | str) -> int:
+    """The start of the last document that starts at or before `cut`.
+
+    Raises `DataError` where that is the first of all: nothing would be trained on.
+    """
+    if units == BY_FILE:
+        starts = document_starts(corpus)
+        start = int(starts[np.searchsorted(starts, cut, side="right") - 1])
+    else:
+        start = _after_last(train, cut, int(units))
+    if start == 0:
+        raise DataError(
+            f"{corpus}: the document that holds the last {HELD_OUT_SHARE:.0%} of the "
+            "tokens is the first one; give more documents, or name held_out"
+        )
+    return start
+
+
+def _after_last(tokens: Tokens, cut: int, separator: int) -> int:
+    """The position after the last `separator` before `cut`; 0 if there is none."""
+    for end in range(cut, 0, -SEARCHED):
+        start = max(0, end - SEARCHED)
+        if len(found := np.flatnonzero(tokens[start:end] == separator)):
+            return start + int(found[-1]) + 1
+    return 0
+
+
 @functools.lru_cache(maxsize=8)
-def _digest(corpus: str, held_out: str | None, stamps: Stamps) -> str:
+def _digest(corpus: str, held_out: str | None, units: Units, stamps: Stamps) -> str:
     # Every id of a run on text depends on this heading.
     heading = lambda text: f"{text.dtype}{len(text)}"  # noqa: E731
-    return content_hash(*_tokens(corpus, held_out, stamps), heading=heading)
+    return content_hash(*_tokens(corpus, held_out, units, stamps), heading=heading)
 
 
 @functools.lru_cache(maxsize=8)
-def _largest(corpus: str, held_out: str | None, stamps: Stamps) -> int:
-    texts = _tokens(corpus, held_out, stamps)
+def _largest(corpus: str, held_out: str | None, units: Units, stamps: Stamps) -> int:
+    texts = _tokens(corpus, held_out, units, stamps)
     return max((int(text.max()) for text in texts if len(text)), default=0)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Literal
 
 from harness.errors import SpecError
-from harness.specs.base import at_least, spec
+from harness.specs.base import added, at_least, spec
 from harness.specs.run import DataSpec
 from harness.specs.task import TaskShape
 
@@ -16,13 +17,16 @@ class Text(DataSpec):
     """Next-token prediction on windows of `context` tokens cut from text.
 
     `corpus` is "austen" (shipped: five novels to train on, *Persuasion* held out), or a
-    path or glob of `.txt` files (read as bytes), `.npy` (uint8 or uint16) or `.bin`
-    (raw uint16) token files, or a text that `harness data list` names ("enwik8").
-    With the JSON file that `harness data import text` writes beside a token file,
-    `vocab` is checked and bits per byte are known, exactly those of the evaluated
-    windows.
+    path or glob of `.txt` files (read as bytes), `.npy` (uint8, uint16 or uint32) or
+    `.bin` token files (raw uint16, or what the JSON file beside it says), or a text
+    that `harness data list` names ("enwik8"). With the JSON file that `harness data
+    import` writes beside a token file, `vocab` is checked and bits per byte are known,
+    exactly those of the evaluated windows.
     `held_out` is another such path, or "austen" for that novel; without it the last 5 %
-    of the corpus, a contiguous piece, is held out.
+    of the corpus, a contiguous piece, is held out. With `hold_out` "documents" that
+    piece begins with a document, so that none is both trained on and held out:
+    documents end at the token `separator`, or are those of the file
+    `NAME.documents.npy` that `harness data import tokens` writes beside NAME.
     `unique_tokens` keeps only that many training tokens (a multiple of `context`;
     smaller subsets lie inside larger ones). `eval_sequences` windows, evenly spaced
     over the held-out text, are evaluated.
@@ -40,10 +44,25 @@ class Text(DataSpec):
     bytes_per_token: float | None = dataclasses.field(
         default=None, metadata={"identity": False}
     )
+    hold_out: Literal["tail", "documents"] = added(default="tail")
+    separator: int | None = added(default=None)
 
     def validate(self) -> None:
         at_least(self, 1, "context", "unique_tokens")
         at_least(self, 2, "vocab", "eval_sequences")
+        at_least(self, 0, "separator")
+        if self.hold_out == "documents" and self.held_out is not None:
+            raise SpecError(
+                "Text.hold_out 'documents' has no effect with held_out, which names "
+                "what is held out"
+            )
+        if self.separator is not None and self.hold_out != "documents":
+            raise SpecError("Text.separator has no effect without hold_out='documents'")
+        if self.separator is not None and self.separator >= self.vocab:
+            raise SpecError(
+                f"Text.separator {self.separator} is no token of a vocabulary of "
+                f"{self.vocab}"
+            )
         if self.unique_tokens is not None and self.unique_tokens % self.context:
             nearest = max(1, round(self.unique_tokens / self.context)) * self.context
             raise SpecError(

@@ -7,17 +7,20 @@ import json
 import lzma
 from importlib import resources
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.catalog import named_texts
 from harness.data.files import cache_folder
+from harness.data.order import Index
 from harness.errors import DataError
 
-Tokens = NDArray[np.uint8 | np.uint16]
-"""Flat uint8 or uint16, in memory or mapped from a file."""
+Tokens = NDArray[np.uint8 | np.uint16 | np.uint32]
+"""Flat uint8, uint16 or uint32, in memory or mapped from a file."""
+WIDTHS = ("uint16", "uint32")
+"""Types of the ids in a `.bin` file: the first, unless its JSON file says another."""
 
 SHIPPED = "austen"
 AUSTEN_HELD_OUT = "persuasion"
@@ -35,6 +38,7 @@ class TokenFacts(TypedDict):
     bytes: int
     bytes_per_token: float
     sha256: str
+    dtype: NotRequired[str]
 
 
 def austen(*, held_out: bool = False) -> Tokens:
@@ -89,13 +93,24 @@ def read_file(file: Path) -> Tokens:
         case ".txt":
             return np.memmap(file, np.uint8, mode="r")
         case ".bin":
-            if file.stat().st_size % 2:
-                raise DataError(f"{file} has an odd size: .bin files hold uint16")
-            return np.memmap(file, np.uint16, mode="r")
+            return _read_bin(file)
         case ".npy":
             return _read_npy(file)
         case suffix:
             raise DataError(f"{file}: no reader for {suffix!r}; use .txt, .npy or .bin")
+
+
+def _read_bin(file: Path) -> Tokens:
+    side = file.with_suffix(".json")
+    try:
+        dtype = json.loads(side.read_text()).get("dtype", WIDTHS[0])
+    except (OSError, ValueError, AttributeError):
+        dtype = WIDTHS[0]
+    if dtype not in WIDTHS:
+        raise DataError(f"{side} says dtype {dtype!r}; ids are {' or '.join(WIDTHS)}")
+    if file.stat().st_size % np.dtype(dtype).itemsize:
+        raise DataError(f"{file} does not hold whole {dtype} numbers")
+    return np.memmap(file, dtype, mode="r")
 
 
 def _read_npy(file: Path) -> Tokens:
@@ -103,12 +118,41 @@ def _read_npy(file: Path) -> Tokens:
         tokens: Tokens = np.load(file, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{file} is not a readable .npy file: {error}") from None
-    if tokens.ndim != 1 or tokens.dtype not in (np.uint8, np.uint16):
+    if tokens.ndim != 1 or tokens.dtype not in (np.uint8, np.uint16, np.uint32):
         raise DataError(
             f"{file} holds {tokens.dtype} of shape {tokens.shape}; tokens are a flat "
-            "uint8 or uint16 array"
+            "uint8, uint16 or uint32 array"
         )
     return tokens
+
+
+def id_type(vocab: int) -> str:
+    """The narrowest of `WIDTHS` that holds all ids of a vocabulary."""
+    return WIDTHS[vocab > 2**16]
+
+
+def documents_file(file: Path) -> Path:
+    """The file beside a token file that holds the starts of its documents."""
+    return file.with_suffix(".documents.npy")
+
+
+def document_starts(corpus: str) -> Index:
+    """The positions in a corpus where documents start, by the files beside it.
+
+    Raises `DataError` where there are none.
+    """
+    starts, before = [], 0
+    for file in files_of(corpus):
+        beside = documents_file(file)
+        if not beside.is_file():
+            raise DataError(
+                f"{file} has no {beside.name} that says where documents start; give "
+                "Text.separator, the id at the end of each, or import the tokens with "
+                "`harness data import tokens`"
+            )
+        starts.append(np.load(beside, allow_pickle=False).astype(np.int64) + before)
+        before += len(read_file(file))
+    return np.concatenate(starts) if starts else np.zeros(1, np.int64)
 
 
 def facts_beside(corpus: str | None) -> list[tuple[Path, TokenFacts]]:
