@@ -179,11 +179,15 @@ class RMSNorm(nnx.Module):
         return (x * inverse * self.gain[...]).astype(self.dtype)
 
 
-def rotate(x_BTHK: jax.Array) -> jax.Array:
-    """Rotary positions, base 10,000, halves as pairs (Su et al. 2021)."""
+def rotate(x_BTHK: jax.Array, first: jax.Array | None = None) -> jax.Array:
+    """Rotary positions, base 10,000, halves as pairs (Su et al. 2021).
+
+    They are 0, 1, …, or begin at `first`.
+    """
     T, K = x_BTHK.shape[1], x_BTHK.shape[3]
     frequency = 10_000.0 ** (-jnp.arange(K // 2) / (K // 2))
-    angle = jnp.arange(T)[:, None] * frequency
+    position_T = jnp.arange(T) if first is None else first + jnp.arange(T)
+    angle = position_T[:, None] * frequency
     cos, sin = jnp.cos(angle)[:, None, :], jnp.sin(angle)[:, None, :]
     a, b = jnp.split(x_BTHK.astype(jnp.float32), 2, axis=-1)
     out = jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
@@ -217,3 +221,21 @@ def attention(
         scores_BHTT += jnp.where(jnp.tril(jnp.ones((T, T), bool)), 0.0, -1e30)
     weights_BHTT = jax.nn.softmax(scores_BHTT, axis=-1).astype(v.dtype)
     return jnp.einsum("bhts,bhsk->bhtk", weights_BHTT, v).transpose(0, 2, 1, 3)
+
+
+def attend_last(
+    q_BHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, position: jax.Array
+) -> jax.Array:
+    """Attention of one query at `position` to the keys up to it; shape (B, H, K).
+
+    It is a row of `attention` with `causal`, up to rounding.
+    """
+    B, H, K = q_BHK.shape
+    T, G = k_BTGK.shape[1:3]
+    q_BGRK = (q_BHK / math.sqrt(K)).reshape(B, G, H // G, K)
+    scores_BGRT = jnp.einsum(
+        "bgrk,btgk->bgrt", q_BGRK, k_BTGK, preferred_element_type=jnp.float32
+    )
+    scores_BGRT += jnp.where(jnp.arange(T) <= position, 0.0, -1e30)
+    weights_BGRT = jax.nn.softmax(scores_BGRT, axis=-1).astype(v_BTGK.dtype)
+    return jnp.einsum("bgrt,btgk->bgrk", weights_BGRT, v_BTGK).reshape(B, H, K)

@@ -94,20 +94,46 @@ class Experts(nnx.Module):
         source = jnp.repeat(jnp.arange(T), self.top_k)
         token_P = jnp.full(E * S + 1, T).at[place_Tk.reshape(-1)].set(source)[:-1]
         padded = jnp.concatenate([x_TD, jnp.zeros((1, D), x_TD.dtype)])
-        y_ESD = self._feed_forward(padded[token_P].reshape(E, S, D))
+        x_ESD = padded[token_P].reshape(E, S, D)
+        y_ESD = self._feed_forward(x_ESD, self.up.matrix(), self.down.matrix())
         rows = jnp.concatenate([y_ESD.reshape(-1, D), jnp.zeros((1, D), y_ESD.dtype)])
         weight_Tk = jnp.where(routes.kept_BTk, routes.weight_BTk, 0.0)
         picked_TkD = rows[place_Tk] * weight_Tk[..., None].astype(rows.dtype)
         return picked_TkD.sum(axis=1)
 
-    def _feed_forward(self, x_ESD: jax.Array) -> jax.Array:
-        h_ESF = jnp.einsum("esd,edf->esf", x_ESD, self.up.matrix())
+    def empty(self, B: int) -> jax.Array:
+        """The choices so far that fell on each expert (B, E): none."""
+        return jnp.zeros((B, self.up.kernel.shape[0]), jnp.int32)
+
+    def step(
+        self, x_BD: jax.Array, choices_BE: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The mixture on one more token of each sequence, and the choices with its."""
+        E, k = choices_BE.shape[1], self.top_k
+        logits_BE = self.router(x_BD).astype(jnp.float32)
+        routes = route(jax.nn.softmax(logits_BE)[:, None], k, self.slots)
+        expert_Bk, weight_Bk = routes.expert_BTk[:, 0], routes.weight_BTk[:, 0]
+        slot_Bk = jnp.take_along_axis(choices_BE, expert_Bk, axis=1)
+        weight_Bk = jnp.where(slot_Bk < self.slots, weight_Bk, 0.0)
+        chosen = expert_Bk.reshape(-1)
+        x_C1D = jnp.repeat(x_BD, k, axis=0)[:, None]
+        up, down = self.up.matrix()[chosen], self.down.matrix()[chosen]
+        y_BkD = self._feed_forward(x_C1D, up, down).reshape(-1, k, x_BD.shape[1])
+        y_BD = (y_BkD * weight_Bk[..., None].astype(y_BkD.dtype)).sum(axis=1)
+        counted = jax.nn.one_hot(expert_Bk, E, dtype=jnp.int32).sum(axis=1)
+        return y_BD, choices_BE + counted
+
+    def _feed_forward(
+        self, x_ESD: jax.Array, up_EDF: jax.Array, down_EFD: jax.Array
+    ) -> jax.Array:
+        """Each expert's feed-forward of its own rows."""
+        h_ESF = jnp.einsum("esd,edf->esf", x_ESD, up_EDF)
         if self.gated:
             gate_ESF, h_ESF = jnp.split(h_ESF, 2, axis=-1)
             h_ESF = jax.nn.silu(gate_ESF) * h_ESF
         else:
             h_ESF = jax.nn.gelu(h_ESF)
-        return jnp.einsum("esf,efd->esd", h_ESF, self.down.matrix())
+        return jnp.einsum("esf,efd->esd", h_ESF, down_EFD)
 
     def _leave_behind(self, routes: Routes, probabilities_BTE: jax.Array) -> None:
         E = probabilities_BTE.shape[-1]
