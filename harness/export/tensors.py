@@ -14,6 +14,8 @@ from harness.errors import StoreError
 from harness.families.arrays import PyTree, named_arrays
 from harness.specs.run import RunSpec
 
+Arrays = Mapping[str, NDArray[np.generic]]
+"""Weights by name."""
 SPEC = "harness.spec"
 RUN_ID = "harness.run_id"
 """Keys of the file's metadata: the run's spec as JSON, and its id."""
@@ -29,15 +31,25 @@ def write_tensors(path: Path, run: RunSpec, params: PyTree) -> None:
     write_whole(path, lambda beside: beside.write_bytes(content))
 
 
-def read_tensors(path: Path) -> tuple[RunSpec, Mapping[str, NDArray[np.generic]]]:
+def read_tensors(path: Path) -> tuple[RunSpec, Arrays]:
     """The run and its named arrays. Raises `StoreError` for a file of another kind."""
-    from safetensors import SafetensorError, safe_open
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    return parse_tensors(content, str(path))
+
+
+def parse_tensors(content: bytes, path: str) -> tuple[RunSpec, Arrays]:
+    """The same of the content of a file, which messages call `path`."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
 
     try:
-        with safe_open(str(path), "np") as file:
-            spec = (file.metadata() or {}).get(SPEC)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+        arrays = load(content)
+        size = int.from_bytes(content[:8], "little")
+        spec = json.loads(content[8 : 8 + size]).get("__metadata__", {}).get(SPEC)
+    except (ValueError, SafetensorError) as error:
         raise StoreError(f"{path} cannot be read as safetensors: {error}") from None
     if spec is None:
         raise StoreError(

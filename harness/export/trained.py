@@ -208,7 +208,9 @@ class Trained:
         self, prompt: list[int], tokens: int, choice: sampling.Choice
     ) -> list[int]:
         if not prompt:
-            raise SpecError("the prompt is empty; give at least one token to go on from")
+            raise SpecError(
+                "the prompt is empty; give at least one token to go on from"
+            )
         check_ids(np.asarray(prompt), self.task.inputs)
         return self._sampler.draw(self.params, prompt, tokens, choice)
 

@@ -29,7 +29,9 @@ def codec_of(spec: DataSpec) -> Codec:
     its tokens.
     """
     if not isinstance(spec, Text):
-        raise DataError(f"data of the source {spec.source!r} hold no text; use token ids")
+        raise DataError(
+            f"data of the source {spec.source!r} hold no text; use token ids"
+        )
     files = files_of(spec.corpus)
     if spec.corpus == SHIPPED or all(file.suffix == ".txt" for file in files):
         return Codec(
