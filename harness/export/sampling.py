@@ -172,4 +172,4 @@ def choose(logits_V: jax.Array, choice: Choice, index: jax.Array) -> jax.Array:
         return jnp.argmax(logits_V)
 
     chosen = jax.lax.cond(choice.temperature > 0, draw, likeliest)
-    return chosen.astype(jnp.int32)
+    return jnp.asarray(chosen, jnp.int32)

@@ -195,8 +195,8 @@ class Trained:
         """
         if self.task.target != "next_token":
             raise SpecError(
-                f"{self.run.model.family} predicts a {self.task.target}, no next token: "
-                "only language models are sampled from"
+                f"{self.run.model.family} predicts a {self.task.target}, no next "
+                "token: only language models are sampled from"
             )
         choice = _choice(self.task.inputs, tokens, temperature, top_k, seed)
         if not isinstance(prompt, str):
@@ -239,7 +239,8 @@ def check_ids(ids: np.ndarray, vocab: int) -> None:
         raise SpecError(f"token ids are integers, not {ids.dtype}")
     if len(wrong := ids[(ids < 0) | (ids >= vocab)]):
         raise SpecError(
-            f"token id {wrong[0]} is not in the vocabulary: ids lie from 0 to {vocab - 1}"
+            f"token id {wrong[0]} is not in the vocabulary; ids lie from 0 to "
+            f"{vocab - 1}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The types of arrays and trees of arrays in code that uses jax, and names of leaves."""
+"""The types of arrays and trees of arrays in code that uses jax; names of leaves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def named_arrays(tree: PyTree) -> dict[str, NDArray[np.generic]]:
 
 
 def tree_of(named: Mapping[str, NDArray[np.generic]], like: PyTree) -> PyTree:
-    """The inverse of `named_arrays`, for a tree with the structure and shapes of `like`.
+    """The inverse of `named_arrays`, for a tree of the structure and shapes of `like`.
 
     Raises `StoreError` if names, shapes or types are others.
     """

@@ -43,8 +43,8 @@ def codec_of(spec: DataSpec) -> Codec:
         if codec is not None:
             return codec
     raise DataError(
-        f"nothing beside {spec.corpus} says how text becomes its tokens; use token ids, "
-        "or write it with `harness data import text`"
+        f"nothing beside {spec.corpus} says how text becomes its tokens; use token "
+        "ids, or write it with `harness data import text`"
     )
 
 

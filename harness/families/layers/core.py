@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +103,10 @@ class Weights:
 LECUN = Weights()
 
 
-class Blocks(nnx.List[nnx.Module]):
+M = TypeVar("M", bound=nnx.Module)
+
+
+class Blocks(nnx.List[M]):
     """Blocks of a model that come one after another."""
 
     remat = False
@@ -112,7 +115,7 @@ class Blocks(nnx.List[nnx.Module]):
     def run(self, x: jax.Array, *rest: object) -> jax.Array:
         """The output of the last block; each is called as block(x, *rest)."""
 
-        def call(block: nnx.Module, x: jax.Array) -> jax.Array:
+        def call(block: M, x: jax.Array) -> jax.Array:
             y: jax.Array = block(x, *rest)
             return y
 

@@ -23,7 +23,6 @@ from harness.families.layers.core import (
 from harness.families.transformer.experts import Experts
 from harness.specs.task import TaskShape
 
-
 Cache = tuple[jax.Array, jax.Array]
 """Keys and values of the positions so far (B, T, G, K)."""
 BlockCache = tuple[Cache, jax.Array | None]
