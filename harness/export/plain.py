@@ -49,13 +49,10 @@ def for_any_batch(
     try:
         inputs = jax.ShapeDtypeStruct((B, *shape), dtype)
         return Exported(program=convert(inputs), batch=None)
-    # What is not known of a symbol is told in many ways.
-    except (TypeError, ValueError, NotImplementedError) as error:
+    # That a size is no number is told in many ways. What else is wrong is told again.
+    except Exception:
         inputs = jax.ShapeDtypeStruct((1, *shape), dtype)
-        try:
-            return Exported(program=convert(inputs), batch=1)
-        except Exception as again:
-            raise again from error
+        return Exported(program=convert(inputs), batch=1)
 
 
 def facts(trained: Trained) -> dict[str, str]:

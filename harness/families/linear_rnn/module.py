@@ -188,7 +188,7 @@ class LinearRNN(nnx.Module):
         x_ND = drop(x_ND.astype(self.dtype))
         x_ND = self.blocks.run(x_ND, T, drop)
         if not self.every_step:
-            return self.head(self.norm(x_ND[-B:]))
+            return self.head(self.norm(x_ND.reshape(T, B, -1)[-1]))
         logits_NV = self.head(self.norm(x_ND))
         return jnp.swapaxes(logits_NV.reshape(T, B, -1), 0, 1)
 
