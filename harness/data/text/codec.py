@@ -64,7 +64,12 @@ def _named(name: str, file: Path) -> Codec | None:
         )
     if not file.is_file():
         return None
-    bpe = package("tokenizers").Tokenizer.from_file(str(file))
+    tokenizers = package("tokenizers")
+    try:
+        bpe = tokenizers.Tokenizer.from_file(str(file))
+    # The package raises no class of its own.
+    except Exception as error:
+        raise DataError(f"{file} cannot be read as a tokenizer: {error}") from None
     return Codec(
         encode=lambda text: list(bpe.encode(text).ids),
         decode=lambda ids: str(bpe.decode(list(ids), skip_special_tokens=False)),
