@@ -20,6 +20,7 @@ from harness.export import sampling
 from harness.export.tensors import read_tensors, write_tensors
 from harness.families.arrays import PyTree, tree_of
 from harness.families.build import Model, build
+from harness.optimizers.update import hyper
 from harness.specs.reading import resolve
 from harness.specs.run import SEEDS, DataSpec, RunSpec
 from harness.specs.task import TaskShape
@@ -27,7 +28,7 @@ from harness.training.device import DTYPES
 from harness.training.evaluation import Evaluator, held_out
 from harness.training.history import History
 from harness.training.sharding import ONE_DEVICE
-from harness.training.step import evaluation
+from harness.training.step import functions
 from harness.workers.record import bits_per_byte
 
 
@@ -125,15 +126,16 @@ class Trained:
                 f"{data.shape}; give data of equal shape"
             )
         dataset = datasets.load(data, self.run.seed_data)
+        of_loss = hyper(self.run).loss
         evaluator = Evaluator(
-            function=jax.jit(evaluation(self.model, dataset.gather, self.task)),
-            params=jax.eval_shape(lambda: self.params),
+            function=jax.jit(functions(self.model, dataset.gather, self.run).evaluate),
+            weights=jax.eval_shape(lambda: (self.params, of_loss)),
             sharding=ONE_DEVICE,
-            task=self.task,
+            run=self.run,
             population=1,
         )
         examples = evaluator.compile(evaluator.place(dataset, *held_out(dataset)))
-        ((losses, metrics),) = examples.evaluate(self.params)()
+        ((losses, metrics),) = examples.evaluate(self.params, of_loss)()
         return self._summary(losses, metrics, data)
 
     def _summary(

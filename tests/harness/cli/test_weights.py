@@ -8,25 +8,29 @@ import pytest
 
 from harness import RNN, Trained
 from harness.export.load import load_trained, weights_name
-from harness.store import create_store
-from harness.sweeps.options import WorkerOptions
+from harness.store import add_record, create_store
 from harness.workers.worker import work
-from tests.harness.export.runs import TOKENS, drawn, inputs_of, run_of
-from tests.harness.strategies import ALONE, TINY_TEXT, mlp_run, planned
+from tests.harness.export.runs import TOKENS, drawn, inputs_of
+from tests.harness.strategies import TINY_TEXT, mlp_run, planned
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """A results folder that keeps the weights of two runs, and not of a third."""
     store = create_store(str(tmp_path_factory.mktemp("results") / "store"))
-    runs = [run_of(RNN(width=6), data, steps=2) for data in (TINY_TEXT, TOKENS)]
-    plan = planned(*runs, mlp_run(steps=40))
-    work(store, plan, options=WorkerOptions(train=ALONE))
-    for made in plan.runs[:2]:
-        model = drawn(made.run.model, made.run.data)
+    work(store, plan := planned(mlp_run(steps=40)))
+    (finished,) = plan.runs
+    ids = []
+    for data in (TINY_TEXT, TOKENS):
+        model = drawn(RNN(width=6), data)
+        (made,) = planned(model.run).runs
+        record = store.record(finished.run_id) | {"run_id": made.run_id}
+        del record["seal"]
+        add_record(store, record | {"spec": made.run.to_dict()})
         trained = dataclasses.replace(model, run=made.run)
         trained.save(store.folder / weights_name(made.run_id))
-    return store, [made.run_id for made in plan.runs]
+        ids.append(made.run_id)
+    return store, [*ids, finished.run_id]
 
 
 def test_text_goes_on_from_a_prompt(harness, store):
@@ -52,9 +56,8 @@ def test_each_form_is_written_and_read_again(harness, store, tmp_path, monkeypat
     assert code == 0 and out.startswith(f"{path.name}: {path.stat().st_size:,} bytes")
     np.testing.assert_array_equal(Trained.load(path).apply(inputs), outputs)
     place = tmp_path / "sub" / "model"
-    code, out, _ = harness(
-        "export", folder, run_id, "--to", "stablehlo", "--out", place
-    )
+    to = ("--to", "stablehlo", "--out", place)
+    code, out, _ = harness("export", folder, run_id, *to)
     assert code == 0 and "batches of any size" in out
     program = jax.export.deserialize(bytearray(place.read_bytes()))
     np.testing.assert_allclose(program.call(inputs), outputs, atol=1e-5)
@@ -84,7 +87,10 @@ def test_mistakes_are_one_line_and_write_nothing(
     harness, store, tmp_path, monkeypatch, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
-    folder, names = store[0].folder, dict(zip(("TEXT", "IDS", "REALS"), store[1]))
+    folder, names = (
+        store[0].folder,
+        dict(zip(("TEXT", "IDS", "REALS"), store[1], strict=True)),
+    )
     command, run, *rest = arguments
     code, out, err = harness(command, folder, names.get(run, run), *rest)
     assert (code, out) == (2, "")

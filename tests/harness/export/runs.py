@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from harness import OptimSpec, RunSpec, Trained, ZipfMarkov
+from harness import AdamW, RunSpec, Trained, ZipfMarkov
 from harness.families.build import build
 
 CONTEXT, VOCAB = 8, 11
@@ -15,7 +15,7 @@ TOKENS = ZipfMarkov(
 def run_of(model, data=TOKENS, **fields):
     """A run of a model on data, short unless `fields` say otherwise."""
     fields = {"batch": 4, "steps": 10, **fields}
-    return RunSpec(model=model, data=data, optim=OptimSpec(lr=1e-2), **fields)
+    return RunSpec(model=model, data=data, optimizer=AdamW(lr=1e-2), **fields)
 
 
 def drawn(model, data=TOKENS, **fields):

@@ -236,5 +236,5 @@ def test_a_family_that_needs_a_fixed_batch_gets_one():
 
 
 def test_an_operation_that_onnx_lacks_is_named():
-    with pytest.raises(SpecError, match="spectral has an operation .*eigh"):
+    with pytest.raises(SpecError, match=r"spectral has an operation .*eigh"):
         onnx(drawn(Spectral(), TINY_REGRESSION))

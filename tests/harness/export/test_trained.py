@@ -112,7 +112,7 @@ def test_a_run_is_named_by_the_first_digits_of_its_id(tmp_path):
     work(store, made := plan([Point(run=run) for run in runs]))
     first, second = sorted(planned.run_id for planned in made.runs)
     assert run_named(store, first[:8]) == first
-    with pytest.raises(SpecError, match="no finished run of .* begins with 'xyz'"):
+    with pytest.raises(SpecError, match=r"no finished run of .* begins with 'xyz'"):
         run_named(store, "xyz")
     common = [i for i in range(17) if first[:i] == second[:i]][-1]
     if common:
