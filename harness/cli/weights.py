@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from harness.cli.options import Folder, command_group
-from harness.errors import SpecError, StoreError, UnknownTagError
+from harness.errors import SpecError, UnknownTagError
 
 if TYPE_CHECKING:
     from harness.export.trained import Trained
@@ -26,7 +26,6 @@ ExperimentFile = Annotated[
     str | None,
     typer.Option("--experiment", help="Its file, if that defines parts of its own."),
 ]
-Form = Literal["safetensors", "stablehlo", "onnx"]
 
 
 @app.command()
@@ -67,7 +66,10 @@ def sample(
 def export(
     folder: Folder,
     run: RunName,
-    to: Annotated[Form, typer.Option(help="The form of the file.")],
+    to: Annotated[
+        Literal["safetensors", "stablehlo", "onnx"],
+        typer.Option(help="The form of the file."),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="The file [default: the run's id, the form as suffix]."),
@@ -76,31 +78,14 @@ def export(
 ) -> None:
     """Write a trained model for other programs: safetensors, StableHLO or ONNX."""
     trained = _load(folder, run, experiment)
+    from harness.export.files import write
+
     path = out or Path(f"{trained.run.run_id}.{to}")
-    if path.is_dir():
-        raise SpecError(f"--out {path} is a folder; give the name of a file")
-    try:
-        taken = _write(trained, to, path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
-    typer.echo(f"{path}: {path.stat().st_size:,} bytes, {taken}")
-
-
-def _write(trained: Trained, to: Form, path: Path) -> str:
-    """Writes the file; returns what there is to know of it."""
-    from harness.data.files import write_whole
-
-    if to == "safetensors":
-        trained.save(path)
-        return "weights by name"
-    from harness.export.onnx_file import onnx
-    from harness.export.stablehlo import stablehlo
-
-    exported = {"stablehlo": stablehlo, "onnx": onnx}[to](trained)
-    write_whole(path, lambda beside: beside.write_bytes(exported.program))
-    if exported.batch is None:
-        return "for batches of any size"
-    return f"for batches of {exported.batch}: the family's code needs a fixed size"
+    batch = write(trained, to, path)
+    size = f"{path}: {path.stat().st_size:,} bytes"
+    if batch is not None:
+        size += f", for batches of {batch} alone: the family needs a fixed size"
+    typer.echo(size)
 
 
 def _load(folder: str, run: str, experiment: str | None) -> Trained:

@@ -29,8 +29,8 @@ def load_trained(store: Store | str | Path, run: str) -> Trained:
     name = weights_name(run_id)
     if not store.files.exists(name):
         raise StoreError(
-            f"{store.uri} kept no weights of run {run_id}; runs keep them where their "
-            "options say so"
+            f"{store.uri} has no weights of run {run_id}; harness.train(run) trains it "
+            "again, and Trained.save keeps them"
         )
     _, arrays = parse_tensors(store.files.read(name), f"{store.uri}/{name}")
     return Trained.of(spec, arrays)

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from harness import AdamW, RunSpec, Trained, ZipfMarkov
+from harness import WSD, AdamW, RunSpec, Trained, ZipfMarkov
 from harness.families.build import build
 
 CONTEXT, VOCAB = 8, 11
@@ -14,7 +14,7 @@ TOKENS = ZipfMarkov(
 
 def run_of(model, data=TOKENS, **fields):
     """A run of a model on data, short unless `fields` say otherwise."""
-    fields = {"batch": 4, "steps": 10, **fields}
+    fields = {"schedule": WSD(), "batch": 4, "steps": 10, **fields}
     return RunSpec(model=model, data=data, optimizer=AdamW(lr=1e-2), **fields)
 
 

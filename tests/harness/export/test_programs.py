@@ -26,7 +26,7 @@ from harness.export.onnx_file import onnx
 from harness.export.stablehlo import stablehlo
 from harness.families.layers.cpu import on_cpu
 from harness.specs.base import spec
-from harness.specs.run import DataSpec, ModelSpec
+from harness.specs.run import DataSpec, ModelSpec, RunSpec
 from harness.specs.task import ForwardFlops, Params, TaskShape
 from tests.harness.export.runs import TOKENS, drawn, inputs_of, run_of
 from tests.harness.new_family import Bigram
@@ -160,7 +160,7 @@ def test_an_onnx_file_says_which_run_it_is_of():
     session = onnxruntime.InferenceSession(onnx(trained).program)
     facts = session.get_modelmeta().custom_metadata_map
     assert facts["harness.run_id"] == trained.run.run_id
-    assert json.loads(facts["harness.spec"]) == trained.run.to_dict()
+    assert RunSpec.from_dict(json.loads(facts["harness.spec"])) == trained.run
 
 
 def test_an_export_leaves_training_as_it_is():

@@ -118,7 +118,7 @@ def test_a_run_is_named_by_the_first_digits_of_its_id(tmp_path):
     if common:
         with pytest.raises(SpecError, match="2 finished runs begin with"):
             run_named(store, first[:common])
-    with pytest.raises(StoreError, match=f"kept no weights of run {first}"):
+    with pytest.raises(StoreError, match=f"has no weights of run {first}"):
         load_trained(store, first)
     trained = harness.train(next(p.run for p in made.runs if p.run_id == first))
     kept = Trained(run=trained.run, params=trained.params)
