@@ -92,6 +92,8 @@ MODELS = {
     "one's own": (Bigram(rank=4), TOKENS),
 }
 NAMES = tuple(MODELS)
+VARIANTS = ("cnn, valid, mean", "one expert", "simple", "linear on sequences")
+"""Whose operations, though not their places in ONNX, are those of others."""
 
 
 def run_onnx(exported, inputs):
@@ -120,7 +122,7 @@ def test_onnx_gives_the_same_outputs_for_batches_of_any_size(name):
         np.testing.assert_allclose(outputs, expected(trained, inputs), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in VARIANTS])
 def test_stablehlo_gives_the_same_outputs_for_batches_of_any_size(name):
     trained = drawn(*MODELS[name])
     exported = stablehlo(trained)
