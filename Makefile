@@ -7,7 +7,7 @@ RUNTIME := .venv/.runtime
 READY := .venv/.ready
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test format clean bench-population bench-forecast bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep bench-accelerator bench-versions
+.PHONY: demo test format clean bench-population bench-forecast bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep bench-accelerator bench-versions bench-sampling
 demo: $(RUNTIME)
 	$(BIN)/harness run quickstart --out results/demo
 
@@ -43,6 +43,9 @@ bench-families: $(READY)
 
 bench-memory: $(READY)
 	$(BIN)/python -m tests.benchmarks.memory > $(RECORD)/memory.txt
+
+bench-sampling: $(READY)
+	$(BIN)/python -m tests.benchmarks.sampling > $(RECORD)/sampling.txt
 
 bench-steps: $(READY)
 	$(INSTALL) --editable '.[bench]'

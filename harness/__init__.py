@@ -93,6 +93,7 @@ __all__ = [
     "Table",
     "TeacherStudent",
     "Text",
+    "Trained",
     "Transformer",
     "TwoMoons",
     "ViT",
@@ -100,6 +101,7 @@ __all__ = [
     "chain",
     "isoflop",
     "ladder",
+    "load_trained",
     "octaves",
     "product",
     "recipe",
@@ -111,8 +113,16 @@ __all__ = [
 ]
 
 
+LAZY = {
+    "Trained": "harness.export.trained",
+    "load_trained": "harness.export.load",
+    "train": "harness.study",
+}
+"""Module of each public name that is imported when it is first used."""
+
+
 def __getattr__(name: str) -> Any:
-    # Training needs jax; specs and plans must start without it.
-    if name == "train":
-        return import_module("harness.study").train
+    # These need jax; specs and plans must start without it.
+    if name in LAZY:
+        return getattr(import_module(LAZY[name]), name)
     raise AttributeError(f"module 'harness' has no attribute {name!r}")

@@ -32,7 +32,7 @@ class TrainedRun:
     history: History
     """The training loss of each step, and the evaluations."""
     params: PyTree
-    """The final weights: a nested dict of arrays."""
+    """The final weights, those that were evaluated: a nested dict of arrays."""
 
 
 def train(
@@ -68,7 +68,7 @@ def train(
         run=planned.run,
         row=record["row"],
         history=result.history,
-        params=last.snapshot.state.params,
+        params=program.weights(last.snapshot.state, [planned.run]),
     )
 
 

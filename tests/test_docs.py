@@ -13,6 +13,8 @@ from harness.cli import main
 from harness.specs.task import TaskShape
 from harness.store.schema import METRICS, RUN_TYPES
 from tests.benchmarks import page as speed
+from tests.harness.export.runs import run_of
+from tests.harness.strategies import TINY_TEXT
 
 ROOT = Path(__file__).parent.parent
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"][
@@ -69,6 +71,21 @@ def test_the_law_of_ones_own_is_fitted(tmp_path, capsys, monkeypatch):
         main()
     assert not ended.value.code
     assert re.search(r"alpha +0\.5\b", capsys.readouterr().out)
+
+
+def test_the_page_on_trained_weights_runs(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("jax2onnx")
+    monkeypatch.chdir(tmp_path)
+    model = Transformer(width=16, depth=1, heads=2)
+    run = run_of(model, TINY_TEXT, steps=3)
+    names: dict = {"run": run, "inputs": np.zeros((2, 16), np.int32)}
+    for block in blocks("docs/export.md"):
+        exec(block, names)
+        if "logits" in names:
+            assert np.shape(names.pop("logits")) == (2, 16, 256)
+    assert len(names["ids"]) == 60 and set(names["measured"]) >= {"loss", "loss_se"}
+    assert names["again"].run == names["trained"].run
 
 
 def test_the_new_parts_are_those_that_the_tests_train():

@@ -84,6 +84,11 @@ COMMANDS = {
         "tables",
         "Bring published numbers out again; exit code 1 when one is missed.",
     ),
+    "sample": ("weights", "Let a trained language model go on from a prompt."),
+    "export": (
+        "weights",
+        "Write a trained model for other programs: safetensors, StableHLO or ONNX.",
+    ),
     "data": ("data", "Data sets on this machine."),
 }
 """Module of each command, and its line in the help; a command without one is hidden."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,22 @@ class Outputs(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Stepping:
+    """A language model's forward pass, one token after another.
+
+    What earlier tokens leave behind is the cache: a tree of arrays.
+    """
+
+    empty: Callable[[PyTree, int], PyTree]
+    """The cache of as many sequences before their first token, of the parameters."""
+    step: Callable[[PyTree, jax.Array, jax.Array, PyTree], tuple[jax.Array, PyTree]]
+    """Logits (B, V) and cache after one more token, of the parameters, tokens (B,),
+    their position and the cache."""
+    unbounded: bool
+    """Whether there may be more tokens than the model is trained on at once."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
     """A family member as pure functions.
 
@@ -48,6 +64,8 @@ class Model:
 
     init: Callable[[jax.Array], PyTree]
     forward: Callable[[PyTree, jax.Array, jax.Array | None], Outputs]
+    stepping: Stepping | None = None
+    """None for what predicts no next token, or has no such path."""
 
     def apply(
         self, params: PyTree, inputs: jax.Array, key: jax.Array | None = None
@@ -70,7 +88,9 @@ def build(
 
     A family's Flax class is made as `Class(spec, task, dtype=…, rngs=…)` and called on
     the inputs, and on `key` too where `spec.stochastic`. What it leaves in variables of
-    type `Penalty` and `Monitor` becomes part of the outputs.
+    type `Penalty` and `Monitor` becomes part of the outputs. A language model may have
+    the methods of `Stepping`, `empty(B)` and `step(tokens_B, position, cache)`, and say
+    `unbounded = True`.
     """
     module_class: Callable[..., nnx.Module] = implementation(type(spec))
 
@@ -86,17 +106,26 @@ def build(
     def init(key: jax.Array) -> PyTree:
         return nnx.to_pure_dict(nnx.state(make(key), nnx.Param))
 
+    def with_params(params: PyTree) -> Any:
+        state = jax.tree.map(lambda leaf: leaf, abstract)
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(graph, state)
+
     def forward(
         params: PyTree, inputs: jax.Array, key: jax.Array | None = None
     ) -> Outputs:
-        state = jax.tree.map(lambda leaf: leaf, abstract)
-        nnx.replace_by_pure_dict(state, params)
-        module = nnx.merge(graph, state)
+        module = with_params(params)
         draws = {"key": key} if spec.stochastic and key is not None else {}
         values = module(inputs, **draws)
         return Outputs(values, _penalty(module), _monitors(module))
 
-    return Model(init=init, forward=forward)
+    stepping = Stepping(
+        empty=lambda params, batch: with_params(params).empty(batch),
+        step=lambda params, *rest: with_params(params).step(*rest),
+        unbounded=getattr(module_class, "unbounded", False),
+    )
+    steps = task.target == "next_token" and hasattr(module_class, "step")
+    return Model(init=init, forward=forward, stepping=stepping if steps else None)
 
 
 def abstract_key() -> jax.ShapeDtypeStruct:

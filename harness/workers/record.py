@@ -97,7 +97,7 @@ def _row(result: Result) -> JsonObject:
         "loss_se": final.loss_se if final else None,
         "best_loss": min((e.loss for e in history.evaluations), default=None),
         "train_loss": history.mean_loss(-LAST) if done else None,
-        "bits_per_byte": _bits_per_byte(run, final.loss) if final else None,
+        "bits_per_byte": bits_per_byte(run, final.loss) if final else None,
         "unique_tokens": min(run.data.unique, tokens),
         "epochs": tokens / run.data.unique,
         "annealed": result.annealed,
@@ -117,7 +117,7 @@ def _on_training(metrics: dict[str, float]) -> dict[str, float]:
     return {f"train_{name}": value for name, value in whole(metrics).items()}
 
 
-def _bits_per_byte(run: RunSpec, loss: float) -> float | None:
+def bits_per_byte(run: RunSpec, loss: float) -> float | None:
     """The loss per byte, where the mean length of the tokens in bytes is known."""
     if not isinstance(run.data, Text):
         return None

@@ -56,6 +56,13 @@ SECTIONS = [
         "bench-families",
     ),
     (
+        "Sampling",
+        "Tokens a second of one sequence: from the cache of keys and values or states, "
+        "beside a whole forward pass for each token.",
+        "sampling",
+        "bench-sampling",
+    ),
+    (
         "What safety costs",
         "A thousand trivial runs with all their files, and the checkpoints of a longer "
         "one.",

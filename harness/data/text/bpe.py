@@ -45,6 +45,8 @@ class Encoding(Protocol):
 
     def encode_ordinary_batch(self, text: list[str]) -> list[list[int]]: ...
 
+    def decode(self, tokens: list[int]) -> str: ...
+
     def encode_single_token(self, text_or_bytes: bytes) -> int: ...
 
     def token_byte_values(self) -> list[bytes]: ...
@@ -136,7 +138,7 @@ def _split(documents: list[bytes], share: float) -> tuple[list[bytes], list[byte
 def _trained(documents: list[bytes], vocab: int) -> Tokenizer:
     if not 257 <= vocab <= LARGEST_VOCAB:
         raise DataError(f"vocab {vocab} is not between 257 and {LARGEST_VOCAB:,}")
-    tokenizers = _package("tokenizers")
+    tokenizers = package("tokenizers")
     bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
     byte_level = tokenizers.pre_tokenizers.ByteLevel
     bpe.pre_tokenizer = byte_level(add_prefix_space=False)
@@ -165,8 +167,9 @@ def _trained(documents: list[bytes], vocab: int) -> Tokenizer:
     )
 
 
-def _tiktoken(name: str) -> Tokenizer:
-    tiktoken = _package("tiktoken")
+def load_tiktoken(name: str) -> Encoding:
+    """tiktoken's encoding of this name. Raises `DataError` if it cannot be loaded."""
+    tiktoken = package("tiktoken")
     try:
         encoding: Encoding = tiktoken.get_encoding(name)
     # An unknown name, or a file that cannot be downloaded: all the same to the user.
@@ -177,6 +180,11 @@ def _tiktoken(name: str) -> Tokenizer:
             f"{', '.join(tiktoken.list_encoding_names())} where the internet is "
             "reached, or set TIKTOKEN_CACHE_DIR to a folder that holds its file"
         ) from None
+    return encoding
+
+
+def _tiktoken(name: str) -> Tokenizer:
+    encoding = load_tiktoken(name)
 
     def encode(texts: list[str]) -> list[list[int]]:
         return encoding.encode_ordinary_batch(texts)
@@ -206,12 +214,13 @@ def _tiktoken_lengths(encoding: Encoding) -> NDArray[np.uint16]:
     return lengths
 
 
-def _package(name: str) -> ModuleType:
+def package(name: str) -> ModuleType:
+    """The module of a package of the extra `text`. Raises `DataError` without it."""
     try:
         return import_module(name)
     except ImportError:
         raise DataError(
-            f"importing text needs {name}: pip install 'scaling-harness[text]'"
+            f"tokenizing text needs {name}: pip install 'scaling-harness[text]'"
         ) from None
 
 

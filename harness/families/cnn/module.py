@@ -60,7 +60,7 @@ class CNN(nnx.Module):
             x_BXYC = act(conv(x_BXYC))
             if pooled:
                 x_BXYC = halve(x_BXYC, self.pool)
-        x_BI = drop(x_BXYC.reshape(len(x_BXYC), -1))
+        x_BI = drop(x_BXYC.reshape(x_BXYC.shape[0], -1))
         for layer in self.hidden:
             x_BI = drop(act(layer(x_BI)))
         return self.head(x_BI)

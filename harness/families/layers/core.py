@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +103,10 @@ class Weights:
 LECUN = Weights()
 
 
-class Blocks(nnx.List[nnx.Module]):
+M = TypeVar("M", bound=nnx.Module)
+
+
+class Blocks(nnx.List[M]):
     """Blocks of a model that come one after another."""
 
     remat = False
@@ -112,7 +115,7 @@ class Blocks(nnx.List[nnx.Module]):
     def run(self, x: jax.Array, *rest: object) -> jax.Array:
         """The output of the last block; each is called as block(x, *rest)."""
 
-        def call(block: nnx.Module, x: jax.Array) -> jax.Array:
+        def call(block: M, x: jax.Array) -> jax.Array:
             y: jax.Array = block(x, *rest)
             return y
 
@@ -179,11 +182,15 @@ class RMSNorm(nnx.Module):
         return (x * inverse * self.gain[...]).astype(self.dtype)
 
 
-def rotate(x_BTHK: jax.Array) -> jax.Array:
-    """Rotary positions, base 10,000, halves as pairs (Su et al. 2021)."""
+def rotate(x_BTHK: jax.Array, first: jax.Array | None = None) -> jax.Array:
+    """Rotary positions, base 10,000, halves as pairs (Su et al. 2021).
+
+    They are 0, 1, …, or begin at `first`.
+    """
     T, K = x_BTHK.shape[1], x_BTHK.shape[3]
     frequency = 10_000.0 ** (-jnp.arange(K // 2) / (K // 2))
-    angle = jnp.arange(T)[:, None] * frequency
+    position_T = jnp.arange(T) if first is None else first + jnp.arange(T)
+    angle = position_T[:, None] * frequency
     cos, sin = jnp.cos(angle)[:, None, :], jnp.sin(angle)[:, None, :]
     a, b = jnp.split(x_BTHK.astype(jnp.float32), 2, axis=-1)
     out = jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
@@ -217,3 +224,21 @@ def attention(
         scores_BHTT += jnp.where(jnp.tril(jnp.ones((T, T), bool)), 0.0, -1e30)
     weights_BHTT = jax.nn.softmax(scores_BHTT, axis=-1).astype(v.dtype)
     return jnp.einsum("bhts,bhsk->bhtk", weights_BHTT, v).transpose(0, 2, 1, 3)
+
+
+def attend_last(
+    q_BHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, position: jax.Array
+) -> jax.Array:
+    """Attention of one query at `position` to the keys up to it; shape (B, H, K).
+
+    It is a row of `attention` with `causal`, up to rounding.
+    """
+    B, H, K = q_BHK.shape
+    T, G = k_BTGK.shape[1:3]
+    q_BGRK = (q_BHK / math.sqrt(K)).reshape(B, G, H // G, K)
+    scores_BGRT = jnp.einsum(
+        "bgrk,btgk->bgrt", q_BGRK, k_BTGK, preferred_element_type=jnp.float32
+    )
+    scores_BGRT += jnp.where(jnp.arange(T) <= position, 0.0, -1e30)
+    weights_BGRT = jax.nn.softmax(scores_BGRT, axis=-1).astype(v_BTGK.dtype)
+    return jnp.einsum("bgrt,btgk->bgrk", weights_BGRT, v_BTGK).reshape(B, H, K)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 import jax
 import jax.numpy as jnp
 
+from harness.families.layers.plain import are_plain
+
 ROW_BLOCKS = 2
 """Blocks of queries in causal attention; each looks only at the keys up to its end."""
 
@@ -27,8 +29,8 @@ _in_memory: Callable[[jax.Array], jax.Array] = jax.lax.optimization_barrier
 
 
 def on_cpu() -> bool:
-    """Whether what is traced now will run on a CPU."""
-    return jax.default_backend() == "cpu"
+    """Whether what is traced now will run on a CPU, and there alone."""
+    return not are_plain() and jax.default_backend() == "cpu"
 
 
 @jax.custom_vjp

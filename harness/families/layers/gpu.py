@@ -10,6 +10,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from harness.families.layers.plain import are_plain
+
 LARGEST_HEAD = 128
 """Greatest head size that the kernel takes on every device that has it."""
 FIRST_CAPABILITY = 8.0
@@ -24,6 +26,7 @@ def has_fused_attention(q_BTHK: jax.Array) -> bool:
         and T % 2 == 0
         and K % 8 == 0
         and K <= LARGEST_HEAD
+        and not are_plain()
         and _is_nvidia()
     )
 

@@ -11,6 +11,7 @@ from flax import nnx
 
 from harness import families
 from harness.families.layers.core import Blocks, Dropout, Linear, RMSNorm, Weights
+from harness.families.layers.plain import are_plain
 from harness.specs.task import TaskShape
 
 Pair = tuple[jax.Array, jax.Array]
@@ -52,6 +53,19 @@ def _backward(saved: Pair, dh_TBD: jax.Array) -> Pair:
 recurrence.defvjp(_forward, _backward)
 
 
+def stepwise(a_TBD: jax.Array, b_TBD: jax.Array) -> jax.Array:
+    """The same recurrence, one step of time after another."""
+
+    def step(h_BD: jax.Array, now: Pair) -> Pair:
+        a_BD, b_BD = now
+        h_BD = a_BD * h_BD + b_BD
+        return h_BD, h_BD
+
+    zeros_BD = jnp.zeros_like(b_TBD[0])
+    h_TBD: jax.Array = jax.lax.scan(step, zeros_BD, (a_TBD, b_TBD))[1]
+    return h_TBD
+
+
 class Mixer(nnx.Module):
     """The gated recurrence over time; one product makes a, c and the output gate."""
 
@@ -71,14 +85,28 @@ class Mixer(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x_ND: jax.Array, T: int) -> jax.Array:
+        a_ND, b_ND, gate_ND = self._gates(x_ND)
+        shape = (T, -1, a_ND.shape[-1])
+        over_time = stepwise if are_plain() else recurrence
+        h_TBD = over_time(a_ND.reshape(shape), b_ND.reshape(shape))
+        return self._output(h_TBD.reshape(a_ND.shape), gate_ND)
+
+    def step(self, x_BD: jax.Array, h_BD: jax.Array) -> Pair:
+        """The output at one more step, and the state after it."""
+        a_BD, b_BD, gate_BD = self._gates(x_BD)
+        h_BD = a_BD * h_BD + b_BD
+        return self._output(h_BD, gate_BD), h_BD
+
+    def _gates(self, x_ND: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """What is kept of the state, what is added to it, and the output's gate."""
         a_ND, c_ND, gate_ND = jnp.split(self.enter(x_ND), 3, axis=-1)
         # Products of many a: float32, whatever the precision of the matrices.
         a_ND = jax.nn.sigmoid(a_ND.astype(jnp.float32) + self.forget[...])
         b_ND = (1 - a_ND) * c_ND.astype(jnp.float32)
-        shape = (T, -1, a_ND.shape[-1])
-        h_TBD = recurrence(a_ND.reshape(shape), b_ND.reshape(shape))
-        h_ND = h_TBD.reshape(a_ND.shape).astype(self.dtype)
-        return self.out(h_ND * jax.nn.silu(gate_ND))
+        return a_ND, b_ND, gate_ND
+
+    def _output(self, h_ND: jax.Array, gate_ND: jax.Array) -> jax.Array:
+        return self.out(h_ND.astype(self.dtype) * jax.nn.silu(gate_ND))
 
 
 def _forget_bias(width: int, T: int) -> jax.Array:
@@ -108,7 +136,16 @@ class Block(nnx.Module):
 
     def __call__(self, x_ND: jax.Array, T: int, drop: Dropout) -> jax.Array:
         x_ND += drop(self.mixer(self.norm1(x_ND), T))
-        return x_ND + drop(self.down(jax.nn.gelu(self.up(self.norm2(x_ND)))))
+        return x_ND + drop(self._feed_forward(x_ND))
+
+    def step(self, x_BD: jax.Array, h_BD: jax.Array) -> Pair:
+        """The output at one more step, and the state after it."""
+        y_BD, h_BD = self.mixer.step(self.norm1(x_BD), h_BD)
+        x_BD += y_BD
+        return x_BD + self._feed_forward(x_BD), h_BD
+
+    def _feed_forward(self, x_ND: jax.Array) -> jax.Array:
+        return self.down(jax.nn.gelu(self.up(self.norm2(x_ND))))
 
 
 class LinearRNN(nnx.Module):
@@ -116,6 +153,8 @@ class LinearRNN(nnx.Module):
 
     Rows are ordered by time, then by example: a step of time is one piece of memory.
     """
+
+    unbounded = True
 
     def __init__(
         self,
@@ -149,6 +188,21 @@ class LinearRNN(nnx.Module):
         x_ND = drop(x_ND.astype(self.dtype))
         x_ND = self.blocks.run(x_ND, T, drop)
         if not self.every_step:
-            return self.head(self.norm(x_ND[-B:]))
+            return self.head(self.norm(x_ND.reshape(T, B, -1)[-1]))
         logits_NV = self.head(self.norm(x_ND))
         return jnp.swapaxes(logits_NV.reshape(T, B, -1), 0, 1)
+
+    def empty(self, B: int) -> list[jax.Array]:
+        """The blocks' states (B, D) before the first token."""
+        zeros_BD = jnp.zeros((B, self.norm.gain.shape[0]), jnp.float32)
+        return [zeros_BD for _ in self.blocks]
+
+    def step(
+        self, tokens_B: jax.Array, position: jax.Array, cache: list[jax.Array]
+    ) -> tuple[jax.Array, list[jax.Array]]:
+        """Logits (B, V) after one more token, wherever it stands."""
+        x_BD, states = self.embed[...][tokens_B].astype(self.dtype), []
+        for block, before in zip(self.blocks, cache, strict=True):
+            x_BD, after = block.step(x_BD, before)
+            states.append(after)
+        return self.head(self.norm(x_BD)), states

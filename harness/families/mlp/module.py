@@ -58,7 +58,7 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
         act, drop = ACTIVATIONS[self.activation], Dropout(self.dropout, key)
-        x_BI = x.reshape(len(x), -1)
+        x_BI = x.reshape(x.shape[0], -1)
         for layer in self.hidden:
             x_BI = drop(act(layer(x_BI)))
         return self.head(x_BI)

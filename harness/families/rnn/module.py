@@ -111,9 +111,21 @@ class Layer(nnx.Module):
         x_TBG = self.enter(x_TBI.reshape(T * B, -1)).reshape(T, B, -1)
         return drop(run(self.cell, x_TBG, self.recur.matrix()))
 
+    def empty(self, B: int) -> State:
+        """The state of B sequences before their first step."""
+        zeros_BH = jnp.zeros((B, self.recur.kernel.shape[0]), self.recur.dtype)
+        return (zeros_BH,) * CELLS[self.cell][1]
+
+    def step(self, x_BI: jax.Array, state: State) -> State:
+        """The state after one more step."""
+        cell = CELLS[self.cell][0]
+        return cell(self.enter(x_BI), state[0] @ self.recur.matrix(), state)
+
 
 class RNN(nnx.Module):
     """Token ids (B, T) or sequences (B, T, I) to logits at each step or at the end."""
+
+    unbounded = True
 
     def __init__(
         self, spec: families.RNN, task: TaskShape, *, dtype: jnp.dtype, rngs: nnx.Rngs
@@ -147,3 +159,18 @@ class RNN(nnx.Module):
             return self.head(x_TBH[-1])
         h_NH = jnp.swapaxes(x_TBH, 0, 1).reshape(B * T, -1)
         return self.head(h_NH).reshape(B, T, -1)
+
+    def empty(self, B: int) -> list[State]:
+        """The layers' states before the first token."""
+        return [layer.empty(B) for layer in self.layers]
+
+    def step(
+        self, tokens_B: jax.Array, position: jax.Array, cache: list[State]
+    ) -> tuple[jax.Array, list[State]]:
+        """Logits (B, V) after one more token, wherever it stands."""
+        assert self.embed is not None
+        x_BH, states = self.embed[...][tokens_B].astype(self.dtype), []
+        for layer, before in zip(self.layers, cache, strict=True):
+            states.append(layer.step(x_BH, before))
+            x_BH = states[-1][0]
+        return self.head(x_BH), states

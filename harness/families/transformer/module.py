@@ -16,11 +16,17 @@ from harness.families.layers.core import (
     Linear,
     RMSNorm,
     Weights,
+    attend_last,
     attention,
     rotate,
 )
 from harness.families.transformer.experts import Experts
 from harness.specs.task import TaskShape
+
+Cache = tuple[jax.Array, jax.Array]
+"""Keys and values of the positions so far (B, T, G, K)."""
+BlockCache = tuple[Cache, jax.Array | None]
+"""The cache of attention, and that of a mixture of experts."""
 
 
 class Attention(nnx.Module):
@@ -51,6 +57,27 @@ class Attention(nnx.Module):
             q_BTHK, k_BTGK = rotate(q_BTHK), rotate(k_BTGK)
         mixed = attention(q_BTHK, k_BTGK, v_BTGK, causal=self.causal)
         return self.out(mixed.reshape(-1, H * K))
+
+    def empty(self, B: int, T: int) -> Cache:
+        """Room for the keys and values of T positions, of B sequences."""
+        _, G, K = self.sizes
+        zeros_BTGK = jnp.zeros((B, T, G, K), self.qkv.dtype)
+        return zeros_BTGK, zeros_BTGK
+
+    def step(
+        self, x_BD: jax.Array, position: jax.Array, cache: Cache
+    ) -> tuple[jax.Array, Cache]:
+        """The output at one position, given those before it."""
+        H, G, K = self.sizes
+        qkv = self.qkv(x_BD).reshape(-1, 1, H + 2 * G, K)
+        q_B1HK, k_B1GK, v_B1GK = jnp.split(qkv, [H, H + G], axis=2)
+        if self.rotary:
+            q_B1HK, k_B1GK = rotate(q_B1HK, position), rotate(k_B1GK, position)
+        write = functools.partial(jax.lax.dynamic_update_slice_in_dim, axis=1)
+        k_BTGK = write(cache[0], k_B1GK, position)
+        v_BTGK = write(cache[1], v_B1GK, position)
+        mixed = attend_last(q_B1HK[:, 0], k_BTGK, v_BTGK, position)
+        return self.out(mixed.reshape(-1, H * K)), (k_BTGK, v_BTGK)
 
 
 class FeedForward(nnx.Module):
@@ -98,6 +125,26 @@ class Block(nnx.Module):
         x_ND += drop(self.attention(self.norm1(x_ND), T))
         return x_ND + drop(self.feed_forward(self.norm2(x_ND), T))
 
+    def empty(self, B: int, T: int) -> BlockCache:
+        """A cache for T positions of B sequences."""
+        part = self.feed_forward
+        choices = part.empty(B) if isinstance(part, Experts) else None
+        return self.attention.empty(B, T), choices
+
+    def step(
+        self, x_BD: jax.Array, position: jax.Array, cache: BlockCache
+    ) -> tuple[jax.Array, BlockCache]:
+        """The output at one position, given those before it."""
+        attended, choices = cache
+        y_BD, attended = self.attention.step(self.norm1(x_BD), position, attended)
+        x_BD += y_BD
+        if isinstance(self.feed_forward, Experts):
+            assert choices is not None
+            y_BD, choices = self.feed_forward.step(self.norm2(x_BD), choices)
+        else:
+            y_BD = self.feed_forward(self.norm2(x_BD), 1)
+        return x_BD + y_BD, (attended, choices)
+
 
 def _decoder_block(
     spec: families.Transformer, task: TaskShape, dtype: jnp.dtype, rngs: nnx.Rngs
@@ -142,7 +189,7 @@ class Transformer(nnx.Module):
         linear = functools.partial(Linear, weights=weights, dtype=dtype, rngs=rngs)
         self.head = None if spec.tied else linear(D, task.outputs, role="output")
         self.scale = weights.scales("output")[1]
-        self.every_step = task.target == "next_token"
+        self.every_step, self.length = task.target == "next_token", task.length
         self.dropout, self.dtype = spec.dropout, dtype
 
     def __call__(self, tokens_BT: jax.Array, key: jax.Array | None = None) -> jax.Array:
@@ -155,6 +202,23 @@ class Transformer(nnx.Module):
         if not self.every_step:
             return self._logits(self.norm(x_ND.reshape(B, T, -1)[:, -1]))
         return self._logits(self.norm(x_ND)).reshape(B, T, -1)
+
+    def empty(self, B: int) -> list[BlockCache]:
+        """A cache for as many positions as the model is trained on."""
+        return [block.empty(B, self.length) for block in self.blocks]
+
+    def step(
+        self, tokens_B: jax.Array, position: jax.Array, cache: list[BlockCache]
+    ) -> tuple[jax.Array, list[BlockCache]]:
+        """Logits (B, V) after the token at `position`, given those before it."""
+        x_BD = self.embed[...][tokens_B].astype(self.dtype)
+        if self.positions is not None:
+            x_BD += self.positions[...][position].astype(self.dtype)
+        caches = []
+        for block, before in zip(self.blocks, cache, strict=True):
+            x_BD, after = block.step(x_BD, position, before)
+            caches.append(after)
+        return self._logits(self.norm(x_BD)), caches
 
     def _logits(self, x_ND: jax.Array) -> jax.Array:
         if self.head is not None:

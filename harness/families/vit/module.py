@@ -33,9 +33,9 @@ class ViT(nnx.Module):
         self.patch, self.dropout = spec.patch, spec.dropout
 
     def __call__(self, x_BXYC: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        drop, B = Dropout(self.dropout, key), len(x_BXYC)
+        drop, B = Dropout(self.dropout, key), x_BXYC.shape[0]
         patches_NI = cut(x_BXYC, self.patch)
-        T = len(patches_NI) // B
+        T = self.positions[...].shape[0]
         x_ND = self.stem(patches_NI)
         x_ND = drop(x_ND + jnp.tile(self.positions[...], (B, 1)).astype(x_ND.dtype))
         x_ND = self.blocks.run(x_ND, T, drop)

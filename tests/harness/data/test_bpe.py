@@ -82,18 +82,18 @@ def test_named_works_are_held_out_and_the_corpus_can_be_trained_on(texts, tmp_pa
     assert "bytes_per_token" not in spec.identity()
 
 
-def test_bits_per_byte_divides_by_the_length_of_a_token(texts, tmp_path):
-    from harness.workers.record import _bits_per_byte
+def testbits_per_byte_divides_by_the_length_of_a_token(texts, tmp_path):
+    from harness.workers.record import bits_per_byte
     from tests.harness.strategies import text_run
 
     plain = text_run()
-    assert _bits_per_byte(plain, 1.0) == pytest.approx(1 / math.log(2))
+    assert bits_per_byte(plain, 1.0) == pytest.approx(1 / math.log(2))
     other = text_run(data=Text(vocab=300, context=16, bytes_per_token=2.5))
-    assert _bits_per_byte(other, 1.0) == pytest.approx(1 / math.log(2) / 2.5)
-    assert _bits_per_byte(text_run(data=Text(vocab=300, context=16)), 1.0) is None
+    assert bits_per_byte(other, 1.0) == pytest.approx(1 / math.log(2) / 2.5)
+    assert bits_per_byte(text_run(data=Text(vocab=300, context=16)), 1.0) is None
 
 
-def test_bits_per_byte_are_those_of_the_bytes_that_are_predicted(texts, tmp_path):
+def testbits_per_byte_are_those_of_the_bytes_that_are_predicted(texts, tmp_path):
     out = imported(texts, tmp_path)
     made = tokenizers.Tokenizer.from_file(str(out / "tokenizer.json"))
     end = made.token_to_id(bpe.END_OF_TEXT)
