@@ -14,7 +14,7 @@ from harness.cli.options import AsJson, command_group
 from harness.data.catalog import CATALOG
 from harness.data.download import fetch as fetching
 from harness.data.download import hub
-from harness.data.text import bpe
+from harness.data.text import bpe, token_import
 
 app = command_group()
 sets = typer.Typer(
@@ -126,6 +126,36 @@ def import_text(
         f"use: Text(corpus='{out}/train.bin', held_out='{out}/held_out.bin', "
         f"vocab={sides['train']['vocab']})"
     )
+
+
+@importer.command("tokens")
+def import_tokens(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="An .npy, .npz or parquet file, or a folder saved by Hugging Face."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the token file.")],
+    column: Annotated[
+        str | None, typer.Option(help="Column, or array, of the ids.")
+    ] = None,
+    vocab: Annotated[
+        int | None, typer.Option(help="Size of the vocabulary; else read off the ids.")
+    ] = None,
+    separator: Annotated[
+        int | None, typer.Option(help="An id to write after each document.")
+    ] = None,
+) -> None:
+    """Bring token ids into one file; each row of lists is a document."""
+    done = token_import.import_tokens(
+        source, out, column=column, vocab=vocab, separator=separator
+    )
+    typer.echo(
+        f"{done.file}: {done.tokens:,} tokens, {done.documents:,} documents, "
+        f"sha256 {done.sha256[:16]}…"
+    )
+    typer.echo(f"use: {done.source(separator)}")
 
 
 @importer.command("hf")

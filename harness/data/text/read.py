@@ -142,6 +142,8 @@ def _bytes_per_token(spec: Text, held_out: Tokens) -> float | None:
         starts = evaluated[:, None] * spec.context
         targets = held_out[starts + np.arange(1, spec.context + 1)]
         return float(lengths[targets].mean())
+    if not all("bytes_per_token" in facts for _, facts in files):
+        return None
     n_tokens = sum(facts["tokens"] for _, facts in files)
     n_bytes = sum(facts["tokens"] * facts["bytes_per_token"] for _, facts in files)
     return n_bytes / n_tokens
