@@ -17,6 +17,7 @@ from harness.store import schema
 from harness.store.checks import Foreign, check_metrics, check_spec
 from harness.store.lease_files import LEASE_FILE
 from harness.store.read import (
+    ID,
     MARKER,
     RUNS,
     SWEEP,
@@ -191,15 +192,15 @@ class _Visit:
 
     def work(self) -> None:
         """Lease files and rows are whole; a checkpoint is verified when it is read."""
-        for name in self.store.files.walk("work"):
-            base = name.rpartition("/")[2]
-            if LEASE_FILE.fullmatch(base):
+        files = self.store.files
+        for trunk_id in filter(ID.fullmatch, files.names("work")):
+            # Listed, not walked: what is a folder where a claim belongs is named too.
+            for base in filter(LEASE_FILE.fullmatch, files.names(f"work/{trunk_id}")):
                 self.diagnosis.files += 1
-                if base.startswith("claim"):
-                    self.claim(name)
-                else:
-                    self.json(name)
-            elif MANIFEST.fullmatch(base):
+                check = self.claim if base.startswith("claim") else self.json
+                check(f"work/{trunk_id}/{base}")
+        for name in files.walk("work"):
+            if MANIFEST.fullmatch(name.rpartition("/")[2]):
                 self.diagnosis.files += 1
                 self.json(name)
             elif name.endswith(".parquet"):

@@ -154,7 +154,7 @@ class LocalFiles:
 
         def age() -> float | None:
             try:
-                return self._now() - path.stat().st_mtime
+                return self._now() - os.lstat(path).st_mtime
             except FileNotFoundError:
                 return None
 
@@ -253,14 +253,19 @@ class LocalFiles:
         self.faults.call("remove", path, lambda: disk.remove(path))
 
     def _is_visible(self, path: Path, name: str) -> bool:
-        return path.exists() and self._is_shown(path, name)
+        try:
+            # A link that leads nowhere is a file too: a damaged one.
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return self._is_shown(path, name)
 
     def _is_shown(self, path: Path, name: str) -> bool:
         """Whether a file is there whole: without links an empty one may yet be made."""
         if self.exclusive == "link" or name.partition("/")[0] == WORK:
             return True
         try:
-            facts = path.stat()
+            facts = os.lstat(path)
         except FileNotFoundError:
             return False
         return not stat.S_ISREG(facts.st_mode) or facts.st_size > 0

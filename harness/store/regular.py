@@ -34,13 +34,19 @@ def read_regular(path: Path, root: Path) -> bytes:
     if os.path.commonpath([real, home]) != home:
         raise DamagedFileError(f"{path} leads out of the results folder, to {real}")
     handle = os.open(real, os.O_RDONLY | NO_WAIT)
-    with open(handle, "rb") as file:
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode):
-            kind = KINDS.get(stat.S_IFMT(facts.st_mode), "no file")
-            raise DamagedFileError(f"{path} is {kind}, not a regular file")
-        check_size(str(path), facts.st_size)
-        return file.read()
+    try:
+        _check_kind(path, os.fstat(handle))
+        with open(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)
+
+
+def _check_kind(path: Path, facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        kind = KINDS.get(stat.S_IFMT(facts.st_mode), "no file")
+        raise DamagedFileError(f"{path} is {kind}, not a regular file")
+    check_size(str(path), facts.st_size)
 
 
 def check_size(name: str, size: int) -> None:

@@ -56,7 +56,9 @@ class Proxy:
         if self._server:
             self.refuse()
 
-    def _handler(proxy):
+    def _handler(self):
+        proxy = self
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 

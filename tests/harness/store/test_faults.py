@@ -26,7 +26,7 @@ from harness.store.status import holders, sweep_status
 from harness.workers.worker import Listener, work
 from tests.faults.python import FINAL, TRANSIENT, fail, late_listings
 from tests.harness.crashes import runs
-from tests.harness.store.test_leases import TRUNK, elsewhere
+from tests.harness.store.test_leases import TRUNK, Clock, elsewhere
 from tests.harness.strategies import planned
 
 OPERATIONS = {
@@ -102,7 +102,7 @@ def test_patience_has_a_bound_and_an_outage_is_waited_for_once(files, monkeypatc
     fail(monkeypatch, "listdir", errno.ESTALE, count=None)
     began = time.monotonic()
     for _ in range(5):
-        with pytest.raises(UnreachableError, match="cannot list .*Stale file handle"):
+        with pytest.raises(UnreachableError, match=r"cannot list .*Stale file handle"):
             files.names("sub")
     assert 0.3 < time.monotonic() - began < 1.2
 
@@ -266,7 +266,7 @@ def test_what_is_no_regular_file_is_named_and_not_hung_on(tmp_path, kind):
     found = examine(store, mend=True)
     assert found.reopened == [victim] and store.finished() == {sound}
     # Named, and left: a claim that cannot be read still holds for the usual time.
-    assert [n for n in store.files.names(f"work/{TRUNK}")] == ["claim-000001.json"]
+    assert store.files.names(f"work/{TRUNK}") == ["claim-000001.json"]
 
 
 def test_a_link_inside_a_store_is_a_file_of_it(tmp_path):
@@ -367,10 +367,10 @@ def test_a_worker_that_vanished_before_it_began_counts_for_nothing(tmp_path):
         lease = Leases(store, worker=elsewhere("a")).claim(TRUNK)
         if begun:
             lease.heartbeat({})
-        clock = [0.0]
-        leases = Leases(store, worker=elsewhere("b"), clock=lambda: clock[0])
+        clock = Clock()
+        leases = Leases(store, worker=elsewhere("b"), clock=clock)
         assert claim_all(leases, [TRUNK]) is None
-        clock[0] = 1e3
+        clock.now = 1e3
         taken = claim_all(leases, [TRUNK])
         assert taken.took_over == ([TRUNK] if begun else [])
         taken.release("next")
