@@ -28,6 +28,17 @@ class StoreError(HarnessError):
     """A results folder that cannot be read or written as asked."""
 
 
+class UnreachableError(StoreError):
+    """A results folder that could not be reached for as long as one waits for it.
+
+    No mistake of the user's: exit code 74, and a launcher starts another worker.
+    """
+
+
+class DamagedFileError(StoreError):
+    """A file of a results folder that holds nothing that could be meant."""
+
+
 class UnknownTagError(SpecError):
     """A spec of a family or data source that no loaded code defines."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
@@ -26,7 +25,7 @@ from analysis.report.findings import Findings
 from analysis.report.store import Store
 from analysis.report.warnings import convention_warnings, vague_warnings
 from analysis.selection.extrapolation import HoldOut, cutoffs, extrapolate
-from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, HELD_OUT, LOSS
+from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, HELD_OUT, LOSS, RUN
 from analysis.tables.files import read_metrics
 from analysis.tables.table import Table
 from analysis.uncertainty.intervals import fit_with_intervals
@@ -35,6 +34,8 @@ from analysis.uncertainty.units import Bootstrap
 
 RIVALS = ("chinchilla", "tied", "kaplan")
 """The laws whose predictions are compared."""
+NAMED = 5
+"""Most runs that a warning names."""
 T = TypeVar("T")
 Warnings = tuple[str, ...]
 
@@ -61,7 +62,7 @@ def collect(store: Store, bootstrap: Bootstrap) -> tuple[Findings, Drawn]:
         store: the rows.
         bootstrap: of the intervals.
     """
-    metrics, unreadable = _metrics(store.path)
+    metrics, unreadable = _metrics(store)
     if len(families_of(store.table)) <= 1:
         return _of_one_family(store, metrics, unreadable, bootstrap)
     findings = Findings(
@@ -123,9 +124,22 @@ def _attempt(compute: Callable[[], T], subject: str) -> tuple[T | None, Warnings
         return None, (f"no {subject}: {error}",)
 
 
-def _metrics(path: Path) -> tuple[pd.DataFrame | None, Warnings]:
-    curves, warnings = _attempt(partial(read_metrics, path, LOSS, HELD_OUT), "curves")
-    return (curves.rows, curves.damaged) if curves else (None, warnings)
+def _metrics(store: Store) -> tuple[pd.DataFrame | None, Warnings]:
+    """The curves of the runs that have them, and a sentence on those that have none."""
+    curves, warnings = _attempt(
+        partial(read_metrics, store.path, LOSS, HELD_OUT), "curves"
+    )
+    if curves is None:
+        return None, warnings
+    known = store.runs[RUN] if RUN in store.runs else pd.Series(dtype=object)
+    rows = curves.rows[curves.rows[RUN].isin(known)]
+    lacking = sorted(map(str, set(known) - set(curves.rows[RUN])))
+    named = ", ".join(lacking[:NAMED]) + (", …" if len(lacking) > NAMED else "")
+    note = f"runs of runs.parquet without curves in metrics/: {len(lacking)} ({named})"
+    return (
+        rows if len(rows) else None,
+        (*curves.damaged, *((note,) if lacking else ())),
+    )
 
 
 def _fits(table: Table, bootstrap: Bootstrap) -> tuple[dict[str, Fit], Warnings]:

@@ -1,8 +1,9 @@
 """The restricted expressions over the columns of a table; no code is ever executed.
 
 Column names with a dot (`model.width`) are written as they are; names with spaces go in
-backticks: `` `Training FLOP` / (6 * `Model Size`) ``. Allowed: numbers, strings, lists,
-`+ - * / **`, comparisons, `in`, `and or not`, and log, log10, log2, exp, sqrt, abs.
+backticks: `` `Training FLOP` / (6 * `Model Size`) ``. Allowed: numbers,
+`+ - * / % **`, comparisons, `and or not`, and log, log10, log2, exp, sqrt, abs; of
+texts only whether they are equal, or in a list. Length and depth are limited.
 """
 
 from __future__ import annotations
@@ -48,6 +49,12 @@ _FUNCTIONS: dict[str, Callable[[Value], Value]] = {
     "abs": np.abs,
 }
 _CONSTANTS = (bool, int, float, str)
+LONGEST = 10_000
+"""Most characters of an expression."""
+DEEPEST = 200
+"""Most operations inside each other; a sum of as many terms is as deep."""
+_SHOWN = 80
+"""Most characters of an expression that a message repeats."""
 _BACKTICKED = re.compile(r"`([^`]*)`")
 
 
@@ -72,7 +79,8 @@ class _Evaluator:
     """One expression over one table, evaluated by a walk through its syntax tree."""
 
     def __init__(self, text: str, frame: pd.DataFrame) -> None:
-        self.text = text
+        self.text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        self.source = text
         self.frame = frame
         self.quoted: dict[str, str] = {}
 
@@ -82,13 +90,7 @@ class _Evaluator:
         Raises:
             AnalysisError: it is no expression, or has no value.
         """
-        source = _BACKTICKED.sub(self._hide, self.text).strip()
-        try:
-            tree = ast.parse(source, mode="eval")
-        except (SyntaxError, ValueError) as error:
-            raise AnalysisError(
-                f"cannot read the expression {self.text!r}: {error.args[0]}"
-            ) from None
+        tree = self._parsed()
         try:
             return self._visit(tree.body)
         except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
@@ -97,6 +99,29 @@ class _Evaluator:
             raise AnalysisError(
                 f"cannot compute the expression {self.text!r}: {error}"
             ) from None
+
+    def _parsed(self) -> ast.Expression:
+        if len(self.source) > LONGEST:
+            raise AnalysisError(
+                f"the expression {self.text!r} has {len(self.source):,} characters; "
+                f"at most {LONGEST:,} are read"
+            )
+        source = _BACKTICKED.sub(self._hide, self.source).strip()
+        try:
+            tree = ast.parse(source, mode="eval")
+        except (SyntaxError, ValueError) as error:
+            raise AnalysisError(
+                f"cannot read the expression {self.text!r}: {error.args[0]}"
+            ) from None
+        # What the parser says when its own stack is full.
+        except (RecursionError, MemoryError):
+            tree = None
+        if tree is None or _depth_exceeds(tree, DEEPEST):
+            raise AnalysisError(
+                f"the expression {self.text!r} is nested more than {DEEPEST} "
+                "operations deep"
+            )
+        return tree
 
     def _hide(self, match: re.Match[str]) -> str:
         key = f"_quoted_{len(self.quoted)}"
@@ -120,10 +145,10 @@ class _Evaluator:
             case ast.List(elts=items) | ast.Tuple(elts=items):
                 return [self._visit(i) for i in items]
             case ast.BinOp(op=op) if type(op) in _BINARY:
-                sides = [_as_float(self._visit(x)) for x in (node.left, node.right)]
+                sides = [self._number(x) for x in (node.left, node.right)]
                 return _BINARY[type(op)](*sides)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return -self._visit(operand)
+                return -self._number(operand)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return self._series(~self._truth(operand))
             case ast.BoolOp(op=op, values=values):
@@ -135,19 +160,27 @@ class _Evaluator:
             case ast.Call(func=ast.Name(id=f), args=[argument], keywords=[]) if (
                 f in _FUNCTIONS
             ):
-                return _FUNCTIONS[f](self._visit(argument))
+                return _FUNCTIONS[f](self._number(argument))
         raise AnalysisError(
-            f"{ast.unparse(node)!r} is not allowed in {self.text!r}: use columns, "
+            f"{_words(node)!r} is not allowed in {self.text!r}: use columns, "
             "numbers, + - * / **, comparisons, and, or, not, in, log, exp, sqrt, abs"
         )
+
+    def _number(self, node: ast.expr) -> Value:
+        """The value of a node that must be a number, or a column of them."""
+        value = self._visit(node)
+        if not _is_numeric(value):
+            raise AnalysisError(
+                f"{_words(node)!r} in {self.text!r} is not a number: of texts and "
+                "lists only == and in are allowed"
+            )
+        return _as_float(value)
 
     def _truth(self, node: ast.expr) -> np.ndarray:
         """The value of a node that must be a condition."""
         value = self._visit(node)
         if getattr(getattr(value, "dtype", None), "kind", "") != "b":
-            raise AnalysisError(
-                f"{ast.unparse(node)!r} in {self.text!r} is not a condition"
-            )
+            raise AnalysisError(f"{_words(node)!r} in {self.text!r} is not a condition")
         return np.asarray(value)
 
     def _series(self, values: np.ndarray) -> pd.Series:
@@ -161,9 +194,55 @@ class _Evaluator:
             if type(op) not in _COMPARE:
                 raise AnalysisError(f"'is' is not allowed in {self.text!r}: use ==")
             right = self._visit(comparator)
+            self._check_comparison(op, left, right)
             result = _COMPARE[type(op)](left, right) & result
             left = right
         return result
+
+    def _check_comparison(self, op: ast.cmpop, left: Value, right: Value) -> None:
+        """Raises `AnalysisError` for an order of texts, and a search inside of one."""
+        if isinstance(op, ast.In | ast.NotIn):
+            allowed = isinstance(right, list) and not isinstance(left, list)
+        elif isinstance(op, ast.Eq | ast.NotEq):
+            allowed = not isinstance(left, list) and not isinstance(right, list)
+        else:
+            allowed = _is_numeric(left) and _is_numeric(right)
+        if not allowed:
+            raise AnalysisError(
+                f"a comparison in {self.text!r} is none of numbers: of texts only == "
+                "and `in [list]` are allowed"
+            )
+
+
+def _is_numeric(value: Value) -> bool:
+    """Whether a value is a number or a truth, or a column of them."""
+    if isinstance(value, pd.Series):
+        if value.dtype.kind in "biufc":
+            return True
+        kind = pd.api.types.infer_dtype(value, skipna=True)
+        return kind in (
+            "integer",
+            "floating",
+            "mixed-integer-float",
+            "boolean",
+            "empty",
+        )
+    return isinstance(value, bool | int | float | np.number | np.bool_)
+
+
+def _depth_exceeds(tree: ast.AST, most: int) -> bool:
+    level: list[ast.AST] = [tree]
+    # Contexts and operators hang below the operations themselves.
+    for _ in range(most + 3):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return False
+    return True
+
+
+def _words(node: ast.expr) -> str:
+    text = ast.unparse(node)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def evaluate(text: str, frame: pd.DataFrame) -> pd.Series:
@@ -193,6 +272,6 @@ def condition(text: str, frame: pd.DataFrame) -> np.ndarray:
     value = evaluate(text, frame)
     if value.dtype != bool:
         raise AnalysisError(
-            f"the filter {text!r} is not a condition; write e.g. `n > 1e6`"
+            f"the filter {text[:_SHOWN]!r} is not a condition; write e.g. `n > 1e6`"
         )
     return np.asarray(value)

@@ -1,7 +1,8 @@
 """The command line. A command's module is imported when the command is called.
 
 Exit codes: 0 all done; 1 some runs failed or a reproduction missed; 2 a mistake the
-user can mend (one line, no traceback); 75 interrupted, run again to go on.
+user can mend (one line, no traceback); 74 the results could not be reached for long; 75
+interrupted, run again to go on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from analysis.errors import AnalysisError
 from harness.cli.stopping import INTERRUPTED, STOPPER
-from harness.errors import HarnessError, Interrupted
+from harness.cli.views.terminal import safe
+from harness.engines.base import UNREACHABLE
+from harness.errors import HarnessError, Interrupted, UnreachableError
 
 COMMANDS = {
     "plan": (
@@ -181,8 +184,11 @@ def main() -> None:
     STOPPER.listen()
     try:
         app()
+    except UnreachableError as error:
+        print(f"error: {safe(str(error))}", file=sys.stderr)
+        sys.exit(UNREACHABLE)
     except (HarnessError, AnalysisError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {safe(str(error))}", file=sys.stderr)
         sys.exit(2)
     except Interrupted as stop:
         print(str(stop) or "interrupted", file=sys.stderr, flush=True)

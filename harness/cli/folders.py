@@ -18,6 +18,7 @@ from harness.cli.options import AsJson, Folder, command_group
 from harness.cli.stopping import STOPPER
 from harness.cli.views.display import distinctions, duration, shared_distinction, si
 from harness.cli.views.plans import older_code_line
+from harness.cli.views.terminal import safe, safe_lines
 from harness.errors import Interrupted, SpecError
 from harness.specs.canonical import JsonObject
 from harness.store import Store, open_store, requests
@@ -102,8 +103,9 @@ def doctor(
         typer.echo(json.dumps(dataclasses.asdict(diagnosis), indent=1))
     else:
         for ailment in diagnosis.ailments:
-            typer.echo(f"{ailment.file}: {ailment.wrong}; {ailment.done}")
-        typer.echo(diagnosis.summary)
+            line = f"{ailment.file}: {ailment.wrong}; {ailment.done}"
+            typer.echo(safe(line))
+        typer.echo(safe(diagnosis.summary))
     if diagnosis.ailments:
         raise typer.Exit(1)
 
@@ -156,7 +158,7 @@ def describe(state: SweepStatus) -> str:
     labels = distinctions(state.coords)
     counts = state.counts
     shown = [f"{n} {s}" for s, n in counts.items() if n or s in ("done", "pending")]
-    lines = [f"{state.name}: {len(state.runs)} runs: {', '.join(shown)}"]
+    lines = [f"{safe(state.name)}: {len(state.runs)} runs: {', '.join(shown)}"]
     if state.elsewhere:
         lines.append(f"{state.elsewhere} more finished runs are of other sweeps")
     if state.older_code:
@@ -178,11 +180,12 @@ def describe(state: SweepStatus) -> str:
         runs = [i for i, trunk in state.trunks.items() if trunk == failure.trunk_id]
         label = shared_distinction(labels[i] for i in runs)
         head = f"trunk {failure.trunk_id} {failure.kind} {failure.time}  {label}"
-        lines.append(head.rstrip())
-        lines.append(f"  {failure.error}")
+        lines.append(safe(head.rstrip()))
+        lines.append(f"  {safe(failure.error)}")
         trace = failure.record.get("traceback")
         lines += [f"  | {line}" for line in str(trace or "").rstrip().splitlines()]
-    return "\n".join(lines)
+    # A name of the user's own may be anything too: none of it steers the terminal.
+    return safe_lines("\n".join(lines))
 
 
 def _worker_line(holders: list[WorkerStatus], labels: Mapping[str, str]) -> str:
@@ -190,6 +193,7 @@ def _worker_line(holders: list[WorkerStatus], labels: Mapping[str, str]) -> str:
     holder = next((h for h in holders if h.step), holders[0])
     count = f"{len(holders)} runs side by side" if len(holders) > 1 else ""
     ids = [h.run_id for h in holders if h.run_id in labels]
+    faults = max(h.faults for h in holders)
     doing = "  ".join(
         text
         for text in (
@@ -201,7 +205,8 @@ def _worker_line(holders: list[WorkerStatus], labels: Mapping[str, str]) -> str:
             f"loss {holder.loss:.4f}" if holder.loss is not None and not count else "",
             f"last heard of {min(h.silent_s for h in holders):.0f} s ago",
             "" if any(h.alive for h in holders) else "SILENT, will be taken over",
+            f"{faults} faults of the store outlasted" if faults else "",
         )
         if text
     )
-    return f"worker {holder.host} {holder.pid}  {doing}"
+    return safe(f"worker {holder.host} {holder.pid}  {doing}")

@@ -25,8 +25,9 @@ from harness.cli.options import (
 from harness.cli.stopping import STOPPER
 from harness.cli.views import forecasts, plans
 from harness.cli.views.display import Display
+from harness.cli.views.terminal import safe_lines
 from harness.engines.base import Engine, engine_named
-from harness.errors import Interrupted, StoreError
+from harness.errors import Interrupted, StoreError, UnreachableError
 from harness.specs.run import ModelSpec
 from harness.store import Store, add_sweep, create_store, refresh_runs
 from harness.store.arrays import keep_arrays
@@ -88,7 +89,9 @@ def plan(
         view["probe"] = forecasts.forecast(
             planned, finished, loaded, set_ or [], slots, options
         )
-    typer.echo(json.dumps(view, indent=1) if as_json else plans.text(view, SHOWN))
+    typer.echo(
+        json.dumps(view, indent=1) if as_json else safe_lines(plans.text(view, SHOWN))
+    )
 
 
 @app.command()
@@ -173,19 +176,27 @@ def _train(
     with display.running(), STOPPER.at_safe_points():
         engine.start(command, slots, _logs(store))
         while engine.poll() and not STOPPER.requested:
-            display.update()
+            _look(display)
             for line in engine.news():
                 display.print(line)
             time.sleep(LOOK_S)
         if STOPPER.requested:
             display.print("stopping: workers checkpoint; twice more to end at once")
         engine.stop()
-        display.update()
+        _look(display)
     if STOPPER.requested:
         count = len(plan.without(store.finished()).runs)
         raise Interrupted(f"interrupted with {count} runs to do; run again to go on")
     if engine.error:
         raise StoreError(engine.error)
+
+
+def _look(display: Display) -> None:
+    """Shows what is new; workers outlast a store that is out of reach, so this does."""
+    try:
+        display.update()
+    except UnreachableError as error:
+        display.print(f"warning: {error}; the workers go on")
 
 
 def _trunk_count(plan: Plan) -> int:

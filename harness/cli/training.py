@@ -20,6 +20,7 @@ from harness.data.dataset import load as load_data
 from harness.errors import HarnessError, Interrupted, SpecError, one_line
 from harness.specs.count import train_flops_per_step
 from harness.store import Store
+from harness.store.faults import WORKER_PATIENCE_S
 from harness.sweeps.options import TrainOptions, WorkerOptions
 from harness.sweeps.plan import Cohort, Plan, Trunk
 from harness.training import device
@@ -45,6 +46,7 @@ def train(
         parent: The process whose end is this worker's end too.
     """
     _simulate(options.train)
+    store.files.faults.patience_s = WORKER_PATIENCE_S
     work_here = functools.partial(several_hosts.work_on, hosts) if hosts else work
     try:
         with STOPPER.at_safe_points():

@@ -19,6 +19,9 @@ from harness.specs.registry import nearest
 DONE, MISTAKE, STOPPED = 0, 2, 75
 """Exit codes of a worker after which no other takes its place: nothing is left to do,
 the user made a mistake that would meet every worker alike, or it was asked to stop."""
+UNREACHABLE = 74
+"""Exit code of a worker that could not reach the store for minutes: another is started,
+as it may find it again, perhaps by another way."""
 ENGINES = {"local": "harness.engines.local:LocalEngine"}
 """Module and class of each engine, by the name that `--engine` gives."""
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.engines.base import DONE, MISTAKE, STOPPED, Slot
+from harness.engines.base import DONE, MISTAKE, STOPPED, UNREACHABLE, Slot
 from harness.errors import SpecError
 
 GPU_MEMORY = 0.9
@@ -190,7 +190,8 @@ class _Worker:
         if code in (DONE, MISTAKE, STOPPED):
             self._ended = True
             return
-        self._deaths = self._deaths + 1 if self._age() < SOON_S else 1
+        quick = self._age() < SOON_S and code != UNREACHABLE
+        self._deaths = self._deaths + 1 if quick else 1
         reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         if last := self.last_line():
             reason += f": {last}"

@@ -11,24 +11,27 @@ import hashlib
 import re
 from collections.abc import Callable
 
-from harness.errors import HarnessError, StoreError, UnknownTagError
+from harness.errors import StoreError, UnknownTagError
 from harness.specs.canonical import JsonObject
-from harness.specs.run import RunSpec
-from harness.store import leases, schema
+from harness.store import schema
+from harness.store.checks import Foreign, check_metrics, check_spec
+from harness.store.lease_files import LEASE_FILE
 from harness.store.read import (
     ID,
     MARKER,
     RUNS,
     SWEEP,
     Store,
+    follow_marker,
     is_sweep,
     metrics_name,
     open_store,
     record_name,
 )
-from harness.store.write import quarantine, refresh_runs, view_of
+from harness.store.write import quarantine, refresh_runs, view_of, write_marker
 
 JSON_NAME = re.compile(r"([0-9a-f]{16})\.json")
+MANIFEST = re.compile(r"(?:trunk|[0-9a-f]{16})-\d{9}\.json")
 METRICS_NAME = re.compile(r"([0-9a-f]{16})\.parquet")
 
 
@@ -51,19 +54,29 @@ class Diagnosis:
     """Runs that will be trained again."""
     unknown: list[str] = dataclasses.field(default_factory=list)
     """Families and data sources whose specs were not checked: no code here has them."""
+    leftovers: int = 0
+    """Hidden files and folders of writes that were cut off, or are under way."""
 
     @property
     def summary(self) -> str:
         """The diagnosis in one line."""
+        note = "".join(
+            f"; {x} is not known here; its specs are not checked" for x in self.unknown
+        )
+        if self.leftovers:
+            noun = "write" if self.leftovers == 1 else "writes"
+            note += f"; {self.leftovers} hidden {noun} cut off or under way, harmless"
         if not self.ailments:
-            skipped = [f"{x} is not known here; its specs" for x in self.unknown]
-            note = "".join(f"; {x} are not checked" for x in skipped)
             return f"{self.files} files, all sound{note}"
         again = len(self.reopened)
-        return f"{self.files} files, {len(self.ailments)} not sound; " + (
-            f"{again} runs are open again: `harness run` trains them"
-            if again
-            else "no run is lost"
+        return (
+            f"{self.files} files, {len(self.ailments)} not sound; "
+            + (
+                f"{again} runs are open again: `harness run` trains them"
+                if again
+                else "no run is lost"
+            )
+            + note
         )
 
 
@@ -83,6 +96,7 @@ def examine(store: Store, *, mend: bool) -> Diagnosis:
     visit.folder("populations", JSON_NAME, visit.json)
     visit.work()
     visit.view()
+    visit.diagnosis.leftovers = len(store.files.leftovers())
     return visit.diagnosis
 
 
@@ -101,7 +115,9 @@ class _Visit:
             raise StoreError(f"{self.store.uri} is not a results folder")
         self.diagnosis.files += 1
         try:
-            version = self.store.json(MARKER).get("format")
+            marker = self.store.json(MARKER)
+            version = marker.get("format")
+            follow_marker(self.store, marker)
         except StoreError as error:
             self._ill(MARKER, str(error), self._new_marker)
             return
@@ -137,7 +153,7 @@ class _Visit:
                 raise StoreError("does not hold the sweep of its name")
             for point in sweep["points"]:
                 self._check_spec(point["spec"], point["run_id"])
-        except (StoreError, _Foreign) as error:
+        except (StoreError, Foreign) as error:
             self._judge(name, error, lambda: self._aside(name))
 
     def record(self, name: str) -> None:
@@ -154,7 +170,7 @@ class _Visit:
                 raise StoreError("has no metrics file")
             self._records[run_id] = record
             self._check_spec(record.get("spec"), run_id)
-        except (StoreError, _Foreign) as error:
+        except (StoreError, Foreign) as error:
             self._judge(name, error, lambda: self._reopen(run_id))
 
     def metrics(self, name: str) -> None:
@@ -162,7 +178,7 @@ class _Visit:
         run_id = name.removeprefix("metrics/").removesuffix(".parquet")
         try:
             content = self.store.files.read(name)
-            _check_metrics(content, run_id, name)
+            check_metrics(content, run_id, name)
             self._check_stamp(content, run_id)
         except (StoreError, FileNotFoundError) as error:
             self._ill(name, str(error), lambda: self._reopen(run_id))
@@ -176,17 +192,29 @@ class _Visit:
 
     def work(self) -> None:
         """Lease files and rows are whole; a checkpoint is verified when it is read."""
-        for name in self.store.files.walk("work"):
-            base = name.rpartition("/")[2]
-            if leases.LEASE_FILE.fullmatch(base):
+        files = self.store.files
+        for trunk_id in filter(ID.fullmatch, files.names("work")):
+            # Listed, not walked: what is a folder where a claim belongs is named too.
+            for base in filter(LEASE_FILE.fullmatch, files.names(f"work/{trunk_id}")):
                 self.diagnosis.files += 1
-                # A damaged claim still holds: its generation is in its name.
-                if base.startswith("claim"):
-                    continue
+                check = self.claim if base.startswith("claim") else self.json
+                check(f"work/{trunk_id}/{base}")
+        for name in files.walk("work"):
+            if MANIFEST.fullmatch(name.rpartition("/")[2]):
+                self.diagnosis.files += 1
                 self.json(name)
             elif name.endswith(".parquet"):
                 self.diagnosis.files += 1
                 self.rows(name)
+
+    def claim(self, name: str) -> None:
+        """A damaged claim still holds, as its generation is in its name: it stays."""
+        try:
+            claim = self.store.json(name)
+            if not isinstance(claim.get("trunks"), list):
+                raise StoreError("names no trunks")
+        except StoreError as error:
+            self._ill(name, str(error), lambda: "left alone: it holds the usual time")
 
     def rows(self, name: str) -> None:
         """Rows of an unfinished run."""
@@ -211,7 +239,7 @@ class _Visit:
     def _check_spec(self, spec: object, run_id: str) -> None:
         """A family or source of the user's own is no damage, only not known here."""
         try:
-            _check_spec(spec, run_id)
+            check_spec(spec, run_id)
         except UnknownTagError as error:
             unknown = f"{error.kind} {error.name!r}"
             if unknown not in self.diagnosis.unknown:
@@ -226,7 +254,7 @@ class _Visit:
             raise StoreError("does not have the checksum in its run's record")
 
     def _judge(self, name: str, error: Exception, cure: Callable[[], str]) -> None:
-        if isinstance(error, _Foreign):
+        if isinstance(error, Foreign):
             # Not damage: this installation does not know what made it.
             self._ill(name, f"cannot be verified: {error}", lambda: "left alone")
         else:
@@ -250,37 +278,10 @@ class _Visit:
         return f"run {run_id} is open again ({', '.join(moved)})"
 
     def _new_marker(self) -> str:
-        content = schema.json_bytes({"format": schema.FORMAT})
         moved = self._aside(MARKER)
-        self.store.files.publish_once(MARKER, content)
+        write_marker(self.store)
         return f"{moved}, written anew"
 
     def _new_view(self) -> str:
         refresh_runs(self.store, anew=True)
         return "made anew from the records"
-
-
-class _Foreign(Exception):  # noqa: N818 - no error of the store
-    """A spec of a version that is not known here."""
-
-
-def _check_spec(spec: object, run_id: str) -> None:
-    try:
-        spec_id = RunSpec.from_dict(spec).run_id
-    except UnknownTagError:
-        raise
-    except HarnessError as error:
-        if isinstance(spec, dict) and ID.fullmatch(run_id):
-            raise _Foreign(error) from None
-        raise StoreError(f"holds no spec: {error}") from None
-    if spec_id != run_id:
-        raise StoreError(f"holds the spec of run {spec_id}")
-
-
-def _check_metrics(content: bytes, run_id: str, name: str) -> None:
-    table = schema.read_parquet(content, name)
-    if not table.schema.remove_metadata().equals(schema.METRICS):
-        raise StoreError("does not have the columns of a metrics file")
-    footer = (table.schema.metadata or {}).get(b"run_id", b"").decode()
-    if footer != run_id or set(table.column("run_id").to_pylist()) - {run_id}:
-        raise StoreError("holds rows of another run")

@@ -7,6 +7,7 @@ Each failed attempt is one record, `failures/<trunk_id>.<number>.json`, never ch
 from __future__ import annotations
 
 import dataclasses
+import errno
 import socket
 import traceback
 from collections import defaultdict
@@ -14,17 +15,21 @@ from collections.abc import Iterable, Mapping
 
 from harness.errors import one_line
 from harness.store import schema
+from harness.store.faults import FULL, is_full
 from harness.store.read import Store
 from harness.store.requests import FAILURE, failure_numbers, forgiven_failures
 from harness.store.write import now
 
-LIMITS = {"killed": 8, "transient": 5, "error": 2}
+LIMITS = {"killed": 8, "transient": 5, "full": 5, "error": 2}
 """Attempts of each kind after which a trunk counts as failed.
 
-An error of the program will most likely come again; a process killed from outside or a
-lost connection need not. Kills count only if they follow each other with no progress
-between them, so that a machine which is preempted every hour can train for weeks.
+Errors of a run and disappearances of its workers are two budgets: neither uses up the
+other's. An error of the program will most likely come again; a lost connection, a full
+disk or a process killed from outside need not. Kills count only if they follow each
+other with no progress between them, so that a machine which is preempted every hour can
+train for weeks. A worker that vanished before it began counts for nothing.
 """
+KILLED = "killed"
 PATIENT_KILLS = 2
 """So many kills with no progress between them are followed by no wait."""
 
@@ -58,7 +63,9 @@ class RetryDecision:
 
 
 def kind_of(error: BaseException) -> str:
-    """ "transient" for errors of disks and networks, "error" for all others."""
+    """ "full" or "transient" for errors of disks and networks, "error" for others."""
+    if is_full(error):
+        return "full"
     return "transient" if isinstance(error, OSError) else "error"
 
 
@@ -75,8 +82,8 @@ def add_failure(
     record = {
         "trunk_id": trunk_id,
         "run_ids": sorted(run_ids),
-        "kind": kind_of(error) if error else "killed",
-        "error": one_line(error) if error else vanished,
+        "kind": kind_of(error) if error else KILLED,
+        "error": _words(error) if error else vanished,
         "traceback": "".join(traceback.format_exception(error)) if error else None,
         "progress": progress,
         "host": socket.gethostname(),
@@ -111,13 +118,19 @@ def count(store: Store, trunk_id: str) -> int:
 def retry_decision(failed: list[Failure]) -> RetryDecision:
     """The decision whether and when to try a trunk again after these failures."""
     last = failed[-1]
-    same = [f for f in failed if f.kind == last.kind]
-    if last.kind == "killed":
-        same = [f for f in same if f.progress == last.progress]
-    wait = min(LONGEST_WAIT_S, WAIT_S * 2 ** (len(same) - 1))
-    if last.kind == "killed":
-        wait = WAIT_S * max(0, len(same) - PATIENT_KILLS)
-    return RetryDecision(len(same) >= LIMITS.get(last.kind, 2), wait, last)
+    used = dict.fromkeys(LIMITS, 0)
+    kills = [f for f in failed if f.kind == KILLED]
+    for failure in failed:
+        # What an unknown version wrote, or what is damaged, counts as an error.
+        kind = failure.kind if failure.kind in LIMITS else "error"
+        used[kind] += kind != KILLED
+    used[KILLED] = sum(f.progress == kills[-1].progress for f in kills) if kills else 0
+    same = used[last.kind if last.kind in LIMITS else "error"]
+    wait = min(LONGEST_WAIT_S, WAIT_S * 2 ** (same - 1))
+    if last.kind == KILLED:
+        wait = WAIT_S * max(0, same - PATIENT_KILLS)
+    given_up = any(used[kind] >= limit for kind, limit in LIMITS.items())
+    return RetryDecision(given_up, wait, last)
 
 
 def must_wait(store: Store, trunk_id: str) -> bool:
@@ -130,12 +143,17 @@ def must_wait(store: Store, trunk_id: str) -> bool:
     return decision.given_up or age < decision.wait_s
 
 
+def _words(error: BaseException) -> str:
+    text = one_line(error)
+    return f"{FULL[errno.ENOSPC]}: {text}" if is_full(error) else text
+
+
 def _failure(store: Store, trunk_id: str, name: str) -> Failure:
     record = store.json_or_empty(f"failures/{name}")
     return Failure(
         trunk_id=trunk_id,
         kind=str(record.get("kind", "error")),
-        error=str(record.get("error", "a failure whose record is damaged")),
+        error=str(record.get("error", f"failures/{name} is damaged")),
         progress=str(record.get("progress")),
         time=str(record.get("time")),
         name=f"failures/{name}",

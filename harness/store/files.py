@@ -10,10 +10,10 @@ Both back ends give the same few promises, and everything above rests on them al
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,20 +21,30 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.errors import StoreError
+from harness.store import disk
+from harness.store.exclusive import REFUSED, Way, best_way, create, link
+from harness.store.faults import Faults
+from harness.store.regular import read_regular
 
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)
 """Names of files below a store's root: no `..`, no hidden part, nothing absolute."""
+WORK = "work"
+"""The folder of what is unfinished: its files are claims more than content."""
 
 
 class Files(Protocol):
     """Named files. Names are relative, with `/` between parts.
 
-    What cannot be read or written raises `StoreError`; a missing file, where one is
-    read, `FileNotFoundError`.
+    What cannot be read or written raises `StoreError`, and `UnreachableError` if it was
+    tried for long; a missing file, where one is read, `FileNotFoundError`.
     """
 
     uri: str
     """The folder's path, or the address of the prefix, for people."""
+    faults: Faults
+    """The faults met so far, and the patience with them."""
+    exclusive: Way
+    """How names are taken on a disk; an object store has one way only."""
 
     def read(self, name: str) -> bytes:
         """The whole content."""
@@ -84,6 +94,14 @@ class Files(Protocol):
         """Removes a file or folder; nothing happens if there is none."""
         ...
 
+    def leftovers(self, folder: str = "") -> list[str]:
+        """Hidden files and folders of writes that were cut off, below `folder`."""
+        ...
+
+    def clear(self, folder: str) -> None:
+        """Removes the leftovers below `folder`."""
+        ...
+
 
 class LocalFiles:
     """Files in a folder of this machine, or of one that several machines mount.
@@ -95,6 +113,13 @@ class LocalFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.uri = str(root)
+        self.faults = Faults()
+        self.exclusive: Way = "link"
+
+    def choose_way(self) -> None:
+        """Finds how names can be taken here; for a store that is being made."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.exclusive = best_way(self.root)
 
     def path(self, name: str) -> Path:
         """The file's path on this machine."""
@@ -102,68 +127,96 @@ class LocalFiles:
 
     def read(self, name: str) -> bytes:
         path = self.path(name)
-        with _told("read", path):
-            return path.read_bytes()
+        return self.faults.call("read", path, lambda: read_regular(path, self.root))
 
     def exists(self, name: str) -> bool:
         path = self.path(name)
-        with _told("read", path):
-            return path.exists()
+        return self.faults.call("read", path, lambda: self._is_visible(path, name))
 
     def names(self, folder: str) -> list[str]:
         path = self.path(folder)
-        with _told("list", path):
+
+        def listing() -> list[str]:
             try:
-                return sorted(n for n in os.listdir(path) if not n.startswith("."))
+                names = [n for n in os.listdir(path) if not n.startswith(".")]
             except (FileNotFoundError, NotADirectoryError):
                 return []
+            return sorted(n for n in names if self._is_shown(path / n, folder))
+
+        return self.faults.call("list", path, listing)
 
     def walk(self, folder: str = "") -> list[str]:
         top = self.path(folder) if folder else self.root
-        names: list[str] = []
-        for where, folders, files in os.walk(top):
-            folders[:] = [f for f in folders if not f.startswith(".")]
-            base = Path(where).relative_to(self.root)
-            names += [(base / f).as_posix() for f in files if not f.startswith(".")]
-        return sorted(names)
+        return self.faults.call("list", top, lambda: disk.walk(top, self.root))
 
     def age(self, name: str) -> float | None:
         path = self.path(name)
-        with _told("read", path):
+
+        def age() -> float | None:
             try:
-                return self._now() - path.stat().st_mtime
+                return self._now() - os.lstat(path).st_mtime
             except FileNotFoundError:
                 return None
 
+        return self.faults.call("read", path, age)
+
     def publish(self, name: str, content: bytes, *, durable: bool = True) -> None:
         path = self.path(name)
-        with self._written(path, content, durable) as temporary:
-            os.replace(temporary, path)
-        if durable:
-            _sync_folder(path.parent)
+
+        def put() -> None:
+            with disk.temporary(path) as temporary:
+                disk.write(temporary, content, durable=durable)
+                os.replace(temporary, path)
+            if durable:
+                disk.sync_folder(path.parent)
+
+        self.faults.call("write", path, put)
 
     def publish_once(self, name: str, content: bytes) -> bool:
         path = self.path(name)
-        with self._written(path, content, durable=True) as temporary:
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                # Where the server's reply was lost, the name is this file's already;
-                # its own links tell, as another's file may be gone by now.
-                if temporary.stat().st_nlink < 2:
-                    return False
-        _sync_folder(path.parent)
+        with disk.temporary(path) as temporary:
+            self.faults.call(
+                "write", path, lambda: disk.write(temporary, content, durable=True)
+            )
+            if not self._created(temporary, path, name, content):
+                return False
+        self.faults.call("write", path, lambda: disk.sync_folder(path.parent))
         return True
+
+    def _created(self, temporary: Path, path: Path, name: str, content: bytes) -> bool:
+        """Puts a written file at a new name, in the way of this store."""
+        if self.exclusive == "create":
+            adopt = name.partition("/")[0] != WORK
+            return self.faults.call(
+                "write", path, lambda: create(temporary, path, content, adopt=adopt)
+            )
+        try:
+            # A refusal of a moment must not end a sweep.
+            return self.faults.call(
+                "write", path, lambda: link(temporary, path), also=REFUSED
+            )
+        except StoreError as error:
+            if getattr(error.__cause__, "errno", None) in REFUSED:
+                hint = "this results folder needs a file system with hard links"
+                raise type(error)(f"{error}; {hint}") from error.__cause__
+            raise
 
     def put_folder(self, local: Path, name: str) -> None:
         path = self.path(name)
-        with _told("write", path):
+
+        def put() -> None:
+            if not local.exists() and path.exists():
+                # It was moved, and only the answer was lost.
+                disk.sync_folder(path.parent)
+                return
             for file in local.rglob("*"):
-                _sync(file)
+                disk.sync(file)
             # Left by a process that died before it could say that this is complete.
             shutil.rmtree(path, ignore_errors=True)
             os.rename(local, path)
-            _sync_folder(path.parent)
+            disk.sync_folder(path.parent)
+
+        self.faults.call("write", path, put)
 
     @contextlib.contextmanager
     def get_folder(self, name: str) -> Iterator[Path]:
@@ -171,36 +224,51 @@ class LocalFiles:
 
     def scratch(self, name: str) -> Path:
         path = self.path(name)
-        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        with _told("write", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        return scratch.absolute()
+        self.faults.call(
+            "write", path, lambda: path.parent.mkdir(parents=True, exist_ok=True)
+        )
+        return disk.hidden(path).absolute()
+
+    def leftovers(self, folder: str = "") -> list[str]:
+        top = self.path(folder) if folder else self.root
+        return self.faults.call("list", top, lambda: disk.leftovers(top, self.root))
+
+    def clear(self, folder: str) -> None:
+        for name in self.leftovers(folder):
+            disk.remove(self.root / name)
 
     def move(self, name: str, to: str) -> None:
-        target = self.path(to)
-        with _told("write", target):
+        source, target = self.path(name), self.path(to)
+
+        def move() -> None:
+            if not os.path.lexists(source) and os.path.lexists(target):
+                return
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(self.path(name), target)
+            os.rename(source, target)
+
+        self.faults.call("write", target, move)
 
     def remove(self, name: str) -> None:
         path = self.path(name)
-        with _told("remove", path):
-            if path.is_dir() and not path.is_symlink():
-                # Another process may be removing the same folder.
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        self.faults.call("remove", path, lambda: disk.remove(path))
 
-    @contextlib.contextmanager
-    def _written(self, path: Path, content: bytes, durable: bool) -> Iterator[Path]:
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    def _is_visible(self, path: Path, name: str) -> bool:
         try:
-            with _told("write", path):
-                _write(temporary, content, durable)
-                yield temporary
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            # A link that leads nowhere is a file too: a damaged one.
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return self._is_shown(path, name)
+
+    def _is_shown(self, path: Path, name: str) -> bool:
+        """Whether a file is there whole: without links an empty one may yet be made."""
+        if self.exclusive == "link" or name.partition("/")[0] == WORK:
+            return True
+        try:
+            facts = os.lstat(path)
+        except FileNotFoundError:
+            return False
+        return not stat.S_ISREG(facts.st_mode) or facts.st_size > 0
 
     def _now(self) -> float:
         """The clock that stamps the files: on a mounted folder it is another host's."""
@@ -220,48 +288,3 @@ def checked(name: str) -> str:
     if not NAME.fullmatch(name):
         raise StoreError(f"{name!r} is not the name of a file in a results folder")
     return name
-
-
-def _write(path: Path, content: bytes, durable: bool) -> None:
-    try:
-        file = path.open("xb")
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("xb")
-    with file:
-        file.write(content)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def _told(verb: str, path: Path) -> Iterator[None]:
-    """Says which file an operating-system error is about."""
-    try:
-        yield
-    except OSError as error:
-        if verb == "read" and isinstance(error, FileNotFoundError):
-            raise
-        reason = error.strerror or str(error)
-        # `link` on file systems that have none: FAT, and some mounted object stores.
-        if (
-            error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK)
-            and verb == "write"
-        ):
-            reason += " (a results folder needs a file system with hard links)"
-        raise StoreError(f"cannot {verb} {path}: {reason}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the new name itself durable, where folders can be synced."""
-    if os.name == "posix":
-        _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -18,47 +18,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from harness.errors import StoreError
 from harness.specs.canonical import JsonObject
+from harness.store.faults import is_full
 from harness.store.identity import WorkerId, is_gone
+from harness.store.lease_files import LeaseFiles, lease_file, lease_files
 from harness.store.read import Store
 from harness.store.schema import json_bytes
 from harness.store.write import now
 from harness.sweeps.options import Terms
 
-LEASE_FILE = re.compile(r"(claim|beat|release)-(\d{6})\.json")
 LONGEST_STALE_S = 7 * 24 * 3600.0
 """A claim that names a longer silence is damaged."""
 
 
 class LeaseLost(Exception):  # noqa: N818 - no error: another worker has the trunk now
     """Another worker holds the trunk: stop, and publish nothing more of it."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class LeaseFiles:
-    """The newest generation of a trunk, and which of its files are there."""
-
-    generation: int
-    has_heartbeat: bool
-    released: bool
-
-
-def lease_files(store: Store, trunk_id: str) -> LeaseFiles:
-    """The lease files in a trunk's folder."""
-    matches = map(LEASE_FILE.fullmatch, store.files.names(f"work/{trunk_id}"))
-    present = {(match[1], int(match[2])) for match in matches if match}
-    newest = max((n for kind, n in present if kind == "claim"), default=0)
-    return LeaseFiles(
-        generation=newest,
-        has_heartbeat=("beat", newest) in present,
-        released=("release", newest) in present,
-    )
 
 
 class Leases:
@@ -78,29 +57,37 @@ class Leases:
         self._clock = clock
         self._seen: dict[str, tuple[object, float]] = {}
         """Last sign of life of a trunk's holder, and when it was first seen."""
+        self._known: dict[str, int] = {}
+        """The newest generation that this worker has met itself."""
 
     def claim(self, trunk_id: str, population: Sequence[str] = ()) -> Lease | None:
         """The lease of a trunk that is free or abandoned; None if another holds it.
 
         `population` names the trunks that will be trained side by side with it.
         """
-        files = lease_files(self.store, trunk_id)
-        abandoned = False
+        files = lease_files(self.store, trunk_id, self._known.get(trunk_id, 0))
+        abandoned = started = False
         if files.generation and not files.released:
             abandoned = self._abandoned(trunk_id, files)
             if not abandoned:
                 return None
+            started = files.has_heartbeat
         claim = dataclasses.asdict(self.worker) | dataclasses.asdict(self.terms)
         claim |= {"time": now(), "trunks": list(population or [trunk_id])}
         content = json_bytes(claim)
-        name = _file(trunk_id, "claim", files.generation + 1)
-        if not self.store.files.publish_once(name, content):
+        name = lease_file(trunk_id, "claim", files.generation + 1)
+        mine = self.store.files.publish_once(name, content)
+        # A listing may be behind: this name is there, whatever it says.
+        self._known[trunk_id] = files.generation + 1
+        if not mine:
             return None
         self._seen.pop(trunk_id, None)
-        return Lease(self, trunk_id, files.generation + 1, took_over=abandoned)
+        return Lease(
+            self, trunk_id, files.generation + 1, took_over=abandoned, begun=started
+        )
 
     def _abandoned(self, trunk_id: str, files: LeaseFiles) -> bool:
-        claim = self.store.json_or_empty(_file(trunk_id, "claim", files.generation))
+        claim = self.store.claim(lease_file(trunk_id, "claim", files.generation))
         if is_gone(claim):
             return True
         beat = _heartbeat(self.store, trunk_id, files)
@@ -116,11 +103,19 @@ class Lease:
     """A trunk held by this worker."""
 
     def __init__(
-        self, leases: Leases, trunk_id: str, generation: int, *, took_over: bool
+        self,
+        leases: Leases,
+        trunk_id: str,
+        generation: int,
+        *,
+        took_over: bool,
+        begun: bool,
     ) -> None:
         self.store, self.trunk_id, self.generation = leases.store, trunk_id, generation
         self.took_over = took_over
         """Whether the holder before vanished without a word."""
+        self.begun = begun
+        """Whether it had begun: one that never did says nothing about the trunk."""
         self.beat_s = leases.terms.beat_s
         self._counter = 0
         self._lost = False
@@ -128,7 +123,7 @@ class Lease:
     def check(self) -> None:
         """Raises `LeaseLost` if the trunk has gone to another worker."""
         if not self._lost:
-            files = lease_files(self.store, self.trunk_id)
+            files = lease_files(self.store, self.trunk_id, self.generation)
             self._lost = files.generation != self.generation or files.released
         if self._lost:
             raise LeaseLost
@@ -137,14 +132,25 @@ class Lease:
         """Publishes a sign of life with what the worker is doing."""
         self._counter += 1
         content = {**position, "counter": self._counter, "time": now()}
-        name = _file(self.trunk_id, "beat", self.generation)
+        content |= {"faults": self.store.files.faults.count}
+        name = self._beat_name
         # Not synced: a heartbeat that a power cut takes away was of a dead worker.
         self.store.files.publish(name, json_bytes(content), durable=False)
 
     def release(self, reason: str) -> None:
-        """Lets others have the trunk at once."""
-        name = _file(self.trunk_id, "release", self.generation)
-        self.store.files.publish_once(name, json_bytes({"reason": reason}))
+        """Lets others have the trunk at once, also where a disk is full."""
+        name = lease_file(self.trunk_id, "release", self.generation)
+        try:
+            self.store.files.publish_once(name, json_bytes({"reason": reason}))
+        except StoreError as error:
+            if not is_full(error) or not self.store.files.exists(self._beat_name):
+                raise
+            # Another name for a file takes no room.
+            self.store.files.move(self._beat_name, name)
+
+    @property
+    def _beat_name(self) -> str:
+        return lease_file(self.trunk_id, "beat", self.generation)
 
     def delete(self) -> None:
         """Removes the trunk's folder: its runs are all published."""
@@ -164,8 +170,8 @@ class LeaseSet:
 
     @property
     def took_over(self) -> list[str]:
-        """Trunks whose holder before vanished without a word."""
-        return [lease.trunk_id for lease in self.leases if lease.took_over]
+        """Trunks whose holder before had begun and vanished without a word."""
+        return [x.trunk_id for x in self.leases if x.took_over and x.begun]
 
     @property
     def lost(self) -> bool:
@@ -195,8 +201,11 @@ class LeaseSet:
     ) -> Iterator[None]:
         """Publishes heartbeats in a thread while the block runs, and checks the leases.
 
-        `doing(trunk_id)` is the content of a trunk's heartbeat.
+        `doing(trunk_id)` is the content of a trunk's heartbeat. The first ones are out
+        before the block runs: whoever vanishes without one had not begun.
         """
+        for lease in self.leases:
+            lease.heartbeat(doing(lease.trunk_id))
         stopped = threading.Event()
 
         def run() -> None:
@@ -248,14 +257,14 @@ def together(store: Store, trunk_id: str) -> list[str]:
 
 def claim_and_heartbeat(store: Store, trunk_id: str, files: LeaseFiles) -> JsonObject:
     """The claim and the last heartbeat of a trunk's newest generation, as one dict."""
-    claim = store.json_or_empty(_file(trunk_id, "claim", files.generation))
+    claim = store.claim(lease_file(trunk_id, "claim", files.generation))
     return claim | _heartbeat(store, trunk_id, files)
 
 
 def silence(store: Store, trunk_id: str, files: LeaseFiles) -> float:
     """Seconds since the holder's last sign of life, on the store's clock."""
     kind = "beat" if files.has_heartbeat else "claim"
-    return store.files.age(_file(trunk_id, kind, files.generation)) or 0.0
+    return store.files.age(lease_file(trunk_id, kind, files.generation)) or 0.0
 
 
 def stale_after(claim: JsonObject) -> float:
@@ -271,8 +280,4 @@ def _heartbeat(store: Store, trunk_id: str, files: LeaseFiles) -> JsonObject:
     """The last heartbeat of a trunk's newest generation, empty if there is none."""
     if not files.has_heartbeat:
         return {}
-    return store.json_or_empty(_file(trunk_id, "beat", files.generation))
-
-
-def _file(trunk_id: str, kind: str, generation: int) -> str:
-    return f"work/{trunk_id}/{kind}-{generation:06d}.json"
+    return store.json_or_empty(lease_file(trunk_id, "beat", files.generation))

@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.errors import StoreError
 from harness.specs.canonical import JsonObject
+from harness.store.exclusive import Way
+from harness.store.faults import Faults, error_code
 from harness.store.files import checked
+from harness.store.regular import check_size
 
-TRIES = 5
-"""Attempts at a conditional write that the storage calls a conflict."""
+T = TypeVar("T")
+
+TIMEOUTS = {"connect_timeout": 10, "read_timeout": 30}
+"""Seconds after which a request is given up, and sent again."""
+ONCE = {"total_max_attempts": 1, "mode": "standard"}
+"""The client sends a request once: `faults` repeats it, and counts that."""
+EXISTS = ("PreconditionFailed", "412")
 
 
 class ObjectFiles:
@@ -32,115 +41,138 @@ class ObjectFiles:
                 f"{uri} needs the extra `s3`: pip install 'scaling-harness[s3]'"
             ) from error
         self.uri = uri.rstrip("/")
+        self.faults = Faults()
+        self.exclusive: Way = "link"
         self._root = self.uri.removeprefix("s3://")
         # Another process's files must be seen at once: nothing may be cached.
         self._fs: Any = s3fs.S3FileSystem(
-            use_listings_cache=False, skip_instance_cache=True
+            use_listings_cache=False,
+            skip_instance_cache=True,
+            config_kwargs={"retries": ONCE, **TIMEOUTS},
         )
+        self._fs.retries = 1
 
     def read(self, name: str) -> bytes:
-        with self._told("read", name):
-            content: bytes = self._fs.cat_file(self._key(name))
-            return content
+        content: bytes = self._call(
+            "read", name, lambda: self._fs.cat_file(self._key(name))
+        )
+        check_size(f"{self.uri}/{name}", len(content))
+        return content
 
     def exists(self, name: str) -> bool:
-        with self._told("read", name):
-            return self._info(name) is not None
+        return self._info(name) is not None
 
     def names(self, folder: str) -> list[str]:
-        with self._told("list", folder):
+        def listing() -> list[str]:
             try:
-                keys = self._fs.ls(self._key(folder), detail=False)
+                keys: list[str] = self._fs.ls(self._key(folder), detail=False)
             except FileNotFoundError:
                 return []
+            return keys
+
+        keys = self._call("list", folder, listing)
         return sorted(key.rstrip("/").rsplit("/", 1)[1] for key in keys)
 
     def walk(self, folder: str = "") -> list[str]:
-        top = self._key(folder) if folder else self._root
-        with self._told("list", folder):
-            keys = self._fs.find(top)
+        keys = self._find(folder)
         return sorted(key.removeprefix(f"{self._root}/") for key in keys)
 
     def age(self, name: str) -> float | None:
-        with self._told("read", name):
-            if (written := self._info(name)) is None:
-                return None
-            # An object written now carries the storage's own time.
-            self.publish("work/clock", b"")
-            now = self._info("work/clock") or written
-            age = now["LastModified"] - written["LastModified"]
-            return float(age.total_seconds())
+        if (written := self._info(name)) is None:
+            return None
+        # An object written now carries the storage's own time.
+        self.publish("work/clock", b"")
+        now = self._info("work/clock") or written
+        return float((now["LastModified"] - written["LastModified"]).total_seconds())
 
     def publish(self, name: str, content: bytes, *, durable: bool = True) -> None:
-        with self._told("write", name):
-            self._fs.pipe_file(self._key(name), content)
+        self._call("write", name, lambda: self._fs.pipe_file(self._key(name), content))
 
     def publish_once(self, name: str, content: bytes) -> bool:
-        with self._told("write", name):
-            for attempt in range(TRIES):
-                try:
-                    self._fs.pipe_file(self._key(name), content, mode="create")
-                    return True
-                except FileExistsError:
-                    # Our own write, if its answer was lost and it was sent again.
-                    return bool(self._fs.cat_file(self._key(name)) == content)
-                except OSError as error:
-                    if "Conflict" not in str(error) or attempt == TRIES - 1:
-                        raise
-        raise AssertionError("unreachable")
+        return self._call("write", name, lambda: self._create(name, content))
+
+    def _create(self, name: str, content: bytes) -> bool:
+        try:
+            self._fs.pipe_file(self._key(name), content, mode="create")
+        except OSError as error:
+            taken = isinstance(error, FileExistsError) or error_code(error) in EXISTS
+            if not taken:
+                raise
+            # Our own write, if its answer was lost and it was sent again.
+            return bool(self._fs.cat_file(self._key(name)) == content)
+        return True
 
     def put_folder(self, local: Path, name: str) -> None:
-        with self._told("write", name):
-            for file in sorted(p for p in local.rglob("*") if p.is_file()):
-                inner = file.relative_to(local).as_posix()
-                self._fs.put_file(str(file), f"{self._key(name)}/{inner}")
-                file.unlink()
+        for file in sorted(p for p in local.rglob("*") if p.is_file()):
+            key = f"{self._key(name)}/{file.relative_to(local).as_posix()}"
+            self._call("write", name, partial(self._put, file, key))
+            file.unlink()
+
+    def _put(self, file: Path, key: str) -> None:
+        self._fs.put_file(str(file), key)
 
     @contextlib.contextmanager
     def get_folder(self, name: str) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory() as folder, self._told("read", name):
-            for key in self._fs.find(self._key(name)):
+        with tempfile.TemporaryDirectory() as folder:
+            for key in self._find(name):
                 target = Path(folder) / key.removeprefix(f"{self._key(name)}/")
                 target.parent.mkdir(parents=True, exist_ok=True)
-                self._fs.get_file(key, str(target))
+                self._call("read", name, partial(self._get, key, target))
             yield Path(folder)
+
+    def _get(self, key: str, target: Path) -> None:
+        self._fs.get_file(key, str(target))
 
     def scratch(self, name: str) -> Path:
         return Path(tempfile.mkdtemp()) / checked(name).rsplit("/", 1)[-1]
 
+    def leftovers(self, folder: str = "") -> list[str]:
+        """None: an object appears whole."""
+        return []
+
+    def clear(self, folder: str) -> None:
+        """Nothing is left of a write that was cut off."""
+
     def move(self, name: str, to: str) -> None:
-        with self._told("write", to):
-            for inner in self.walk(name) or [name]:
-                new = checked(to + inner.removeprefix(name))
-                self._fs.copy(self._key(inner), self._key(new))
-                self._fs.rm_file(self._key(inner))
+        for inner in self.walk(name) or [name]:
+            new = checked(to + inner.removeprefix(name))
+            self._call("write", to, partial(self._move, inner, new))
+
+    def _move(self, name: str, to: str) -> None:
+        try:
+            self._fs.copy(self._key(name), self._key(to))
+        except FileNotFoundError:
+            # It was moved, and only the answer was lost.
+            if self._fs.exists(self._key(to)):
+                return
+            raise
+        self._fs.rm_file(self._key(name))
 
     def remove(self, name: str) -> None:
-        with self._told("remove", name), contextlib.suppress(FileNotFoundError):
-            keys = self._fs.find(self._key(name))
-            if keys:
-                self._fs.rm(keys)
+        def remove() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                if keys := self._fs.find(self._key(name)):
+                    self._fs.rm(keys)
+
+        self._call("remove", name, remove)
 
     def _key(self, name: str) -> str:
         return f"{self._root}/{checked(name)}"
 
-    def _info(self, name: str) -> JsonObject | None:
-        try:
-            info: JsonObject = self._fs.info(self._key(name))
-        except FileNotFoundError:
-            return None
-        return info if info["type"] == "file" else None
+    def _find(self, folder: str) -> list[str]:
+        top = self._key(folder) if folder else self._root
+        keys: list[str] = self._call("list", folder, lambda: self._fs.find(top))
+        return keys
 
-    @contextlib.contextmanager
-    def _told(self, verb: str, name: str) -> Iterator[None]:
-        try:
-            yield
-        except StoreError:
-            raise
-        # botocore's errors have no common base with the operating system's.
-        except Exception as error:
-            if verb == "read" and isinstance(error, FileNotFoundError):
-                raise
-            reason = " ".join(str(error).split()) or type(error).__name__
-            where = f"{self.uri}/{name}"
-            raise StoreError(f"cannot {verb} {where}: {reason}") from error
+    def _info(self, name: str) -> JsonObject | None:
+        def info() -> JsonObject | None:
+            try:
+                facts: JsonObject = self._fs.info(self._key(name))
+            except FileNotFoundError:
+                return None
+            return facts if facts["type"] == "file" else None
+
+        return self._call("read", name, info)
+
+    def _call(self, verb: str, name: str, operation: Callable[[], T]) -> T:
+        return self.faults.call(verb, f"{self.uri}/{name}", operation)

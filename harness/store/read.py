@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
-from harness.errors import StoreError
+from harness.errors import DamagedFileError, StoreError
 from harness.specs.canonical import JsonObject
+from harness.store.exclusive import WAYS
 from harness.store.files import Files, LocalFiles
-from harness.store.schema import FORMAT, OLDER_FORMATS, checksum, read_parquet
+from harness.store.plain import is_sound, json_object
+from harness.store.schema import FORMAT, OLDER_FORMATS, read_parquet
 
-CHECKSUM = re.compile(r"[0-9a-f]{64}")
 MARKER = "_store.json"
-PAUSES_S = (0.1, 0.5, 2.0)
-"""The waits before a file that could not be read is asked for again."""
 RUNS = "runs.parquet"
 SWEEP = "sweep.json"
 """Name, doc and id of the sweep run last; the only one of these that is replaced."""
@@ -84,55 +81,52 @@ class Store:
     def json(self, name: str) -> JsonObject:
         """A JSON object. Raises `StoreError` that names a missing or damaged file."""
         try:
-            value = json.loads(self.files.read(name))
-        except (FileNotFoundError, ValueError, RecursionError) as error:
+            value = json_object(self.files.read(name))
+        except (FileNotFoundError, ValueError) as error:
+            if isinstance(error, StoreError) and not isinstance(
+                error, DamagedFileError
+            ):
+                raise
             problem = f"{self.uri}/{name} cannot be read: {error}"
-            raise StoreError(
+            raise DamagedFileError(
                 f"{problem}; `harness doctor {self.uri}` says more"
             ) from None
-        if not isinstance(value, dict):
-            raise StoreError(f"{self.uri}/{name} does not hold a JSON object")
-        if not _is_sound(value):
-            raise StoreError(f"{self.uri}/{name} is damaged: its checksum is another")
+        if not is_sound(value):
+            raise DamagedFileError(
+                f"{self.uri}/{name} is damaged: its checksum is another"
+            )
         return value
 
     def json_or_empty(self, name: str) -> JsonObject:
         """A JSON object whatever its checksum; empty if it is missing or damaged.
 
-        Raises `StoreError` if it cannot be read though it is there: what a claim says
-        must not be taken for nothing because of a fault of the moment.
+        Raises `StoreError` if it cannot be read though it is there.
         """
-        try:
-            content = self._read_again(name)
-        except FileNotFoundError:
-            return {}
-        try:
-            value = json.loads(content)
-        except (ValueError, RecursionError):
-            return {}
-        return value if isinstance(value, dict) else {}
+        with contextlib.suppress(FileNotFoundError, DamagedFileError):
+            return _object_or_empty(self.files.read(name))
+        return {}
 
-    def _read_again(self, name: str) -> bytes:
-        """The file's content, asked for again where it fails to come or is empty."""
-        for pause in PAUSES_S:
-            with contextlib.suppress(StoreError):
-                if content := self.files.read(name):
-                    return content
-            time.sleep(pause)
-        return self.files.read(name)
+    def claim(self, name: str) -> JsonObject:
+        """A claim, as `json_or_empty`; one that comes back empty is read again.
+
+        What a claim says must not be taken for nothing because of a fault of the
+        moment: whoever goes on from it would train another population.
+        """
+        with contextlib.suppress(FileNotFoundError, DamagedFileError):
+            faults = self.files.faults
+            return _object_or_empty(faults.until(bool, lambda: self.files.read(name)))
+        return {}
 
     def _stems(self, folder: str) -> list[str]:
         names = self.files.names(folder)
         return [n.removesuffix(".json") for n in names if n.endswith(".json")]
 
 
-def _is_sound(value: JsonObject) -> bool:
-    """Whether an object agrees with its checksum; one written without any does."""
-    if "seal" in value:
-        return bool(value["seal"] == checksum(value))
-    # The name of the checksum may be what is damaged.
-    texts = (inner for inner in value.values() if isinstance(inner, str))
-    return not any(map(CHECKSUM.fullmatch, texts))
+def _object_or_empty(content: bytes) -> JsonObject:
+    try:
+        return json_object(content)
+    except ValueError:
+        return {}
 
 
 def open_store(where: str | Path) -> Store:
@@ -146,7 +140,8 @@ def open_store(where: str | Path) -> Store:
             f"{store.uri} is not a results folder (it has no {MARKER}); `harness run` "
             "writes one"
         )
-    version = store.json(MARKER).get("format")
+    marker = store.json(MARKER)
+    version = marker.get("format")
     if version in OLDER_FORMATS:
         raise StoreError(
             f"{store.uri} has store format {version}; "
@@ -157,7 +152,22 @@ def open_store(where: str | Path) -> Store:
             f"{store.uri} has store format {version}; this harness reads format "
             f"{FORMAT}: upgrade it"
         )
+    follow_marker(store, marker)
     return store
+
+
+def follow_marker(store: Store, marker: JsonObject) -> None:
+    """Takes names in the way that all workers of a store use.
+
+    Raises `StoreError` if its marker names one that is not known.
+    """
+    way = marker.get("exclusive", WAYS[0])
+    if way not in WAYS:
+        raise StoreError(
+            f"{store.uri}/{MARKER} asks for {str(way)[:40]!r}; known are "
+            f"{', '.join(WAYS)}"
+        )
+    store.files.exclusive = way
 
 
 def files_at(where: str | Path) -> Files:

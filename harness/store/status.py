@@ -20,6 +20,7 @@ from harness.store import leases
 from harness.store.failures import Failure, retry_decision
 from harness.store.failures import failures as failures_by_trunk
 from harness.store.identity import is_gone
+from harness.store.lease_files import LeaseFiles, lease_files
 from harness.store.read import ID, Store, read_runs
 from harness.store.requests import cancelled as cancelled_runs
 from harness.sweeps import mismatch
@@ -53,6 +54,8 @@ class WorkerStatus:
     silent_s: float
     """Seconds since its last sign of life, on the store's clock."""
     alive: bool
+    faults: int
+    """Transient faults of the store that it has met and outlasted."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +167,7 @@ def _progress(store: Store, workers: list[WorkerStatus]) -> dict[str, int]:
     for trunk_id in filter(ID.fullmatch, store.files.names("work")):
         if trunk_id not in steps:
             mark = leases.claim_and_heartbeat(
-                store, trunk_id, leases.lease_files(store, trunk_id)
+                store, trunk_id, lease_files(store, trunk_id)
             )
             step = mark.get("step")
             # Who lets go of a trunk has kept what it had come to.
@@ -201,13 +204,13 @@ def holders(store: Store) -> list[WorkerStatus]:
     """Everybody who holds a trunk now."""
     workers = []
     for trunk_id in filter(ID.fullmatch, store.files.names("work")):
-        files = leases.lease_files(store, trunk_id)
+        files = lease_files(store, trunk_id)
         if files.generation and not files.released:
             workers.append(_holder(store, trunk_id, files))
     return workers
 
 
-def _holder(store: Store, trunk_id: str, files: leases.LeaseFiles) -> WorkerStatus:
+def _holder(store: Store, trunk_id: str, files: LeaseFiles) -> WorkerStatus:
     content = leases.claim_and_heartbeat(store, trunk_id, files)
     silent = leases.silence(store, trunk_id, files)
     alive = silent <= leases.stale_after(content) and not is_gone(content)
@@ -215,7 +218,7 @@ def _holder(store: Store, trunk_id: str, files: leases.LeaseFiles) -> WorkerStat
         key: content[key] if isinstance(content.get(key), int | float) else None
         for key in ("step", "steps", "loss", "tokens_per_second", "flops_per_second")
     }
-    pid = content.get("pid")
+    pid, faults = content.get("pid"), content.get("faults")
     return WorkerStatus(
         trunk_id=trunk_id,
         worker=str(content.get("name", "unknown")),
@@ -224,6 +227,7 @@ def _holder(store: Store, trunk_id: str, files: leases.LeaseFiles) -> WorkerStat
         run_id=content["run_id"] if isinstance(content.get("run_id"), str) else None,
         silent_s=silent,
         alive=alive,
+        faults=faults if isinstance(faults, int) else 0,
         **numbers,
     )
 

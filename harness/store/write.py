@@ -23,6 +23,7 @@ import pyarrow as pa
 from harness.errors import StoreError
 from harness.specs.canonical import JsonObject
 from harness.store import schema
+from harness.store.files import LocalFiles
 from harness.store.read import (
     MARKER,
     RUNS,
@@ -45,8 +46,30 @@ def create_store(where: str | Path) -> Store:
         raise StoreError(f"{where} is a file, not a folder for results")
     files = files_at(where)
     if not files.exists(MARKER):
-        files.publish_once(MARKER, schema.json_bytes({"format": schema.FORMAT}))
+        write_marker(Store(files))
     return open_store(where)
+
+
+def write_marker(store: Store) -> None:
+    """Writes the format of a new store, and how names are taken in it.
+
+    Raises `StoreError` for a storage on which several writers could have one name.
+    """
+    marker: dict[str, object] = {"format": schema.FORMAT}
+    files = store.files
+    if isinstance(files, LocalFiles):
+        files.faults.call("write", files.root, files.choose_way)
+        if files.exclusive != "link":
+            marker["exclusive"] = files.exclusive
+        files.publish_once(MARKER, schema.json_bytes(marker))
+        return
+    first = files.publish_once(MARKER, schema.json_bytes(marker))
+    if first and files.publish_once(MARKER, b"{}"):
+        files.publish(MARKER, schema.json_bytes(marker))
+        raise StoreError(
+            f"{store.uri}: this storage ignores conditional writes (If-None-Match), so "
+            "several workers could train one run; choose another"
+        )
 
 
 def add_sweep(store: Store, sweep: Mapping[str, object]) -> None:

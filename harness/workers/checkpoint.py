@@ -10,33 +10,32 @@ every file; one that does not agree with its manifest is passed over for the one
 from __future__ import annotations
 
 import concurrent.futures
-import hashlib
+import contextlib
 import json
-import logging
 import re
+import shutil
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from harness.data.files import Array
-from harness.errors import StoreError
+from harness.errors import StoreError, UnreachableError
+from harness.specs.canonical import JsonObject
 from harness.store import Store, schema
 from harness.sweeps.plan import PlannedRun
 from harness.training.history import History
 from harness.training.snapshot import TRUNK, Snapshot
 from harness.training.step import State
-
-if TYPE_CHECKING:
-    import orbax.checkpoint as ocp
+from harness.workers.snapshot_files import checkpointer, checksums, save
 
 MANIFEST = re.compile(r"(trunk|[0-9a-f]{16})-(\d{9})\.json")
 PublishRows = Callable[[str, int, Sequence[History], Sequence[PlannedRun]], None]
 """Publishes the rows of a segment, up to a step, from the histories of its runs."""
+LISTING_S = 10.0
+"""Most seconds that a listing may be behind what was written."""
 KEPT = 2
 """Checkpoints of a segment that stay; older ones are removed after each new one."""
 
@@ -65,6 +64,8 @@ class Checkpoints:
         self._warn = warn
         self._every_s = every_s
         self._last_save = time.monotonic()
+        # Of a holder before, which died or lost its lease while it wrote.
+        store.files.clear(f"{self._folder}/ckpt")
         self._background = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: concurrent.futures.Future[None] | None = None
         self._kept = self._manifests()
@@ -126,6 +127,9 @@ class Checkpoints:
         for step in sorted(steps, reverse=True):
             try:
                 return self._restore(f"{self._folder}/ckpt/{segment}-{step:09d}", like)
+            # Nothing is wrong with it: the store cannot be reached.
+            except UnreachableError:
+                raise
             # Whatever is wrong with it, the one before may be sound.
             except Exception as error:
                 self._warn(f"checkpoint {segment} {step} is passed over: {error}")
@@ -161,28 +165,62 @@ class Checkpoints:
         self._publish_rows(segment, step, histories, runs)
         name = f"{self._folder}/ckpt/{segment}-{step:09d}"
         scratch = self.store.files.scratch(name)
-        _checkpointer().save(scratch / "state", args=_save_args(leaves))
-        histories_json = [history.to_json() for history in histories]
-        (scratch / "histories.json").write_text(json.dumps(histories_json))
-        ids = [planned.trunk_id for planned in runs]
-        manifest = {"step": step, "trunks": ids, "files": _checksums(scratch)}
-        self._check()
-        self.store.files.put_folder(scratch, name)
-        self.store.files.publish(f"{name}.json", schema.json_bytes(manifest))
+        try:
+            files = save(scratch, leaves, histories)
+            ids = [planned.trunk_id for planned in runs]
+            manifest = {"segment": segment, "step": step, "trunks": ids, "files": files}
+            self._check()
+            self.store.files.put_folder(scratch, name)
+        except BaseException:
+            # Nothing stays of one whose lease was lost while it was written.
+            shutil.rmtree(scratch, ignore_errors=True)
+            self._drop_empty_folders()
+            raise
+        self.store.files.publish(f"{name}.json", schema.with_checksum(manifest))
+        self._await_listing(f"{segment}-{step:09d}.json")
         steps = self._kept.setdefault(segment, set())
         steps.add(step)
         for old in sorted(steps)[:-KEPT]:
             steps.discard(old)
             self._remove(segment, old)
 
-    def _restore(self, name: str, like: State) -> Snapshot:
+    def _await_listing(self, base: str) -> None:
+        """Waits until a new manifest is listed: who goes on must not overlook it."""
+        folder = f"{self._folder}/ckpt"
+        listed = self.store.files.faults.wait_for(
+            lambda: base in self.store.files.names(folder), LISTING_S
+        )
+        if not listed:
+            self._warn(f"{folder}/{base} is not listed after {LISTING_S:.0f} s")
+
+    def _drop_empty_folders(self) -> None:
+        """Removes what a worker that woke up too late made for a finished trunk."""
+        if (root := self.store.folder) is not None:
+            for folder in (f"{self._folder}/ckpt", f"{self._folder}/parts"):
+                with contextlib.suppress(OSError):
+                    (root / folder).rmdir()
+            with contextlib.suppress(OSError):
+                (root / self._folder).rmdir()
+
+    def _manifest(self, name: str) -> JsonObject:
+        """The manifest of a checkpoint. Raises `StoreError` if any bit is another."""
         manifest = self.store.json(f"{name}.json")
+        plain = {key: value for key, value in manifest.items() if key != "seal"}
+        if self.store.files.read(f"{name}.json") != schema.with_checksum(plain):
+            raise StoreError("its manifest is not as it was written")
+        place = f"{manifest.get('segment')}-{manifest.get('step'):09d}"
+        if place != name.rpartition("/")[2]:
+            raise StoreError(f"its manifest is that of {place}")
         if manifest.get("trunks") != self._trunk_ids:
             raise StoreError("it is of other trunks")
+        return manifest
+
+    def _restore(self, name: str, like: State) -> Snapshot:
+        manifest = self._manifest(name)
         with self.store.files.get_folder(name) as folder:
-            if _checksums(folder) != manifest.get("files"):
+            if checksums(folder) != manifest.get("files"):
                 raise StoreError("its files do not agree with its manifest")
-            saved = _checkpointer().restore((folder / "state").absolute())
+            saved = checkpointer().restore((folder / "state").absolute())
             histories_json = json.loads((folder / "histories.json").read_text())
         leaves = [jnp.array(saved[key]) for key in sorted(saved)]
         state = jax.tree.unflatten(jax.tree.structure(like), leaves)
@@ -207,44 +245,3 @@ class Checkpoints:
         # The manifest first: what is left of a half removed one does not count.
         self.store.files.remove(f"{name}.json")
         self.store.files.remove(name)
-
-
-def _checkpointer() -> ocp.Checkpointer:
-    # Imported late: most runs end before a first checkpoint is due.
-    import orbax.checkpoint as ocp
-
-    # It warns at each save of metadata that it is about to write.
-    logging.getLogger("absl").setLevel(logging.ERROR)
-
-    if jax.process_count() == 1:
-        return ocp.Checkpointer(ocp.StandardCheckpointHandler())
-    # The arrays are whole: other processes have no share in saving them.
-    process = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=process,
-        active_processes={process},
-        barrier_sync_key_prefix="alone",
-    )
-    return ocp.Checkpointer(
-        ocp.StandardCheckpointHandler(multiprocessing_options=alone),
-        multiprocessing_options=alone,
-    )
-
-
-def _save_args(leaves: list[Array]) -> ocp.args.StandardSave:
-    import orbax.checkpoint as ocp
-
-    named = {f"leaf_{index:05d}": leaf for index, leaf in enumerate(leaves)}
-    return ocp.args.StandardSave(named)
-
-
-def _checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder."""
-    checksums = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                checksums[path.relative_to(folder).as_posix()] = hashlib.file_digest(
-                    file, "sha256"
-                ).hexdigest()
-    return checksums

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 
 from harness.errors import HarnessError, Interrupted
 from harness.store import Store, failures, refresh_runs, requests, use_system_memory
+from harness.store.faults import WORKER_PATIENCE_S
 from harness.store.leases import Leases, LeaseSet, claim_all
 from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import Cohort, Plan, PlannedRun, Trunk
@@ -88,6 +89,12 @@ class Worker:
         """Works until nothing is left."""
         device.enable_compile_cache()
         use_system_memory()
+        faults = self._store.files.faults
+        faults.patience_s = max(faults.patience_s, WORKER_PATIENCE_S)
+        faults.stopping = self._listener.stopping
+        if self._queue.has_work():
+            # One whose device does not start must find that before it has a lease.
+            device.describe()
         try:
             while self._queue.has_work():
                 self._check_stop()

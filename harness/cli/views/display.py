@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.views.terminal import safe
 from harness.errors import StoreError
 from harness.specs.canonical import JsonObject
 from harness.specs.run import RunSpec
@@ -68,7 +69,8 @@ class Display:
         self._measure()
 
     def print(self, line: str) -> None:
-        """Prints one permanent line."""
+        """Prints one permanent line; what of it is foreign cannot steer a terminal."""
+        line = safe(line)
         if self._live:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
         else:
@@ -88,7 +90,7 @@ class Display:
             ),
             Text(f"so far {duration(time.monotonic() - self.started)}"),
         )
-        return Group(row, *(Text(self._doing(h)) for h in self.holders))
+        return Group(row, *(Text(safe(self._doing(h))) for h in self.holders))
 
     def _print_finished(self, run_id: str) -> None:
         self.finished.add(run_id)

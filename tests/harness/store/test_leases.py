@@ -1,5 +1,6 @@
 """Leases: each trunk has one holder, whatever dies, sleeps, or has a wrong clock."""
 
+import errno
 import json
 import os
 import subprocess
@@ -10,11 +11,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from harness.errors import StoreError
+from harness.errors import StoreError, UnreachableError
 from harness.store import (
     add_record,
     create_store,
     failures,
+    files,
     identity,
     leases,
     requests,
@@ -159,29 +161,29 @@ def test_a_population_is_the_same_after_one_failed_read_of_its_claim(
     """Another width would give other numbers, so a fault must not be taken for one."""
     other = "f" * 16
     assert leases.claim_all(Leases(store), [TRUNK, other])
-    read, faults = store.files.read, iter([fault])
+    real, faults = files.read_regular, iter([fault])
 
-    def once_faulty(name):
-        if "claim" in name and (kind := next(faults, None)):
+    def once_faulty(path, root):
+        if "claim" in path.name and (kind := next(faults, None)):
             if kind == "empty":
                 return b""
-            raise StoreError(f"cannot read {name}: Stale file handle")
-        return read(name)
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, root)
 
-    monkeypatch.setattr(store.files, "read", once_faulty)
-    monkeypatch.setattr("harness.store.read.PAUSES_S", (0.0,))
+    monkeypatch.setattr(files, "read_regular", once_faulty)
+    monkeypatch.setattr("harness.store.faults.CLAIM_PAUSES_S", (0.0,))
     assert leases.together(store, TRUNK) == [TRUNK, other]
 
 
 def test_a_claim_that_cannot_be_read_is_not_taken_for_an_empty_one(store, monkeypatch):
     assert leases.claim_all(Leases(store), [TRUNK])
 
-    def faulty(name):
-        raise StoreError(f"cannot read {name}: Stale file handle")
+    def faulty(path, root):
+        raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(store.files, "read", faulty)
-    monkeypatch.setattr("harness.store.read.PAUSES_S", (0.0,))
-    with pytest.raises(StoreError, match="Stale file handle"):
+    monkeypatch.setattr(files, "read_regular", faulty)
+    store.files.faults.patience_s = 0.2
+    with pytest.raises(UnreachableError, match="Stale file handle"):
         leases.together(store, TRUNK)
 
 

@@ -90,7 +90,7 @@ def test_a_failed_write_leaves_no_trace(tmp_path, monkeypatch):
     monkeypatch.setattr(
         os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "full"))
     )
-    with pytest.raises(StoreError, match=r"cannot write .*view: full"):
+    with pytest.raises(StoreError, match=r"cannot write .*view: the disk is full"):
         files.publish("view", b"new")
     assert (tmp_path / "view").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["view"]
