@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from harness.data.dataset import load
 from harness.families.arrays import PyTree
 from harness.specs.run import RunSpec
 from harness.sweeps.options import TrainOptions
-from harness.sweeps.plan import plan
+from harness.sweeps.plan import PlannedRun, plan
 from harness.sweeps.sweep import Point
 from harness.training import device
 from harness.training.history import History
@@ -39,6 +39,7 @@ def train(
     run: RunSpec,
     options: TrainOptions | None = None,
     *,
+    params: PyTree | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> TrainedRun:
     """The run, trained from its start to its end; its numbers are those of a sweep.
@@ -46,6 +47,7 @@ def train(
     Args:
         run: the spec, with a budget.
         options: how the run is laid out on devices.
+        params: the weights to begin with, for a run that starts from another's.
         progress: is called after each chunk of steps; may raise to stop.
 
     Raises:
@@ -61,7 +63,8 @@ def train(
     dataset = load(planned.run.data, planned.run.seed_data)
     program = compile_cohort([planned.run], dataset, options or TrainOptions())
     last = _LastSnapshot(progress)
-    (finished,) = train_trunks(alone.cohorts[0].trunks, program, last)
+    initial = None if params is None else (lambda _: params)
+    (finished,) = train_trunks(alone.cohorts[0].trunks, program, last, initial)
     (result,) = finished.results
     record = run_record(result, attempts=1, metrics={}, compile_s=program.compile_s)
     return TrainedRun(
@@ -91,6 +94,9 @@ class _LastSnapshot:
         self, progress: Progress, snapshot: Snapshot, trunk: Snapshot | None
     ) -> None:
         """Is never called, as nothing is due."""
+
+    def keep_trunk(self, runs: Sequence[PlannedRun], snapshot: Snapshot) -> None:
+        """Is never called: a run of its own keeps nothing."""
 
     def complete(self, progress: Progress, snapshot: Snapshot) -> None:
         """Takes the snapshot at the run's end."""

@@ -36,12 +36,19 @@ class Experiment:
 
     def plan(self) -> Plan:
         """The plan of all its runs. Raises what `plan` and `check_parts` raise."""
-        planned = plan(self.sweep.points)
+        planned = plan(self.sweep.points, self.sweep.keep_weights)
         if self.module_needed():
             # It needs jax, which planning with the parts of this package does not.
             parts = importlib.import_module("harness.training.parts")
             parts.check_parts(run.run for run in planned.runs)
         return planned
+
+    def check_starts(self, planned: Plan, store: Store | None) -> None:
+        """Raises `SpecError` for runs that start from weights they cannot have."""
+        if any(run.run.start_from for run in planned.runs):
+            importlib.import_module("harness.workers.starts").check_starts(
+                planned, store
+            )
 
     def place(self, out: str | None) -> str:
         """The path or address of its results: as given, else a folder of its name."""
@@ -69,7 +76,9 @@ def load(name: str, overrides: list[str]) -> Experiment:
     points = list(sweep.points)
     if overrides:
         points = product(points, dict(map(_setting, overrides)))
-    return Experiment(name=path.stem, doc=doc, path=path, sweep=Sweep(points))
+    return Experiment(
+        name=path.stem, doc=doc, path=path, sweep=Sweep(points, sweep.keep_weights)
+    )
 
 
 def existing_store(where: str) -> Store | None:

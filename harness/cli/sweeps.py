@@ -77,6 +77,7 @@ def plan(
     loaded = load(experiment, set_ or [])
     planned = loaded.plan()
     store = existing_store(loaded.place(out))
+    loaded.check_starts(planned, store)
     view = plans.describe(planned, store)
     if probe:
         finished = store.finished() if store else set()
@@ -112,6 +113,7 @@ def run(
     loaded = load(experiment, set_ or [])
     planned, place = loaded.plan(), loaded.place(out)
     existing = existing_store(place)
+    loaded.check_starts(planned, existing)
     remaining = planned.without(existing.finished() if existing else ())
     remaining.check_files()
     for line in plans.mismatch_lines(planned, existing) if existing else ():

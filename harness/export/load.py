@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.errors import SpecError, StoreError
-from harness.export.tensors import parse_tensors
+from harness.errors import SpecError
 from harness.export.trained import Trained
 from harness.specs.run import RunSpec
 from harness.store import Store, open_store
+from harness.store.weights import read_weights, weights_name
+from harness.training.tensors import parse_tensors
 
 
 def load_trained(store: Store | str | Path, run: str) -> Trained:
@@ -26,13 +27,8 @@ def load_trained(store: Store | str | Path, run: str) -> Trained:
         store = open_store(store)
     run_id = run_named(store, run)
     spec = RunSpec.from_dict(store.record(run_id)["spec"])
-    name = weights_name(run_id)
-    if not store.files.exists(name):
-        raise StoreError(
-            f"{store.uri} has no weights of run {run_id}; harness.train(run) trains it "
-            "again, and Trained.save keeps them"
-        )
-    _, arrays = parse_tensors(store.files.read(name), f"{store.uri}/{name}")
+    name = f"{store.uri}/{weights_name(run_id)}"
+    _, arrays = parse_tensors(read_weights(store, run_id), name)
     return Trained.of(spec, arrays)
 
 
@@ -53,8 +49,3 @@ def run_named(store: Store, start: str) -> str:
         f"no finished run of {store.uri} begins with {start!r}; "
         f"there are {shown or 'none'}"
     )
-
-
-def weights_name(run_id: str) -> str:
-    """The file of a run's final weights."""
-    return f"weights/{run_id}/weights.safetensors"

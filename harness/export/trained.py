@@ -17,7 +17,6 @@ from harness.data import dataset as datasets
 from harness.data.text.codec import codec_of
 from harness.errors import SpecError
 from harness.export import sampling
-from harness.export.tensors import read_tensors, write_tensors
 from harness.families.arrays import PyTree, tree_of
 from harness.families.build import Model, build
 from harness.optimizers.update import hyper
@@ -29,6 +28,7 @@ from harness.training.evaluation import Evaluator, held_out
 from harness.training.history import History
 from harness.training.sharding import ONE_DEVICE
 from harness.training.step import functions
+from harness.training.tensors import read_tensors, write_tensors
 from harness.workers.record import bits_per_byte
 
 

@@ -8,12 +8,13 @@ and `check_files(spec)`.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from types import ModuleType
 from typing import TypeVar
 
 from harness.errors import DataError
-from harness.specs.run import DataSpec
+from harness.specs.run import DataSpec, RunSpec
 
 D = TypeVar("D", bound=DataSpec)
 
@@ -29,6 +30,11 @@ def resolve(spec: D) -> D:
         return spec
     resolved: D = reader.resolve(spec)
     return resolved
+
+
+def run_id_of(run: RunSpec) -> str:
+    """The id of a run whose data may not have been read yet. Raises `DataError`."""
+    return dataclasses.replace(run, data=resolve(run.data)).run_id
 
 
 def check_files(spec: DataSpec) -> None:

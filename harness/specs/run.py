@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -104,6 +105,9 @@ class RunSpec(Spec):
     `train_eval_examples` k > 0 evaluates k training examples too (all, if there are
     fewer), evenly spaced and without augmentation: metrics of the split "train".
 
+    `start_from` is the id of a run whose kept weights this one begins with, in place
+    of fresh ones; its optimiser begins anew.
+
     Training minimises loss + l1 · Σ|w| + l2 · Σw² over the weights w of all matrices;
     recorded losses leave both penalties out.
     """
@@ -121,6 +125,7 @@ class RunSpec(Spec):
     seed_data: int = 0
     patience: int = added(default=0)
     train_eval_examples: int = added(default=0)
+    start_from: str = added(default="")
     loss: Loss = added(default=Likelihood())
     metrics: tuple[Metric, ...] = added(default=())
     l1: float = added(default=0.0)
@@ -133,6 +138,11 @@ class RunSpec(Spec):
         for name in ("seed_init", "seed_order", "seed_data"):
             if (seed := getattr(self, name)) >= SEEDS:
                 raise SpecError(f"RunSpec.{name} is {seed}; seeds lie below 2^32")
+        if self.start_from and not re.fullmatch(r"[0-9a-f]{16}", self.start_from):
+            raise SpecError(
+                f"RunSpec.start_from is {self.start_from!r}; give the id of a run, 16 "
+                "hex digits"
+            )
         task = self.data.shape
         self.model.check(task)
         self.loss.check(task)

@@ -65,6 +65,10 @@ class Store:
         sweep = self.json(name)
         if not is_sweep(sweep):
             raise StoreError(f"{self.uri}/{name} does not hold a sweep")
+        newest = self.json(SWEEP) if self.files.exists(SWEEP) else {}
+        if newest.get("sweep_id") == sweep_id and "keep_weights" in newest:
+            # It is no part of what a sweep is, and may have changed since.
+            sweep["keep_weights"] = newest["keep_weights"]
         return sweep
 
     def _current(self) -> str | None:

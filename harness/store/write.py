@@ -82,7 +82,8 @@ def add_sweep(store: Store, sweep: Mapping[str, object]) -> None:
     if not store.files.exists(name):
         stamped = {**frozen, "created": now()}
         store.files.publish_once(name, schema.with_checksum(stamped, indent=None))
-    newest = {key: sweep.get(key, "") for key in ("name", "doc", "sweep_id")}
+    keys = ("name", "doc", "sweep_id", "keep_weights")
+    newest = {key: sweep[key] for key in keys if key in sweep}
     content = schema.with_checksum(newest)
     if not store.files.exists(SWEEP) or store.files.read(SWEEP) != content:
         store.files.publish(SWEEP, content)

@@ -17,7 +17,7 @@ from harness.specs.canonical import JsonObject, hash_id
 from harness.specs.count import Counts, count, train_flops_per_step
 from harness.specs.registry import check_implementation
 from harness.specs.run import RunSpec
-from harness.sweeps.sweep import Point, Scalar
+from harness.sweeps.sweep import KeepWeights, Point, Scalar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +29,10 @@ class PlannedRun:
     run: RunSpec
     coords: Mapping[str, Scalar]
     counts: Counts
+    keep: bool = False
+    """Whether the weights that it ends with are kept."""
+    keep_trunk: bool = False
+    """Whether the state at the end of its trunk is kept."""
 
     @property
     def branch_step(self) -> int:
@@ -90,6 +94,7 @@ class Plan:
     runs: tuple[PlannedRun, ...]
     cohorts: tuple[Cohort, ...]
     duplicates: int
+    keep_weights: KeepWeights = "none"
 
     @property
     def sweep_id(self) -> str:
@@ -109,7 +114,8 @@ class Plan:
     def without(self, finished: Iterable[str]) -> Plan:
         """The plan of the runs that are not finished yet."""
         done = set(finished)
-        return _plan([run for run in self.runs if run.run_id not in done])
+        remaining = [run for run in self.runs if run.run_id not in done]
+        return dataclasses.replace(_plan(remaining), keep_weights=self.keep_weights)
 
     def check_files(self) -> None:
         """Raises `DataError` if data to train on are missing here, or have changed."""
@@ -117,7 +123,7 @@ class Plan:
             reading.check_files(source)
 
 
-def plan(points: Sequence[Point]) -> Plan:
+def plan(points: Sequence[Point], keep_weights: KeepWeights = "none") -> Plan:
     """The plan of a sweep's points: sizes and hashes of their data read, runs grouped.
 
     Raises `DataError` for missing corpora and for more unique data than exists, and
@@ -131,7 +137,11 @@ def plan(points: Sequence[Point]) -> Plan:
         run = dataclasses.replace(point.run, data=resolved[point.run.data])
         planned = _planned(run, point.coords)
         runs.setdefault(planned.run_id, planned)
-    return _plan(list(runs.values()), duplicates=len(points) - len(runs))
+    return _plan(
+        _keeping(list(runs.values()), keep_weights),
+        duplicates=len(points) - len(runs),
+        keep_weights=keep_weights,
+    )
 
 
 def _planned(run: RunSpec, coords: Mapping[str, Scalar]) -> PlannedRun:
@@ -141,8 +151,34 @@ def _planned(run: RunSpec, coords: Mapping[str, Scalar]) -> PlannedRun:
     )
 
 
-def _plan(runs: Sequence[PlannedRun], duplicates: int = 0) -> Plan:
-    return Plan(runs=tuple(runs), cohorts=_cohorts(runs), duplicates=duplicates)
+def _plan(
+    runs: Sequence[PlannedRun], duplicates: int = 0, keep_weights: KeepWeights = "none"
+) -> Plan:
+    return Plan(
+        runs=tuple(runs),
+        cohorts=_cohorts(runs),
+        duplicates=duplicates,
+        keep_weights=keep_weights,
+    )
+
+
+def _keeping(runs: Sequence[PlannedRun], keep_weights: KeepWeights) -> list[PlannedRun]:
+    """The runs, marked whose weights are kept: also those that others start from."""
+    longest: dict[str, PlannedRun] = {}
+    for run in runs:
+        other = longest.setdefault(run.trunk_id, run)
+        if run.run.steps > other.run.steps:
+            longest[run.trunk_id] = run
+    kept = {run.run.start_from for run in runs}
+    if keep_weights == "each length":
+        kept |= {run.run_id for run in runs}
+    if keep_weights == "final":
+        kept |= {run.run_id for run in longest.values()}
+    keep_trunk = keep_weights == "trunk"
+    return [
+        dataclasses.replace(run, keep=run.run_id in kept, keep_trunk=keep_trunk)
+        for run in runs
+    ]
 
 
 def sweep_record(plan: Plan, *, name: str, doc: str) -> JsonObject:
@@ -155,6 +191,7 @@ def sweep_record(plan: Plan, *, name: str, doc: str) -> JsonObject:
         "sweep_id": plan.sweep_id,
         "name": name,
         "doc": doc,
+        "keep_weights": plan.keep_weights,
         "points": [
             {
                 "run_id": r.run_id,
@@ -171,6 +208,8 @@ def sweep_record(plan: Plan, *, name: str, doc: str) -> JsonObject:
 def plan_of_record(sweep: JsonObject) -> Plan:
     """The plan that `sweep_record` froze; its data are left for `check_files`.
 
+    Sweeps of which nothing says so keep no weights.
+
     Raises `SpecError` if a spec and its id do not agree, or for code that is missing.
     """
     runs = [
@@ -184,7 +223,8 @@ def plan_of_record(sweep: JsonObject) -> Plan:
                 f"{planned.run_id}: it was changed, or made by another version"
             )
     _check_implementations(planned.run for planned in runs)
-    return _plan(runs)
+    keep_weights = sweep.get("keep_weights", "none")
+    return _plan(_keeping(runs, keep_weights), keep_weights=keep_weights)
 
 
 def _check_implementations(runs: Iterable[RunSpec]) -> None:
@@ -204,6 +244,7 @@ def cohort_key(run: RunSpec) -> tuple[object, ...]:
         tuple(metric.program_key() for metric in run.metrics),
         (run.l1 > 0, run.l2 > 0),
         run.precision,
+        bool(run.start_from),
         run.train_eval_examples and run.train_evaluated,
     )
 

@@ -15,7 +15,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from harness.errors import SpecError
 from harness.specs.base import number
@@ -42,13 +42,24 @@ class Point:
 Base = RunSpec | Iterable[Point]
 
 
+KeepWeights = Literal["none", "final", "each length", "trunk"]
+"""The runs whose weights are kept: none, the longest of each trunk, all; or the state
+of training at the end of each trunk, from which a longer run goes on."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sweep:
     """The sweep that an experiment file defines as `SWEEP`."""
 
     points: Sequence[Point]
+    keep_weights: KeepWeights = "none"
 
     def __post_init__(self) -> None:
+        if self.keep_weights not in get_args(KeepWeights):
+            known = ", ".join(map(repr, get_args(KeepWeights)))
+            raise SpecError(
+                f"keep_weights is {self.keep_weights!r}; use one of {known}"
+            )
         points = _points(self.points)
         if not points:
             raise SpecError("the sweep has no runs")

@@ -17,9 +17,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from harness.families.arrays import PyTree
 from harness.sweeps.plan import PlannedRun, Trunk
 from harness.training.history import History, common_grid
-from harness.training.program import Measured, Program
+from harness.training.program import Initial, Measured, Program
 from harness.training.snapshot import TRUNK, Checkpointer, Progress, Snapshot
 
 
@@ -72,18 +73,24 @@ class FinishedRuns:
     segment: str
     """Name that their snapshots were kept under."""
     results: tuple[Result, ...]
+    weights: tuple[PyTree | None, ...] = ()
+    """On the host, of each run that is to be kept; None for the others."""
 
 
 def train_trunks(
-    trunks: Sequence[Trunk], program: Program, checkpointer: Checkpointer
+    trunks: Sequence[Trunk],
+    program: Program,
+    checkpointer: Checkpointer,
+    initial: Initial | None = None,
 ) -> Generator[FinishedRuns]:
     """Trains the trunks side by side, yielding the runs of each length in turn.
 
     Their runs have the same lengths and the same data; `program` is of their number.
-    Training starts at the newest snapshots that `checkpointer` has of them.
+    Training starts at the newest snapshots that `checkpointer` has of them, else from
+    fresh weights, or from those that `initial` has for runs that start from others.
     """
     by_length = list(zip(*[trunk.runs for trunk in trunks], strict=True))
-    start = program.start([planned.run for planned in by_length[0]])
+    start = program.start([planned.run for planned in by_length[0]], initial)
     like = jax.eval_shape(lambda: start)
 
     def newest(segment: str, until: int) -> Snapshot | None:
@@ -104,6 +111,8 @@ def train_trunks(
         # Later runs need the shared snapshot even where a branch goes on by itself.
         if not (last and branch):
             trunk = segment(name=TRUNK, snapshot=trunk).advance(first.branch_step)
+        if last and first.keep_trunk and branch is None:
+            checkpointer.keep_trunk(runs, trunk)
         if branch is None:
             branch = trunk if last else trunk.copy()
         ending = segment(name=first.run_id, snapshot=branch)
@@ -176,7 +185,19 @@ class Segment:
             )
             for planned, history in zip(self.runs, histories, strict=True)
         ]
-        return FinishedRuns(segment=self.name, results=tuple(results))
+        return FinishedRuns(
+            segment=self.name, results=tuple(results), weights=self._weights()
+        )
+
+    def _weights(self) -> tuple[PyTree | None, ...]:
+        if not any(planned.keep for planned in self.runs):
+            return (None,) * len(self.runs)
+        members = [planned.run for planned in self.runs]
+        weights = self.program.weights_on_host(self.snapshot.state, members)
+        return tuple(
+            each if planned.keep else None
+            for planned, each in zip(self.runs, weights, strict=True)
+        )
 
     def _begin(self, to: int, grid: Sequence[int]) -> Chunk:
         """Starts the next chunk, which ends at an evaluation, or when it is full."""

@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from harness.data.dataset import Arrays, Dataset
+from harness.errors import SpecError
 from harness.families.arrays import PyTree
 from harness.families.build import build
 from harness.optimizers.update import Hyper, hyper
@@ -37,6 +39,8 @@ from harness.training.step import (
     functions,
 )
 
+Initial = Callable[[RunSpec], PyTree]
+"""The weights that a run starts from, as arrays of the host."""
 Measured = tuple[np.ndarray, dict[str, float], dict[str, float]]
 """Losses of the held-out examples; metrics on them, and on training examples."""
 
@@ -60,6 +64,8 @@ class Program:
     sample: Examples | None
     """Training examples that are evaluated too, where the runs ask for it."""
     init: Callable[[PyTree, PyTree], State]
+    restart: Callable[[PyTree, PyTree], State] | None
+    """The initial state with given weights, where the runs start from others'."""
     judged: Callable[[State, PyTree], PyTree] | None
     """The weights to be judged, where they are not those that are trained."""
     train_chunk: Callable[..., tuple[State, jax.Array]]
@@ -67,8 +73,20 @@ class Program:
     memory: int
     """Bytes that a call of the training function needs, its arguments included."""
 
-    def start(self, runs: Sequence[RunSpec]) -> State:
-        """Fresh states of the runs."""
+    def start(self, runs: Sequence[RunSpec], initial: Initial | None = None) -> State:
+        """Fresh states of the runs, with the weights that `initial` has for them.
+
+        Raises `SpecError` where weights are needed and there are none.
+        """
+        if self.restart is not None:
+            if initial is None:
+                raise SpecError("the run starts from another's weights; give them")
+            params = stack([initial(run) for run in runs])
+            shardings = self.sharding.for_state(params)
+            with jax.transfer_guard_host_to_device("allow"):
+                return self.restart(
+                    self.sharding.place(params, shardings), hypers(runs)
+                )
         seeds = stack([np.uint32(run.seed_init) for run in runs])
         with jax.transfer_guard_host_to_device("allow"):
             return self.init(seeds, hypers(runs))
@@ -100,6 +118,16 @@ class Program:
             return state.params
         with jax.transfer_guard_host_to_device("allow"):
             return self.judged(state, hypers(runs))
+
+    def weights_on_host(self, state: State, runs: Sequence[RunSpec]) -> list[PyTree]:
+        """The same, of each run, as arrays of the host; on all hosts together."""
+        weights = self.weights(state, runs)
+        if jax.process_count() > 1:
+            weights = multihost_utils.process_allgather(weights, tiled=True)
+        weights = jax.device_get(weights)
+        if len(runs) == 1:
+            return [weights]
+        return [jax.tree.map(lambda x, i=i: x[i], weights) for i in range(len(runs))]
 
     def evaluate(
         self, state: State, runs: Sequence[RunSpec]
@@ -190,6 +218,7 @@ def compile_cohort(
         ),
         sample=evaluator.compile(evaluator.place(dataset, *sample)) if sample else None,
         init=init.lower(seeds, values).compile(),
+        restart=_restart(fns, sharding, state, values) if run.start_from else None,
         judged=_judged(fns, sharding, state, values)
         if run.optimizer.evaluation
         else None,
@@ -214,6 +243,7 @@ def _for_population(fns: Functions, shape: ProgramShape) -> Functions:
     return Functions(
         init=jax.vmap(init),
         train_chunk=jax.vmap(fns.train_chunk, in_axes=tuple(axes)),
+        restart=jax.vmap(fns.restart),
         judged=jax.vmap(fns.judged),
         evaluate=jax.vmap(fns.evaluate, in_axes=(0, 0, None, None)),
     )
@@ -243,6 +273,17 @@ def _compile_training(
         donate=True,
     )
     return jitted.lower(*inputs).compile()
+
+
+def _restart(
+    fns: Functions, sharding: Sharding, state: State, values: PyTree
+) -> jax.stages.Compiled:
+    jitted = sharding.jit(
+        fns.restart,
+        takes=(sharding.for_state(state.params), sharding.per_member),
+        gives=sharding.for_state(state),
+    )
+    return jitted.lower(state.params, values).compile()
 
 
 def _judged(

@@ -72,6 +72,10 @@ class Checkpointer(Protocol):
         """
         ...
 
+    def keep_trunk(self, runs: Sequence[PlannedRun], snapshot: Snapshot) -> None:
+        """Keeps the end of the part that the runs' trunks share, for longer runs."""
+        ...
+
     def complete(self, progress: Progress, snapshot: Snapshot) -> None:
         """Is called when runs are at their ends, before they are yielded."""
         ...

@@ -89,6 +89,8 @@ class Functions:
     """The functions of a cohort, not yet compiled."""
 
     init: Callable[[jax.Array, Hyper], State]
+    restart: Callable[[PyTree, Hyper], State]
+    """The initial state with given weights."""
     train_chunk: Callable[..., Trained]
     judged: Callable[[State, Hyper], PyTree]
     """The weights to be judged."""
@@ -116,7 +118,9 @@ def functions(
         return inputs, targets if task.target == "real" else targets.astype(jnp.int32)
 
     def init(key: jax.Array, hyper: Hyper) -> State:
-        params = model.init(key)
+        return restart(model.init(key), hyper)
+
+    def restart(params: PyTree, hyper: Hyper) -> State:
         values = hyper.optimizer
         return State(params, transform(optimizer, values, values["lr"]).init(params))
 
@@ -165,6 +169,7 @@ def functions(
 
     return Functions(
         init=init,
+        restart=restart,
         train_chunk=train_chunk,
         judged=judged_weights,
         evaluate=_evaluation(model, batch_of, run),

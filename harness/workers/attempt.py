@@ -8,17 +8,22 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from harness.errors import HarnessError, Interrupted
 from harness.store import Store, failures
 from harness.store.leases import LeaseLost, LeaseSet
+from harness.store.weights import publish_weights
 from harness.sweeps.plan import PlannedRun, Trunk
 from harness.training.loop import FinishedRuns
-from harness.training.program import Program
-from harness.training.snapshot import Checkpointer, Progress, Snapshot
+from harness.training.program import Initial, Program
+from harness.training.snapshot import TRUNK, Checkpointer, Progress, Snapshot
 from harness.training.step import State
+from harness.training.tensors import tensor_bytes
 from harness.workers.checkpoint import Checkpoints
+from harness.workers.kept_trunks import keep_trunks
 from harness.workers.listener import Heartbeat, Listener
 from harness.workers.publish import SegmentRows, publish
+from harness.workers.starts import Starts
 
 Trainer = Callable[
-    [Sequence[Trunk], Callable[[], Program], Checkpointer], Generator[FinishedRuns]
+    [Sequence[Trunk], Callable[[], Program], Checkpointer, Initial],
+    Generator[FinishedRuns],
 ]
 """Trains trunks side by side, by the program that it asks for."""
 
@@ -113,7 +118,7 @@ class Attempt:
         checkpointer = LeasedCheckpointer(
             self._checkpoints, self._rows, self._leases, self._heartbeat, self._listener
         )
-        groups = train(self._trunks, compiled, checkpointer)
+        groups = train(self._trunks, compiled, checkpointer, Starts(self._store))
         with contextlib.closing(groups):
             for group in groups:
                 self._publish(group, compile_s / len(self._trunks))
@@ -121,9 +126,14 @@ class Attempt:
                 compile_s = 0.0
 
     def _publish(self, group: FinishedRuns, compile_s: float) -> None:
-        for result in group.results:
+        for result, weights in zip(group.results, group.weights, strict=True):
             planned = result.planned
             if planned.run_id in self._unpublished:
+                if weights is not None:
+                    self._leases.check(planned.trunk_id)
+                    content = tensor_bytes(planned.run, weights)
+                    spec = planned.run.to_dict()
+                    publish_weights(self._store, planned.run_id, spec, content)
                 row = publish(self._store, self._leases, result, compile_s=compile_s)
                 del self._unpublished[planned.run_id]
                 self._listener.finished(planned, row)
@@ -188,6 +198,10 @@ class LeasedCheckpointer:
     def newest(self, segment: str, until: int, like: State) -> Snapshot | None:
         """The newest sound snapshot that an earlier attempt has kept."""
         snapshot = self._checkpoints.newest(segment, until, like)
+        if segment == TRUNK:
+            kept = self._checkpoints.newest_kept(until, like)
+            if kept and (snapshot is None or kept.step > snapshot.step):
+                snapshot = kept
         if snapshot:
             self._rows.remove_after(segment, snapshot.step)
         return snapshot
@@ -213,6 +227,11 @@ class LeasedCheckpointer:
         if self._stop:
             self._checkpoints.wait()
             raise self._stop
+
+    def keep_trunk(self, runs: Sequence[PlannedRun], snapshot: Snapshot) -> None:
+        """Keeps the end of the trunks for longer runs, under the leases."""
+        self._leases.check()
+        keep_trunks(self._checkpoints.store, runs, snapshot)
 
     def complete(self, progress: Progress, snapshot: Snapshot) -> None:
         """Keeps all of a population before the first of it is published.

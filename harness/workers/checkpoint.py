@@ -29,6 +29,7 @@ from harness.sweeps.plan import PlannedRun
 from harness.training.history import History
 from harness.training.snapshot import TRUNK, Snapshot
 from harness.training.step import State
+from harness.workers.kept_trunks import newest_trunks
 from harness.workers.snapshot_files import checkpointer, checksums, save
 
 MANIFEST = re.compile(r"(trunk|[0-9a-f]{16})-(\d{9})\.json")
@@ -134,6 +135,17 @@ class Checkpoints:
             except Exception as error:
                 self._warn(f"checkpoint {segment} {step} is passed over: {error}")
         return None
+
+    def newest_kept(self, until: int, like: State) -> Snapshot | None:
+        """The end of the trunks that a finished sweep has kept for longer runs."""
+        try:
+            return newest_trunks(self.store, self._trunk_ids, until, like)
+        except UnreachableError:
+            raise
+        # Training can begin anew without it.
+        except (StoreError, OSError) as error:
+            self._warn(f"the kept end of a trunk is passed over: {error}")
+            return None
 
     def drop(self, segment: str) -> None:
         """Removes the checkpoints of a finished branch."""

@@ -20,15 +20,16 @@ from jax.experimental import multihost_utils
 from harness.errors import Interrupted, SpecError
 from harness.store import Store
 from harness.sweeps.options import WorkerOptions
-from harness.sweeps.plan import Plan, Trunk
+from harness.sweeps.plan import Plan, PlannedRun, Trunk
 from harness.training import device
 from harness.training.history import History
 from harness.training.loop import FinishedRuns, train_trunks
-from harness.training.program import Program
+from harness.training.program import Initial, Program
 from harness.training.snapshot import Checkpointer, Progress, Snapshot
 from harness.training.step import State
 from harness.workers.listener import Listener
 from harness.workers.programs import Programs
+from harness.workers.starts import Starts
 from harness.workers.worker import Worker
 
 T = TypeVar("T")
@@ -98,7 +99,7 @@ def work_on(
             Worker(store, plan, listener, options, hosts.train).run()
         else:
             device.enable_compile_cache()
-            hosts.follow(plan, Programs(train, listener.compiling))
+            hosts.follow(plan, Programs(train, listener.compiling), Starts(store))
     finally:
         hosts.separate()
 
@@ -124,12 +125,13 @@ class Hosts:
         trunks: Sequence[Trunk],
         program: Callable[[], Program],
         checkpointer: Checkpointer,
+        initial: Initial,
     ) -> Generator[FinishedRuns]:
         """`train_trunks`, by all hosts; for the leader, who must close what it gets."""
         self.agree([[r.run_id for r in trunk.runs] for trunk in trunks])
         try:
             shared = SharedCheckpointer(self, checkpointer)
-            for finished in train_trunks(trunks, program(), shared):
+            for finished in train_trunks(trunks, program(), shared, initial):
                 yield finished
                 self.agree(True)
         except GeneratorExit:
@@ -143,7 +145,7 @@ class Hosts:
         # Where the leader left first, the others would end with an error.
         jax.distributed.shutdown()
 
-    def follow(self, plan: Plan, programs: Programs) -> None:
+    def follow(self, plan: Plan, programs: Programs, initial: Initial) -> None:
         """Does what the leader does, until it lets this process go."""
         runs = {planned.run_id: planned for planned in plan.runs}
         cohorts = {r.run_id: cohort for cohort in plan.cohorts for r in cohort.runs}
@@ -151,8 +153,9 @@ class Hosts:
             trunks = [Trunk(runs=tuple(runs[i] for i in ids)) for ids in named]
             first = trunks[0].runs[0]
             program, _ = programs.get(cohorts[first.run_id], trunks)
+            shared = SharedCheckpointer(self, None)
             try:
-                for _ in train_trunks(trunks, program, SharedCheckpointer(self, None)):
+                for _ in train_trunks(trunks, program, shared, initial):
                     if not self.agree():
                         break
             except Dismissed:
@@ -203,6 +206,12 @@ class SharedCheckpointer:
         """Collects the shards of the states for the leader's checkpointer."""
         whole, also = _whole(snapshot), trunk and _whole(trunk)
         self._guarded(lambda leaders: leaders.keep(progress, whole, also))
+        self._agree(None)
+
+    def keep_trunk(self, runs: Sequence[PlannedRun], snapshot: Snapshot) -> None:
+        """Collects the shards of the state for the leader's checkpointer."""
+        whole = _whole(snapshot)
+        self._guarded(lambda leaders: leaders.keep_trunk(runs, whole))
         self._agree(None)
 
     def complete(self, progress: Progress, snapshot: Snapshot) -> None:

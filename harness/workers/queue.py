@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from harness.store import Store, failures, requests
+from harness.store.weights import has_weights
 from harness.sweeps.plan import Cohort, Plan, Trunk
 
 
@@ -37,6 +38,8 @@ class Queue:
         ]
         self._unfinished: dict[str, tuple[Cohort, Trunk]] = {}
         self._not_before: dict[str, float] = {}
+        self._waiting: set[str] = set()
+        """Trunks that wait for the weights of others."""
 
     def has_work(self) -> bool:
         """Whether a run is left that is not finished, failed for good, or cancelled."""
@@ -52,6 +55,31 @@ class Queue:
         for cohort, trunk in self._all:
             if any(r.run_id not in done for r in trunk.runs):
                 self._add(cohort, trunk, failed.get(trunk.trunk_id, []))
+        self._await_sources()
+
+    def _await_sources(self) -> None:
+        """Lets runs wait for those whose weights they start from.
+
+        What starts from a run that has failed for good, or was cancelled, is not left
+        to do.
+        """
+        self._waiting = set()
+        while True:
+            coming = {
+                r.run_id for _, trunk in self._unfinished.values() for r in trunk.runs
+            }
+            hopeless = set()
+            for trunk_id, (_, trunk) in self._unfinished.items():
+                source = trunk.runs[0].run.start_from
+                if not source or has_weights(self.store, source):
+                    continue
+                self._waiting.add(trunk_id)
+                if source not in coming:
+                    hopeless.add(trunk_id)
+            for trunk_id in hopeless:
+                del self._unfinished[trunk_id]
+            if not hopeless:
+                return
 
     def _add(
         self, cohort: Cohort, trunk: Trunk, failed: list[failures.Failure]
@@ -89,4 +117,8 @@ class Queue:
         return None if best is None or best[0] is self.compiled else best
 
     def _is_ready(self, trunk: Trunk) -> bool:
+        if trunk.trunk_id in self._waiting:
+            if not has_weights(self.store, trunk.runs[0].run.start_from):
+                return False
+            self._waiting.discard(trunk.trunk_id)
         return self._not_before.get(trunk.trunk_id, 0.0) <= time.monotonic()

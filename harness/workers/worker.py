@@ -19,7 +19,7 @@ from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import Cohort, Plan, PlannedRun, Trunk
 from harness.training import device
 from harness.training.loop import FinishedRuns, train_trunks
-from harness.training.program import Program
+from harness.training.program import Initial, Program
 from harness.training.snapshot import Checkpointer
 from harness.workers.attempt import Attempt, Trainer
 from harness.workers.listener import Listener
@@ -55,10 +55,13 @@ def work(
 
 
 def train_here(
-    trunks: Sequence[Trunk], program: Callable[[], Program], checkpointer: Checkpointer
+    trunks: Sequence[Trunk],
+    program: Callable[[], Program],
+    checkpointer: Checkpointer,
+    initial: Initial,
 ) -> Generator[FinishedRuns]:
     """Trains on the devices of this host."""
-    yield from train_trunks(trunks, program(), checkpointer)
+    yield from train_trunks(trunks, program(), checkpointer, initial)
 
 
 class Worker:

@@ -24,5 +24,8 @@ class Forgetful:
     ) -> None:
         """Keeps nothing."""
 
+    def keep_trunk(self, runs, snapshot) -> None:
+        """Forgets it."""
+
     def complete(self, progress: Progress, snapshot: Snapshot) -> None:
         """Goes on."""

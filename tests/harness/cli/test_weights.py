@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from harness import RNN, Trained
-from harness.export.load import load_trained, weights_name
+from harness.export.load import load_trained
 from harness.store import add_record, create_store
+from harness.store.weights import publish_weights
+from harness.training.tensors import tensor_bytes
 from harness.workers.worker import work
 from tests.harness.export.runs import TOKENS, drawn, inputs_of
 from tests.harness.strategies import TINY_TEXT, mlp_run, planned
@@ -28,7 +30,8 @@ def store(tmp_path_factory):
         del record["seal"]
         add_record(store, record | {"spec": made.run.to_dict()})
         trained = dataclasses.replace(model, run=made.run)
-        trained.save(store.folder / weights_name(made.run_id))
+        content = tensor_bytes(made.run, trained.params)
+        publish_weights(store, made.run_id, made.run.to_dict(), content)
         ids.append(made.run_id)
     return store, [*ids, finished.run_id]
 
@@ -76,7 +79,7 @@ def test_each_form_is_written_and_read_again(harness, store, tmp_path, monkeypat
         (("sample", "IDS", "the"), "give token ids, such as '3 1 4'"),
         (("sample", "IDS", "3 true"), "give token ids, such as '3 1 4'"),
         (("sample", "IDS", "99"), "token id 99 is not in the vocabulary"),
-        (("sample", "REALS", "1"), "has no weights of run"),
+        (("sample", "REALS", "1"), "keeps no weights of run"),
         (("sample", "nothing", "a"), "no finished run of"),
         (("export", "TEXT", "--to", "onnx", "--out", "."), ". is a folder"),
         (("export", "TEXT", "--to", "onnx", "--experiment", "no.py"), "no.py"),

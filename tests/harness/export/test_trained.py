@@ -9,10 +9,12 @@ import pytest
 import harness
 from harness import MLP, TeacherStudent, Text, Trained, Transformer
 from harness.errors import SpecError, StoreError
-from harness.export.load import load_trained, run_named, weights_name
+from harness.export.load import load_trained, run_named
 from harness.store import create_store
+from harness.store.weights import publish_weights
 from harness.sweeps.plan import plan
 from harness.sweeps.sweep import Point
+from harness.training.tensors import tensor_bytes
 from harness.workers.worker import work
 from tests.harness.export.runs import TOKENS, drawn, inputs_of, run_of
 from tests.harness.strategies import TINY_REGRESSION, TINY_TEXT, mlp_run
@@ -118,11 +120,12 @@ def test_a_run_is_named_by_the_first_digits_of_its_id(tmp_path):
     if common:
         with pytest.raises(SpecError, match="2 finished runs begin with"):
             run_named(store, first[:common])
-    with pytest.raises(StoreError, match=f"has no weights of run {first}"):
+    with pytest.raises(StoreError, match=f"keeps no weights of run {first}"):
         load_trained(store, first)
     trained = harness.train(next(p.run for p in made.runs if p.run_id == first))
     kept = Trained(run=trained.run, params=trained.params)
-    kept.save(store.folder / weights_name(first))
+    content = tensor_bytes(trained.run, trained.params)
+    publish_weights(store, first, trained.run.to_dict(), content)
     assert load_trained(store, first).evaluate() == kept.evaluate()
 
 

@@ -23,12 +23,18 @@ RUN_ID = "harness.run_id"
 
 def write_tensors(path: Path, run: RunSpec, params: PyTree) -> None:
     """Writes the weights; the file appears whole."""
+    content = tensor_bytes(run, params)
+    write_whole(path, lambda beside: beside.write_bytes(content))
+
+
+def tensor_bytes(run: RunSpec, params: PyTree) -> bytes:
+    """The content of a safetensors file with the weights, and the run in its head."""
     from safetensors.numpy import save
 
-    arrays = {name: np.ascontiguousarray(a) for name, a in named_arrays(params).items()}
+    arrays = {name: np.asarray(a, order="C") for name, a in named_arrays(params).items()}
     metadata = {SPEC: json.dumps(run.to_dict()), RUN_ID: run.run_id}
-    content = save(arrays, metadata=metadata)
-    write_whole(path, lambda beside: beside.write_bytes(content))
+    content: bytes = save(arrays, metadata=metadata)
+    return content
 
 
 def read_tensors(path: Path) -> tuple[RunSpec, Arrays]:
