@@ -6,7 +6,6 @@ damaged `runs.parquet` is made anew from the records.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from harness.errors import StoreError, UnknownTagError
 from harness.specs.canonical import JsonObject
 from harness.store import schema
 from harness.store.checks import Foreign, check_metrics, check_spec
+from harness.store.diagnosis import Damage, Diagnosis
 from harness.store.lease_files import LEASE_FILE
 from harness.store.read import (
     ID,
@@ -28,56 +28,12 @@ from harness.store.read import (
     open_store,
     record_name,
 )
+from harness.store.weights import FOLDER, KEPT_RUN, KEPT_TRUNK, check_tensors
 from harness.store.write import quarantine, refresh_runs, view_of, write_marker
 
 JSON_NAME = re.compile(r"([0-9a-f]{16})\.json")
 MANIFEST = re.compile(r"(?:trunk|[0-9a-f]{16})-\d{9}\.json")
 METRICS_NAME = re.compile(r"([0-9a-f]{16})\.parquet")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Damage:
-    """A file that is not as it must be, and what was done about it."""
-
-    file: str
-    wrong: str
-    done: str
-
-
-@dataclasses.dataclass(kw_only=True, slots=True)
-class Diagnosis:
-    """The damage of a store, and what was done about it."""
-
-    files: int = 0
-    ailments: list[Damage] = dataclasses.field(default_factory=list)
-    reopened: list[str] = dataclasses.field(default_factory=list)
-    """Runs that will be trained again."""
-    unknown: list[str] = dataclasses.field(default_factory=list)
-    """Families and data sources whose specs were not checked: no code here has them."""
-    leftovers: int = 0
-    """Hidden files and folders of writes that were cut off, or are under way."""
-
-    @property
-    def summary(self) -> str:
-        """The diagnosis in one line."""
-        note = "".join(
-            f"; {x} is not known here; its specs are not checked" for x in self.unknown
-        )
-        if self.leftovers:
-            noun = "write" if self.leftovers == 1 else "writes"
-            note += f"; {self.leftovers} hidden {noun} cut off or under way, harmless"
-        if not self.ailments:
-            return f"{self.files} files, all sound{note}"
-        again = len(self.reopened)
-        return (
-            f"{self.files} files, {len(self.ailments)} not sound; "
-            + (
-                f"{again} runs are open again: `harness run` trains them"
-                if again
-                else "no run is lost"
-            )
-            + note
-        )
 
 
 def examine(store: Store, *, mend: bool) -> Diagnosis:
@@ -94,6 +50,7 @@ def examine(store: Store, *, mend: bool) -> Diagnosis:
     visit.folder("failures", re.compile(r"[0-9a-f]{16}\.\d{6}\.json"), visit.json)
     visit.folder("orders", re.compile(r"[0-9a-f]{16}\.\w+\.json"), visit.json)
     visit.folder("populations", JSON_NAME, visit.json)
+    visit.weights()
     visit.work()
     visit.view()
     visit.diagnosis.leftovers = len(store.files.leftovers())
@@ -189,6 +146,30 @@ class _Visit:
             self.store.json(name)
         except StoreError as error:
             self._ill(name, str(error), lambda: self._aside(name))
+
+    def weights(self) -> None:
+        """Kept weights, and kept ends of trunks, are those that were written."""
+        for run_id in filter(ID.fullmatch, self.store.files.names(FOLDER)):
+            for facts, tensors in (KEPT_RUN, KEPT_TRUNK):
+                name = f"{FOLDER}/{run_id}/{facts}"
+                if self.store.files.exists(name):
+                    self.diagnosis.files += 2
+                    self._kept(name, f"{FOLDER}/{run_id}/{tensors}", run_id)
+
+    def _kept(self, facts: str, tensors: str, run_id: str) -> None:
+        try:
+            check_tensors(self.store, facts, tensors)
+        except StoreError as error:
+            cure = self._reopen if facts.endswith(KEPT_RUN[0]) else (lambda _: "")
+            self._ill(
+                tensors,
+                str(error),
+                lambda: "; ".join(
+                    filter(
+                        None, [self._aside(facts), self._aside(tensors), cure(run_id)]
+                    )
+                ),
+            )
 
     def work(self) -> None:
         """Lease files and rows are whole; a checkpoint is verified when it is read."""

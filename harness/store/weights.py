@@ -16,6 +16,9 @@ from harness.store import schema
 from harness.store.read import ID, Store
 
 FOLDER = "weights"
+KEPT_RUN = ("run.json", "model.safetensors")
+KEPT_TRUNK = ("trunk.json", "trunk.safetensors")
+"""Files of the weights of a run, and of the state at the end of a trunk."""
 
 
 def publish_weights(
@@ -50,16 +53,23 @@ def read_weights(store: Store, run_id: str) -> bytes:
             f"{store.uri} keeps no weights of run {run_id}; runs of a "
             "Sweep(…, keep_weights='final') have them"
         )
-    name = weights_name(run_id)
-    facts = store.json(facts_name(run_id))
+    return check_tensors(store, facts_name(run_id), weights_name(run_id))
+
+
+def check_tensors(store: Store, facts_name: str, name: str) -> bytes:
+    """The content of a file of arrays, by the checksum in the file beside it.
+
+    Raises `StoreError` if it is damaged.
+    """
+    expected = store.json(facts_name).get("sha256")
     try:
         content = store.files.read(name)
     except FileNotFoundError:
         content = b""
-    if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
+    if hashlib.sha256(content).hexdigest() != expected:
         raise StoreError(
-            f"{store.uri}/{name} is damaged: {len(content):,} of "
-            f"{facts.get('bytes'):,} bytes, or other ones than were written"
+            f"{store.uri}/{name} is damaged: its {len(content):,} bytes are not those "
+            "that were written"
         )
     return content
 
@@ -72,9 +82,9 @@ def kept_runs(store: Store) -> set[str]:
 
 def weights_name(run_id: str) -> str:
     """The file of a run's weights."""
-    return f"{FOLDER}/{run_id}/model.safetensors"
+    return f"{FOLDER}/{run_id}/{KEPT_RUN[1]}"
 
 
 def facts_name(run_id: str) -> str:
     """The file whose existence says that a run's weights are whole."""
-    return f"{FOLDER}/{run_id}/run.json"
+    return f"{FOLDER}/{run_id}/{KEPT_RUN[0]}"

@@ -17,8 +17,8 @@ from harness.specs.run import RunSpec
 Arrays = Mapping[str, NDArray[np.generic]]
 """Weights by name."""
 SPEC = "harness.spec"
-RUN_ID = "harness.run_id"
-"""Keys of the file's metadata: the run's spec as JSON, and its id."""
+"""Key of the file's metadata: the run's spec as JSON. It is the only one, as several
+would be written in any order, and equal weights shall be equal files."""
 
 
 def write_tensors(path: Path, run: RunSpec, params: PyTree) -> None:
@@ -31,8 +31,10 @@ def tensor_bytes(run: RunSpec, params: PyTree) -> bytes:
     """The content of a safetensors file with the weights, and the run in its head."""
     from safetensors.numpy import save
 
-    arrays = {name: np.asarray(a, order="C") for name, a in named_arrays(params).items()}
-    metadata = {SPEC: json.dumps(run.to_dict()), RUN_ID: run.run_id}
+    arrays = {
+        name: np.asarray(a, order="C") for name, a in named_arrays(params).items()
+    }
+    metadata = {SPEC: json.dumps(run.to_dict())}
     content: bytes = save(arrays, metadata=metadata)
     return content
 

@@ -18,7 +18,7 @@ import numpy as np
 from harness.errors import StoreError
 from harness.families.arrays import PyTree
 from harness.store import Store, schema
-from harness.store.weights import FOLDER
+from harness.store.weights import FOLDER, KEPT_TRUNK, check_tensors
 from harness.sweeps.plan import PlannedRun
 from harness.training.history import History
 from harness.training.snapshot import Snapshot
@@ -90,11 +90,7 @@ def _step(store: Store, trunk_id: str) -> int | None:
 def _read(store: Store, trunk_id: str) -> tuple[list[np.ndarray], History]:
     from safetensors.numpy import load
 
-    name = _tensors(trunk_id)
-    content = store.files.read(name)
-    expected = store.json(_facts(trunk_id)).get("sha256")
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise StoreError(f"{store.uri}/{name} is damaged: its checksum is another")
+    content = check_tensors(store, _facts(trunk_id), _tensors(trunk_id))
     size = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + size])["__metadata__"]
     arrays = load(content)
@@ -103,8 +99,8 @@ def _read(store: Store, trunk_id: str) -> tuple[list[np.ndarray], History]:
 
 
 def _tensors(trunk_id: str) -> str:
-    return f"{FOLDER}/{trunk_id}/trunk.safetensors"
+    return f"{FOLDER}/{trunk_id}/{KEPT_TRUNK[1]}"
 
 
 def _facts(trunk_id: str) -> str:
-    return f"{FOLDER}/{trunk_id}/trunk.json"
+    return f"{FOLDER}/{trunk_id}/{KEPT_TRUNK[0]}"

@@ -23,7 +23,9 @@ from harness import WSD, AdamW
 from harness.store import Store, create_store
 from harness.store.files import LocalFiles
 from harness.sweeps.options import Terms, TrainOptions, WorkerOptions
-from tests.harness.strategies import mlp_run, planned
+from harness.sweeps.plan import plan
+from harness.sweeps.sweep import Point
+from tests.harness.strategies import mlp_run
 
 KINDS = {
     "claim": r"work/\w+/claim-.*",
@@ -34,6 +36,10 @@ KINDS = {
     "metrics": r"metrics/.*",
     "record": r"records/.*",
     "view": r"runs\.parquet",
+    "weights": r"weights/\w+/model.*",
+    "facts": r"weights/\w+/run\.json",
+    "trunk": r"weights/\w+/trunk\.safetensors",
+    "trunk facts": r"weights/\w+/trunk\.json",
     "release": r"work/\w+/release-.*",
     "failure": r"failures/.*",
 }
@@ -112,7 +118,9 @@ def be_worker(order):
 
     work(
         Store(files),
-        planned(*runs(**order["runs"])),
+        plan(
+            [Point(run=run) for run in runs(**order["runs"])], order.get("keep", "none")
+        ),
         Listener(progress=pace, stopping=stopping, warning=print),
         WorkerOptions(
             terms=Terms(beat_s=order.get("beat", 0.2), stale_s=order.get("stale", 2.0)),

@@ -7,16 +7,20 @@ import pandas as pd
 import pytest
 
 from harness.errors import Interrupted, StoreError
+from harness.export.load import load_trained
 from harness.store import add_sweep, create_store, open_store
 from harness.store.doctor import examine
 from harness.store.leases import Leases
 from harness.store.read import copy_tables
 from harness.store.status import sweep_status
+from harness.store.weights import kept_runs
 from harness.sweeps.options import WorkerOptions
+from harness.sweeps.plan import plan
+from harness.sweeps.sweep import Point
 from harness.workers.worker import Listener, work
 from tests.harness.crashes import assert_same, runs
 from tests.harness.store.test_leases import TRUNK, elsewhere, race
-from tests.harness.strategies import ALONE, planned
+from tests.harness.strategies import ALONE, mlp_run, planned
 
 pytest.importorskip("moto")
 SETTINGS = {
@@ -127,3 +131,11 @@ def test_what_cannot_be_reached_is_one_line(bucket, monkeypatch):
     )
     with pytest.raises(StoreError, match="format 3; this harness reads format 2"):
         open_store(bucket)
+
+
+def test_kept_weights_come_out_of_a_bucket(bucket):
+    store = create_store(bucket)
+    made = plan([Point(run=mlp_run(steps=4))], "final")
+    work(store, made, options=WorkerOptions(train=ALONE))
+    (run_id,) = kept_runs(store)
+    assert load_trained(bucket, run_id).run == made.runs[0].run

@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+from safetensors.numpy import load_file
 
 from harness.errors import StoreError
 from harness.store import disk, open_store
@@ -75,6 +76,47 @@ def test_killed_at_every_publishing_step(server, calm, tmp_path, kind, n, when):
     # What was published before the crash was not published again.
     assert before.items() <= published(folder).items()
     assert examine(open_store(folder), mend=False).ailments == []
+
+
+def kept(folder):
+    """The kept arrays; what is beside them tells the time as well."""
+    return {
+        str(path.relative_to(folder)): {
+            name: array.tobytes() for name, array in load_file(path).items()
+        }
+        for path in (folder / "weights").rglob("*.safetensors")
+    }
+
+
+@pytest.fixture(scope="module")
+def calm_kept(server, tmp_path_factory):
+    """The same sweep in one go, its weights kept; and that of the ends of trunks."""
+    folders = {}
+    for keep in ("each length", "trunk"):
+        folder = tmp_path_factory.mktemp("kept") / "store"
+        order = {"store": str(folder), "runs": SMALL, "keep": keep}
+        assert server.work(**order, checkpoint=1e9) == 0
+        folders[keep] = folder
+    return folders
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("kind", "n"),
+    [("weights", 1), ("weights", 4), ("facts", 2), ("trunk", 1), ("trunk facts", 2)],
+    ids=lambda v: str(v),
+)
+def test_kept_weights_survive_a_kill_at_each_step(
+    server, calm_kept, tmp_path, kind, n, when
+):
+    keep = "trunk" if kind.startswith("trunk") else "each length"
+    order = {"store": str(tmp_path / "store"), "runs": SMALL, "keep": keep}
+    assert server.work(**order, die=(kind, when, n)) == -signal.SIGKILL
+    assert server.work(**order) == 0
+    assert_same(calm_kept[keep], tmp_path / "store")
+    assert kept(tmp_path / "store") == kept(calm_kept[keep])
+    assert len(kept(tmp_path / "store")) == (2 if keep == "trunk" else 4)
+    assert examine(open_store(tmp_path / "store"), mend=False).ailments == []
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from harness.errors import SpecError, StoreError
 from harness.export.load import load_trained
 from harness.families.arrays import named_arrays
 from harness.store import add_sweep, create_store, open_store
+from harness.store.doctor import examine
 from harness.store.weights import has_weights, kept_runs, read_weights
 from harness.sweeps.options import TrainOptions, WorkerOptions
 from harness.sweeps.plan import plan, plan_of_record, sweep_record
@@ -91,8 +92,21 @@ def test_damaged_weights_are_named(tmp_path):
         with pytest.raises(StoreError, match=r"model\.safetensors is damaged: "):
             load_trained(store, run_id)
     file.unlink()
-    with pytest.raises(StoreError, match="is damaged: 0 of"):
+    with pytest.raises(StoreError, match="is damaged: its 0 bytes"):
         read_weights(store, run_id)
+
+
+def test_the_doctor_opens_a_run_again_whose_weights_are_damaged(tmp_path):
+    store, planned = swept(tmp_path / "s", lengths(8, 16), "final")
+    (run_id,) = kept_runs(store)
+    assert examine(store, mend=False).ailments == []
+    file = store.folder / "weights" / run_id / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-4] + b"1234")
+    diagnosis = examine(store, mend=True)
+    assert diagnosis.reopened == [run_id] and len(diagnosis.ailments) == 1
+    work(store, planned, options=WorkerOptions(train=ALONE))
+    assert file.read_bytes() == content
 
 
 def test_a_longer_run_goes_on_from_the_end_of_its_trunk(tmp_path):
