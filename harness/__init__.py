@@ -45,7 +45,9 @@ from harness.optimizers.spec import (
 from harness.schedules.spec import WSD, Constant, Cosine, InverseSqrt, Linear
 from harness.specs.loss import Likelihood, SmoothedLikelihood
 from harness.specs.run import RunSpec
+from harness.study.fork import watch_forks
 from harness.sweeps import recipe
+from harness.sweeps.options import TrainOptions, WorkerOptions
 from harness.sweeps.sweep import (
     Sweep,
     chain,
@@ -61,6 +63,7 @@ from harness.sweeps.sweep import (
 from harness.training import xla
 
 xla.vectorise()
+watch_forks()
 
 __all__ = [
     "CNN",
@@ -89,22 +92,28 @@ __all__ = [
     "ScheduleFreeAdamW",
     "SmoothedLikelihood",
     "SparseParity",
+    "Study",
     "Sweep",
     "Table",
     "TeacherStudent",
     "Text",
+    "TrainOptions",
     "Trained",
+    "TrainedRun",
     "Transformer",
     "TwoMoons",
     "ViT",
+    "WorkerOptions",
     "ZipfMarkov",
     "chain",
     "isoflop",
     "ladder",
     "load_trained",
     "octaves",
+    "open_study",
     "product",
     "recipe",
+    "run",
     "train",
     "tune",
     "with_recipe",
@@ -116,13 +125,17 @@ __all__ = [
 LAZY = {
     "Trained": "harness.export.trained",
     "load_trained": "harness.export.load",
-    "train": "harness.study",
+    "Study": "harness.study.study",
+    "TrainedRun": "harness.study.train",
+    "open_study": "harness.study.study",
+    "run": "harness.study.run",
+    "train": "harness.study.train",
 }
 """Module of each public name that is imported when it is first used."""
 
 
 def __getattr__(name: str) -> Any:
-    # These need jax; specs and plans must start without it.
+    # These need jax or pandas; specs and plans must start without them.
     if name in LAZY:
         return getattr(import_module(LAZY[name]), name)
     raise AttributeError(f"module 'harness' has no attribute {name!r}")

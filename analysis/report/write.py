@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from analysis.plots.save import save_figure
 from analysis.report.collect import collect
 from analysis.report.figures import Material, figures
@@ -50,6 +52,29 @@ def write_page(store: str | Path) -> Path:
         AnalysisError: the store has no finished run, or no fits of a report.
     """
     return _write_page(read_store(store))
+
+
+def draw_figure(
+    store: str | Path, name: str, *, replicas: int = 1000
+) -> tuple[Figure | None, list[str]]:
+    """One figure of a report, drawn without writing anything.
+
+    Args:
+        store: the results folder.
+        name: the figure's name, with its subject where there are several.
+        replicas: draws of the bootstrap.
+
+    Returns:
+        The figure, or None if the rows allow none of this name; and the names of all.
+
+    Raises:
+        AnalysisError: the store has no finished run.
+    """
+    rows = read_store(store)
+    findings, drawn = collect(rows, Bootstrap(kind=rows.advice.kind, replicas=replicas))
+    material = Material(store=rows, findings=findings, drawn=drawn)
+    by_name = {picture.name: figure for picture, figure in figures(material)}
+    return by_name.get(name), list(by_name)
 
 
 def _draw(material: Material, folder: Path) -> tuple[Picture, ...]:

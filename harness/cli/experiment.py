@@ -10,13 +10,15 @@ import json
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from harness.errors import SpecError, UnknownTagError
-from harness.specs.source import code_digest
 from harness.store import Store, open_store
 from harness.store.arrays import bring_arrays
-from harness.store.read import ID, MARKER, files_at
+from harness.store.read import ID
+from harness.study import prepare, sources
 from harness.sweeps.plan import Plan, plan, plan_of_record
 from harness.sweeps.sweep import Scalar, Sweep, product
 
@@ -37,31 +39,12 @@ class Experiment:
     def plan(self) -> Plan:
         """The plan of all its runs. Raises what `plan` and `check_parts` raise."""
         planned = plan(self.sweep.points, self.sweep.keep_weights)
-        if self.module_needed():
-            # It needs jax, which planning with the parts of this package does not.
-            parts = importlib.import_module("harness.training.parts")
-            parts.check_parts(run.run for run in planned.runs)
+        prepare.check_parts(planned)
         return planned
-
-    def check_starts(self, planned: Plan, store: Store | None) -> None:
-        """Raises `SpecError` for runs that start from weights they cannot have."""
-        if any(run.run.start_from for run in planned.runs):
-            importlib.import_module("harness.workers.starts").check_starts(
-                planned, store
-            )
 
     def place(self, out: str | None) -> str:
         """The path or address of its results: as given, else a folder of its name."""
         return str(Path("results") / self.name) if out is None else out
-
-    def module_needed(self) -> bool:
-        """Whether a part of its runs is defined outside this package.
-
-        Such a part is known only where the file has been loaded.
-        """
-        runs = [point.run for point in self.sweep.points]
-        kinds = {type(part) for run in runs for part in run.parts()}
-        return any(map(code_digest, kinds))
 
 
 def load(name: str, overrides: list[str]) -> Experiment:
@@ -72,7 +55,7 @@ def load(name: str, overrides: list[str]) -> Experiment:
     `overrides` are `path=value` settings applied to every run. Raises `SpecError`.
     """
     path = _find(name)
-    sweep, doc = _execute(path)
+    sweep, doc = _sweep_of(path)
     points = list(sweep.points)
     if overrides:
         points = product(points, dict(map(_setting, overrides)))
@@ -81,13 +64,11 @@ def load(name: str, overrides: list[str]) -> Experiment:
     )
 
 
-def existing_store(where: str) -> Store | None:
-    """The store at a path or address, None if there is none yet."""
-    return open_store(where) if files_at(where).exists(MARKER) else None
-
-
 def open_sweep(
-    folder: str, sweep_id: str | None, experiment: str | None
+    folder: str,
+    sweep_id: str | None,
+    experiment: str | None,
+    modules: Sequence[str] = (),
 ) -> tuple[Store, Plan]:
     """The store in a folder, and the plan of one of its sweeps.
 
@@ -95,10 +76,14 @@ def open_sweep(
         folder: A path or address.
         sweep_id: The sweep; the one run last if None.
         experiment: A file to load first, for what it defines that runs use.
+        modules: Modules to import first, for the same.
     """
     store = open_store(folder)
-    if experiment:
-        load(experiment, [])
+    with sources.loading():
+        if experiment:
+            _execute(_find(experiment))
+        for module in modules:
+            _import(module)
     if sweep_id is not None and not ID.fullmatch(sweep_id):
         raise SpecError(f"--sweep {sweep_id!r} is not a sweep id")
     sweeps = store.sweeps() if sweep_id is None else [store.sweep(sweep_id)]
@@ -112,6 +97,16 @@ def open_sweep(
         raise SpecError(
             f"this sweep uses the {error.kind} {error.name!r}, which the experiment's "
             f"file {sweeps[-1]['name']}.py defines; give --experiment FILE"
+        ) from None
+
+
+def _import(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise SpecError(
+            f"module {module}, which defines parts of this sweep, cannot be imported "
+            f"here: {error}"
         ) from None
 
 
@@ -161,8 +156,21 @@ def _deeper(name: str) -> list[Path]:
     return files
 
 
-def _execute(path: Path) -> tuple[Sweep, str]:
-    module_name = f"experiments.{path.stem}"
+def _sweep_of(path: Path) -> tuple[Sweep, str]:
+    """The sweep that a file defines, and its docstring."""
+    module = _execute(path)
+    sweep = getattr(module, "SWEEP", None)
+    if sweep is None:
+        raise SpecError(f"{path} is not an experiment: it does not define SWEEP")
+    if not isinstance(sweep, Sweep):
+        kind = type(sweep).__name__
+        raise SpecError(f"{path}: SWEEP is a {kind}; wrap the points in Sweep(…)")
+    return sweep, (module.__doc__ or "").strip()
+
+
+def _execute(path: Path) -> ModuleType:
+    """The module that a file is. Raises `SpecError`, one line, for what it raises."""
+    module_name = f"{sources.EXPERIMENTS}{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -174,13 +182,7 @@ def _execute(path: Path) -> tuple[Sweep, str]:
     # Whatever the file raises is the user's to mend: say where, in one line.
     except (Exception, SystemExit) as error:
         raise SpecError(f"{_where(path, error)}: {_what(error)}") from error
-    sweep = getattr(module, "SWEEP", None)
-    if sweep is None:
-        raise SpecError(f"{path} is not an experiment: it does not define SWEEP")
-    if not isinstance(sweep, Sweep):
-        kind = type(sweep).__name__
-        raise SpecError(f"{path}: SWEEP is a {kind}; wrap the points in Sweep(…)")
-    return sweep, (module.__doc__ or "").strip()
+    return module
 
 
 def _where(path: Path, error: BaseException) -> str:

@@ -17,7 +17,6 @@ from rich.text import Text
 from harness.cli.options import AsJson, Folder, command_group
 from harness.cli.stopping import STOPPER
 from harness.cli.views.display import distinctions, duration, shared_distinction, si
-from harness.cli.views.plans import older_code_line
 from harness.cli.views.terminal import safe, safe_lines
 from harness.errors import Interrupted, SpecError
 from harness.specs.canonical import JsonObject
@@ -26,6 +25,7 @@ from harness.store import upgrade as store_upgrade
 from harness.store.doctor import examine
 from harness.store.read import MARKER, files_at
 from harness.store.status import SweepStatus, WorkerStatus, sweep_status
+from harness.study import prepare
 
 WATCH_S = 2.0
 
@@ -162,7 +162,7 @@ def describe(state: SweepStatus) -> str:
     if state.elsewhere:
         lines.append(f"{state.elsewhere} more finished runs are of other sweeps")
     if state.older_code:
-        lines.append(older_code_line(state.older_code))
+        lines.append(prepare.older_code_line(state.older_code))
     if state.seconds_left is not None:
         lines.append(
             f"{si(state.tokens_per_second)} tokens/s, {si(state.flops_per_second)} "

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-import sys
-import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ import typer
 from rich.console import Console
 
 import analysis
-from harness.cli.experiment import Experiment, existing_store, load
+from harness.cli.experiment import load
 from harness.cli.options import (
     AsJson,
     ExperimentName,
@@ -26,21 +25,19 @@ from harness.cli.stopping import STOPPER
 from harness.cli.views import forecasts, plans
 from harness.cli.views.display import Display
 from harness.cli.views.terminal import safe_lines
-from harness.engines.base import Engine, engine_named
-from harness.errors import Interrupted, StoreError, UnreachableError
+from harness.engines.base import engine_named
 from harness.specs.run import ModelSpec
-from harness.store import Store, add_sweep, create_store, refresh_runs
-from harness.store.arrays import keep_arrays
+from harness.store import Store, refresh_runs
 from harness.store.read import copy_tables
+from harness.study import prepare
+from harness.study.events import Hearer, event
+from harness.study.launch import launch, trunk_count
 from harness.sweeps.options import TrainOptions, WorkerOptions
-from harness.sweeps.plan import Plan, sweep_record
 
 app = command_group()
 
 SHOWN = 40
 """Most rows of a printed table; the rest is counted in one line."""
-LOOK_S = 0.5
-"""Seconds between two looks at the store while workers are watched."""
 
 Out = Annotated[
     str | None,
@@ -76,15 +73,15 @@ def plan(
     """Show what would run: models, tokens, FLOPs, what is finished, the time left."""
     loaded = load(experiment, set_ or [])
     planned = loaded.plan()
-    store = existing_store(loaded.place(out))
-    loaded.check_starts(planned, store)
+    store = prepare.existing_store(loaded.place(out))
+    prepare.check_starts(planned, store)
     view = plans.describe(planned, store)
     if probe:
         finished = store.finished() if store else set()
         remaining = planned.without(finished)
         remaining.check_files()
         slots = engine_named(engine).slots(
-            workers, _trunk_count(remaining), train.devices
+            workers, trunk_count(remaining), train.devices
         )
         options = WorkerOptions(train=train, peers=len(slots))
         view["probe"] = forecasts.forecast(
@@ -107,25 +104,30 @@ def run(
     report: Annotated[
         bool, typer.Option(help="Fit and write the report at the end.")
     ] = True,
+    events: Annotated[
+        Path | None, typer.Option(help="A file that gets all events as JSON lines.")
+    ] = None,
 ) -> None:
     """Train what is not finished yet, then fit and write the report."""
     starter = engine_named(engine)
     loaded = load(experiment, set_ or [])
     planned, place = loaded.plan(), loaded.place(out)
-    existing = existing_store(place)
-    loaded.check_starts(planned, existing)
-    remaining = planned.without(existing.finished() if existing else ())
-    remaining.check_files()
-    for line in plans.mismatch_lines(planned, existing) if existing else ():
-        typer.echo(line)
-    store = create_store(place)
-    keep_arrays(store, [run.run for run in planned.runs])
-    add_sweep(store, sweep_record(planned, name=loaded.name, doc=loaded.doc))
+    store, remaining = prepare.write_sweep(
+        planned, place, name=loaded.name, doc=loaded.doc, say=typer.echo
+    )
     if remaining.cohorts and workers == 0:
         typer.echo(f"the sweep is written; `harness work {store.uri}` trains it")
         return
     if remaining.cohorts:
-        _train(store, planned, loaded, starter, workers, options)
+        hearer = Hearer(store, planned, events)
+        watcher = _Watcher(
+            Display(Console(), store, planned), hearer if events else None
+        )
+        hearer.start(loaded.name, planned, remaining)
+        try:
+            launch(store, planned, starter, watcher, workers=workers, options=options)
+        finally:
+            hearer.end(planned)
     else:
         typer.echo(f"all {len(planned.runs)} runs are finished: nothing to train")
     # A worker killed after its last record may have left the view behind.
@@ -158,59 +160,34 @@ def families(as_json: AsJson = False) -> None:
         typer.echo(f"{row['family']:<12} {row['summary']}")
 
 
-def _train(
-    store: Store,
-    plan: Plan,
-    experiment: Experiment,
-    engine: Engine,
-    workers: int | None,
-    options: WorkerOptions,
-) -> None:
-    """Starts workers and shows what they do, until they have ended."""
-    trunks = _trunk_count(plan.without(store.finished()))
-    slots = engine.slots(workers, trunks, options.train.devices)
-    options = dataclasses.replace(options, peers=len(slots))
-    command = [sys.executable, "-m", "harness", "work", store.uri]
-    command += ["--sweep", plan.sweep_id, "--options", options.to_json()]
-    if experiment.module_needed():
-        command += ["--experiment", str(experiment.path.absolute())]
-    display = Display(Console(), store, plan)
-    with display.running(), STOPPER.at_safe_points():
-        engine.start(command, slots, _logs(store))
-        while engine.poll() and not STOPPER.requested:
-            _look(display)
-            for line in engine.news():
-                display.print(line)
-            time.sleep(LOOK_S)
-        if STOPPER.requested:
-            display.print("stopping: workers checkpoint; twice more to end at once")
-        engine.stop()
-        _look(display)
-    if STOPPER.requested:
-        count = len(plan.without(store.finished()).runs)
-        raise Interrupted(f"interrupted with {count} runs to do; run again to go on")
-    if engine.error:
-        raise StoreError(engine.error)
+class _Watcher:
+    """Shows workers on the terminal until they end, or a signal asks for a stop."""
 
+    def __init__(self, display: Display, hearer: Hearer | None) -> None:
+        self._display, self._hearer = display, hearer
 
-def _look(display: Display) -> None:
-    """Shows what is new; workers outlast a store that is out of reach, so this does."""
-    try:
-        display.update()
-    except UnreachableError as error:
-        display.print(f"warning: {error}; the workers go on")
+    def update(self) -> None:
+        """Looks at the store; tells who listens what is new."""
+        self._display.update()
+        if self._hearer:
+            for _ in self._hearer.poll():
+                pass
 
+    def print(self, line: str) -> None:
+        """Prints a line about the workers."""
+        self._display.print(line)
+        if self._hearer:
+            self._hearer.tell(event("worker_ended", text=line))
 
-def _trunk_count(plan: Plan) -> int:
-    """The number of trunks, each of which one worker trains at a time."""
-    return sum(len(cohort.trunks) for cohort in plan.cohorts)
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Shows the display, while signals wait for a safe point."""
+        with self._display.running(), STOPPER.at_safe_points():
+            yield
 
-
-def _logs(store: Store) -> Path:
-    if store.folder:
-        return store.folder / "work" / "logs"
-    # A name that others can foresee could be a link of theirs.
-    return Path(tempfile.mkdtemp(prefix="scaling-harness-"))
+    def stopping(self) -> bool:
+        """Whether a signal has come."""
+        return STOPPER.requested
 
 
 def _report(store: Store, name: str) -> None:

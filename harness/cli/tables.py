@@ -16,8 +16,6 @@ from typing import Annotated
 import typer
 
 import analysis
-from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, HELD_OUT, LOSS
-from analysis.tables.files import read_metrics
 from analysis.tables.plain import dump_json
 from analysis.tuning.summary import save_summaries
 from harness.cli.options import (
@@ -107,6 +105,7 @@ def approaches(
     as_json: AsJson = False,
 ) -> None:
     """Exponent of N* against C by each estimator under each counting convention."""
+    from analysis.optimal.of_source import exponents_of
     from analysis.optimal.side_by_side import disagreements
 
     rows = analysis.at_minima(
@@ -114,24 +113,12 @@ def approaches(
             table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
         )
     )
-    if budget is None and BUDGET_COLUMN in rows.frame.columns:
-        budget = BUDGET_COLUMN
-    known = tuple(k for k in CONVENTIONS if table.is_dir() and k in rows.frame.columns)
-    curves = None
-    if table.is_dir() and (table / "metrics").is_dir():
-        read = read_metrics(table, LOSS, HELD_OUT)
-        curves = read.rows
-        for sentence in read.damaged:
-            typer.echo(f"WARNING {sentence}", err=True)
-    exponents = analysis.side_by_side(
-        rows,
-        budget=budget,
-        conventions=tuple(convention or ()) or known or None,
-        curves=curves,
-        bootstrap=analysis.Bootstrap(
-            kind=analysis.advise(rows).kind, replicas=bootstrap
-        ),
+    draws = analysis.Bootstrap(kind=analysis.advise(rows).kind, replicas=bootstrap)
+    exponents, damaged = exponents_of(
+        table, rows, draws, budget=budget, conventions=convention or ()
     )
+    for sentence in damaged:
+        typer.echo(f"WARNING {sentence}", err=True)
     notes = disagreements(exponents)
     if as_json:
         rows = [asdict(e) for e in exponents]

@@ -41,6 +41,10 @@ def work(
         str | None,
         typer.Option(help="Its file, if that defines parts of its own."),
     ] = None,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option("--import", help="Modules that define parts of its runs."),
+    ] = None,
     cores: Cores = None,
     hosts: Annotated[
         str | None,
@@ -60,7 +64,7 @@ def work(
     if options_json is not None:
         options = _options_of(options_json)
     options = dataclasses.replace(options, slot=slot)
-    store, plan = open_sweep(folder, sweep, experiment)
+    store, plan = open_sweep(folder, sweep, experiment, modules or ())
     # A worker without the data would fail every run it claims.
     plan.without(store.finished()).check_files()
     from harness.cli import training

@@ -46,7 +46,7 @@ def code_digest(cls: type) -> str:
 def _digest(cls: type) -> str:
     if cls.__module__.partition(".")[0] == PACKAGE:
         return ""
-    return _Closure(cls.__module__.partition(".")[0]).digest(_roots(cls))
+    return _Closure(cls.__module__).digest(_roots(cls))
 
 
 def _roots(cls: type) -> Iterator[object]:
@@ -73,8 +73,8 @@ def _imported(module: str) -> object:
 class _Closure:
     """The user's own objects that some objects use, and theirs, and so on."""
 
-    def __init__(self, package: str) -> None:
-        self._package = package
+    def __init__(self, module: str) -> None:
+        self._module, self._package = module, module.partition(".")[0]
         self._texts: dict[str, str] = {}
 
     def digest(self, roots: Iterator[object]) -> str:
@@ -91,7 +91,9 @@ class _Closure:
             return f"module {value.__name__}"
         if not isinstance(value, type | types.FunctionType):
             return self._constant(value)
-        name = f"{value.__module__}.{value.__qualname__}"
+        # A script is another module when it is run than when it is loaded.
+        own = value.__module__ == self._module
+        name = f"{'' if own else value.__module__}.{value.__qualname__}"
         if name not in self._texts and self._is_own(value.__module__):
             self._texts[name] = ""
             tree = _tree(value)
@@ -128,6 +130,9 @@ class _Closure:
         """The names that the source of a value loads, each with what it stands for."""
         scope = _scope(value)
         for chain in _chains(tree):
+            if chain[0].startswith("__"):
+                # The name of a module, which differs between scripts and imports.
+                continue
             target: object = scope.get(chain[0], _MISSING)
             used = chain[:1]
             for attribute in chain[1:]:

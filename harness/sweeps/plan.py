@@ -17,6 +17,7 @@ from harness.specs.canonical import JsonObject, hash_id
 from harness.specs.count import Counts, count, train_flops_per_step
 from harness.specs.registry import check_implementation
 from harness.specs.run import RunSpec
+from harness.specs.source import code_digest
 from harness.sweeps.sweep import KeepWeights, Point, Scalar
 
 
@@ -116,6 +117,15 @@ class Plan:
         done = set(finished)
         remaining = [run for run in self.runs if run.run_id not in done]
         return dataclasses.replace(_plan(remaining), keep_weights=self.keep_weights)
+
+    @property
+    def has_own_parts(self) -> bool:
+        """Whether a part of its runs is defined outside the package.
+
+        Such a part is known only where the code that defines it has been loaded.
+        """
+        kinds = {type(part) for planned in self.runs for part in planned.run.parts()}
+        return any(code_digest(kind) for kind in kinds)
 
     def check_files(self) -> None:
         """Raises `DataError` if data to train on are missing here, or have changed."""

@@ -241,6 +241,7 @@ class Segment:
             step=step,
             new_steps=new_steps,
             losses=losses,
+            histories=tuple(self.snapshot.histories),
         )
 
     def _is_over(self) -> bool:

@@ -46,6 +46,8 @@ class Progress:
     new_steps: int
     losses: tuple[float, ...]
     """Each member's last training loss."""
+    histories: tuple[History, ...]
+    """Each member's history, to be read only."""
 
 
 class Checkpointer(Protocol):

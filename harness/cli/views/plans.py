@@ -11,7 +11,7 @@ from harness.cli.views.display import duration, model_label, si
 from harness.specs.count import training_bytes
 from harness.store import Store
 from harness.store.read import read_runs
-from harness.sweeps import mismatch
+from harness.study import prepare
 from harness.sweeps.plan import Cohort, Plan, PlannedRun
 
 """Weights, gradients and moments are float32."""
@@ -62,7 +62,7 @@ def describe(plan: Plan, store: Store | None) -> PlanView:
         "flops": float(plan.flops),
         "flops_left": float(remaining.flops),
         "seconds_left": _seconds(remaining, rates),
-        "mismatch": mismatch_lines(plan, store) if store else [],
+        "mismatch": prepare.mismatch_lines(plan, store) if store else [],
         "warnings": _warnings(plan),
     }
 
@@ -143,28 +143,6 @@ def _rates(store: Store) -> dict[int, list[float]]:
                 speed = row["flops_train"] / row["seconds_train"]
                 rates[row["n_matmul"]].append(speed)
     return rates
-
-
-def mismatch_lines(plan: Plan, store: Store) -> list[str]:
-    """Lines that say why finished runs of a store are not runs of this plan."""
-    finished = store.finished()
-    remaining = plan.without(finished).runs
-    strangers = finished - {planned.run_id for planned in plan.runs}
-    table = read_runs(store) if remaining and strangers else None
-    if table is None:
-        return []
-    fields = {field for planned in remaining for field in planned.run.flat()}
-    names = [name for name in table.column_names if name in fields | {"run_id"}]
-    rows = [r for r in table.select(names).to_pylist() if r["run_id"] in strangers]
-    older = mismatch.older_code(rows, [planned.run.flat() for planned in remaining])
-    line = [older_code_line(older)] if older else []
-    return line + mismatch.explain(rows, remaining)
-
-
-def older_code_line(count: int) -> str:
-    """The line about finished runs of older code."""
-    noun = "run is" if count == 1 else "runs are"
-    return f"{count} finished {noun} of older code of parts of your own"
 
 
 def _seconds(remaining: Plan, rates: dict[int, list[float]]) -> float | None:
