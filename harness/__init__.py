@@ -44,6 +44,7 @@ from harness.optimizers.spec import (
 )
 from harness.schedules.spec import WSD, Constant, Cosine, InverseSqrt, Linear
 from harness.specs.loss import Likelihood, SmoothedLikelihood
+from harness.specs.reading import run_id_of
 from harness.specs.run import RunSpec
 from harness.study.fork import watch_forks
 from harness.sweeps import recipe
@@ -114,6 +115,7 @@ __all__ = [
     "product",
     "recipe",
     "run",
+    "run_id_of",
     "train",
     "tune",
     "with_recipe",

@@ -88,8 +88,25 @@ def test_the_page_on_trained_weights_runs(tmp_path, monkeypatch):
     assert names["again"].run == names["trained"].run
 
 
+def test_the_page_on_python_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in blocks("docs/python.md"):
+        exec(block, names)
+    assert len(names["study"].runs) == 9 and len(names["losses"]) == 9
+    assert len((tmp_path / "events.jsonl").read_text().splitlines()) > 18
+
+
+def test_the_page_on_data_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    names: dict = {}
+    for block in blocks("docs/data.md"):
+        exec(block, names)
+    assert names["data"].held_out == 100 and names["text"].shape.length == 64
+
+
 def test_the_new_parts_are_those_that_the_tests_train():
-    names = ("new_family", "new_optimizer", "new_source")
+    names = ("new_family", "new_optimizer", "new_loss", "new_source")
     for name, block in zip(names, blocks("docs/extending.md"), strict=True):
         source = page(f"tests/harness/{name}.py").split('"""\n', 1)[1]
         assert source.strip() == block.strip()

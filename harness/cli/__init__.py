@@ -56,6 +56,10 @@ COMMANDS = {
         "folders",
         "Verify every file; put damaged ones aside, so that their runs train again.",
     ),
+    "mirror": (
+        "mirror",
+        "Send curves, specs and final losses to TensorBoard, W&B or MLflow.",
+    ),
     "upgrade": (
         "folders",
         "Write a results folder of an older format again: same numbers, new run ids.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -31,8 +31,9 @@ from harness.store import Store, refresh_runs
 from harness.store.read import copy_tables
 from harness.study import prepare
 from harness.study.events import Hearer, event
-from harness.study.launch import launch, trunk_count
+from harness.study.launch import launch, logs_of, trunk_count
 from harness.sweeps.options import TrainOptions, WorkerOptions
+from harness.trackers.processes import mirrors
 
 app = command_group()
 
@@ -104,6 +105,13 @@ def run(
     report: Annotated[
         bool, typer.Option(help="Fit and write the report at the end.")
     ] = True,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Mirror to a tracker: tensorboard[:FOLDER], wandb[:PROJECT] or "
+            "mlflow[:URI]."
+        ),
+    ] = None,
     events: Annotated[
         Path | None, typer.Option(help="A file that gets all events as JSON lines.")
     ] = None,
@@ -120,12 +128,15 @@ def run(
         return
     if remaining.cohorts:
         hearer = Hearer(store, planned, events)
-        watcher = _Watcher(
-            Display(Console(), store, planned), hearer if events else None
-        )
+        display = Display(Console(), store, planned)
         hearer.start(loaded.name, planned, remaining)
+        beside = mirrors(store.uri, track or (), logs_of(store), display.print)
         try:
-            launch(store, planned, starter, watcher, workers=workers, options=options)
+            with beside as look:
+                watcher = _Watcher(display, hearer if events else None, look)
+                launch(
+                    store, planned, starter, watcher, workers=workers, options=options
+                )
         finally:
             hearer.end(planned)
     else:
@@ -163,12 +174,15 @@ def families(as_json: AsJson = False) -> None:
 class _Watcher:
     """Shows workers on the terminal until they end, or a signal asks for a stop."""
 
-    def __init__(self, display: Display, hearer: Hearer | None) -> None:
-        self._display, self._hearer = display, hearer
+    def __init__(
+        self, display: Display, hearer: Hearer | None, look: Callable[[], None]
+    ) -> None:
+        self._display, self._hearer, self._look = display, hearer, look
 
     def update(self) -> None:
         """Looks at the store; tells who listens what is new."""
         self._display.update()
+        self._look()
         if self._hearer:
             for _ in self._hearer.poll():
                 pass

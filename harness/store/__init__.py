@@ -4,6 +4,8 @@ _store.json               the format of the folder; a newer one is refused
 sweep.json                name and question of the sweep run last, and its id
 sweeps/<sweep_id>.json    a sweep's expansion, written once
 metrics/<run_id>.parquet  long rows of a finished run, written once
+weights/<run_id>/         weights of a run that a sweep keeps, or the end of a trunk
+data/<hash>/              arrays in memory that runs are trained on
 records/<run_id>.json     a finished run's whole record; its existence is "done"
 runs.parquet              one wide row per finished run, a view of records/
 failures/<trunk_id>.<k>.json  one record per failed attempt at a trunk

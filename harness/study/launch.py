@@ -68,7 +68,7 @@ def launch(
     command += sources.arguments(plan)
     with watcher.running():
         try:
-            engine.start(command, slots, _logs(store))
+            engine.start(command, slots, logs_of(store))
             while engine.poll() and not watcher.stopping():
                 _look(watcher)
                 for line in engine.news():
@@ -108,7 +108,8 @@ def _look(watcher: Watcher) -> None:
         watcher.print(f"warning: {error}; the workers go on")
 
 
-def _logs(store: Store) -> Path:
+def logs_of(store: Store) -> Path:
+    """The folder of what workers print."""
     if store.folder:
         return store.folder / "work" / "logs"
     # A name that others can foresee could be a link of theirs.
