@@ -36,7 +36,13 @@ def test_the_sweep_file_is_the_quick_start():
 
 
 def test_the_readme_is_short():
-    assert len(page("README.md").splitlines()) <= 130
+    assert len(page("README.md").splitlines()) <= 150
+
+
+def test_the_example_of_the_readme_is_the_file():
+    assert blocks("README.md")[1] == page("examples/first_study.py")
+    code = page("examples/first_study.py").split('"""\n', 1)[1]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
 
 
 def test_a_table_is_fitted_in_three_lines(tmp_path, capsys, monkeypatch):
@@ -45,7 +51,7 @@ def test_a_table_is_fitted_in_three_lines(tmp_path, capsys, monkeypatch):
     loss = 1.69 + 406.4 * n**-0.34 + 410.7 * d**-0.28
     frame = pd.DataFrame({"params": n, "tokens": d, "val_loss": loss})
     frame.to_csv("runs.csv", index=False)
-    exec(blocks("README.md")[1].replace("1000", "20"), {})
+    exec(blocks("README.md")[2].replace("1000", "20"), {})
     assert re.search(r"alpha +0\.34\b", capsys.readouterr().out)
 
 

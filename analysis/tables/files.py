@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.tables.columns import METRIC, SPLIT
+from analysis.tables.columns import METRIC, RUN, SPLIT
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": pd.read_csv,
@@ -46,6 +46,11 @@ def read_runs(store: Path) -> pd.DataFrame:
     frame = read_file(path)
     if frame.empty:
         raise AnalysisError(f"{store} has no finished runs yet")
+    if RUN in frame and (nameless := int(frame[RUN].isna().sum())):
+        raise AnalysisError(
+            f"{path} has {nameless} rows without a {RUN}; `harness doctor {store}` "
+            "makes it anew"
+        )
     return frame
 
 

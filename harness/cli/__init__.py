@@ -58,7 +58,7 @@ COMMANDS = {
     ),
     "mirror": (
         "mirror",
-        "Send curves, specs and final losses to TensorBoard, W&B or MLflow.",
+        "Send curves, specs and final losses to a tracker, from the folder alone.",
     ),
     "upgrade": (
         "folders",

@@ -13,9 +13,20 @@ import sys
 import jax
 import numpy as np
 
-from harness import WSD, AdamW, Transformer
+from harness import (
+    SGD,
+    WSD,
+    Adafactor,
+    AdamW,
+    AdEMAMix,
+    Lion,
+    Muon,
+    ScheduleFreeAdamW,
+    Transformer,
+)
 from harness.data.dataset import load
 from harness.sweeps.options import TrainOptions
+from harness.sweeps.plan import cohort_key
 from harness.training import device, loop
 from harness.training.batches import ProgramShape
 from harness.training.program import compile_cohort
@@ -38,6 +49,16 @@ LAYOUTS = {
     "rematerialised": TrainOptions(remat=True),
 }
 
+
+OPTIMIZERS = [
+    SGD(lr=0.1, momentum=0.9, nesterov=True),
+    Lion(lr=1e-3, weight_decay=0.1),
+    AdEMAMix(lr=3e-3),
+    ScheduleFreeAdamW(lr=3e-3),
+    Adafactor(lr=3e-2, factored_from=16),
+    Muon(lr=3e-3, weight_decay=0.1),
+]
+"""With AdamW, which the layouts above are trained with, all that ship."""
 
 PROGRAMS = {}
 
@@ -71,7 +92,7 @@ def trained(runs, options, keeper=None):
     """Losses of each run, and the program they were trained by."""
     trunks = [planned(run).cohorts[0].trunks[0] for run in runs]
     firsts = [trunk.runs[0].run for trunk in trunks]
-    key = ProgramShape.of(firsts), firsts[0].model, options
+    key = ProgramShape.of(firsts), cohort_key(firsts[0]), options
     if key not in PROGRAMS:
         dataset = load(firsts[0].data, 0)
         PROGRAMS[key] = compile_cohort(firsts, dataset, options)
@@ -104,6 +125,12 @@ def main():
         told["share"][name] = parts_of(program, WIDE)
         told["exchanges"][name] = exchanges(program)
         told["memory"][name] = program.memory
+    for optimizer in OPTIMIZERS:
+        run = dataclasses.replace(WIDE, optimizer=optimizer, steps=20)
+        for layout in ("one device", "state"):
+            name = f"{optimizer.name}, {layout}"
+            told["losses"][name], program = trained([run], LAYOUTS[layout])
+            told["share"][name] = parts_of(program, run)
     for options in (TrainOptions(devices=6), TrainOptions(devices=3, accumulate=4)):
         told["devices"][f"{options.devices} wanted"] = choose(options, WIDE, 1).devices
     for name in ("one device", "rematerialised"):

@@ -223,3 +223,19 @@ def test_a_digest_tells_an_empty_cell_from_a_zero_and_a_column_from_another() ->
         runs.head(1),
     )
     assert len({digest_of_runs(frame) for frame in (runs, *others)}) == 6
+
+
+def test_runs_that_metrics_lack_are_named_and_the_rest_reported(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "toy")
+    runs = pd.read_parquet(store / "runs.parquet")
+    runs.loc[[3, 4], "run_id"] = ["e" * 16, "f" * 16]
+    runs.to_parquet(store / "runs.parquet")
+    write_report(store, bootstrap=FEW)
+    found = load_findings(store)
+    note = f"without curves in metrics/: 2 ({'e' * 16}, {'f' * 16})"
+    assert [note in warning for warning in found.warnings].count(True) == 1
+    assert found.fits and {e.approach for e in found.exponents} >= {"1 envelope"}
+    runs.loc[3, "run_id"] = None
+    runs.to_parquet(store / "runs.parquet")
+    with pytest.raises(AnalysisError, match="1 rows without a run_id"):
+        write_report(store, bootstrap=FEW)

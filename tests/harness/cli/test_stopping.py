@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.cli.sweeps import _logs
+from harness.study.launch import logs_of
 
 WAITING = """
 import time
@@ -90,7 +90,7 @@ def test_a_signal_to_launcher_and_worker_together_checkpoints_and_lets_go(tmp_pa
 
 
 def test_logs_of_a_remote_store_lie_in_a_folder_of_ones_own():
-    first, second = (_logs(SimpleNamespace(folder=None)) for _ in range(2))
+    first, second = (logs_of(SimpleNamespace(folder=None)) for _ in range(2))
     assert first != second
     assert {folder.stat().st_mode & 0o777 for folder in (first, second)} == {0o700}
     first.rmdir()

@@ -153,7 +153,7 @@ SWEEP = Sweep(product(BASE, {{"steps": [2]}}))
     [
         ("a.txt", b"", None, "a.txt is empty"),
         ("a.txt", b"short", None, "fewer than one window"),
-        ("a.bin", bytes(2001), None, "odd size"),
+        ("a.bin", bytes(2001), None, "not hold whole uint16"),
         ("a.bin", bytes(2000), {"vocab": 9}, "vocabulary of 9 (says a.json)"),
         ("a.bin", bytes(2000), {"tokens": 7}, "a.json says 7 below 300"),
         ("a.bin", b"\xff" * 2000, {}, "1,000 tokens up to 65535, but a.json says"),

@@ -170,6 +170,11 @@ def mirror(store, folder, target, *options):
 def test_a_mirror_holds_the_curves_after_three_kills(name, store, tmp_path):
     pytest.importorskip(name)
     target, _ = READERS[name](tmp_path)
+    if name == "mlflow":
+        # A database that is killed while its tables are made is no mirror's to mend.
+        from mlflow.tracking import MlflowClient
+
+        MlflowClient(target.partition(":")[2]).search_experiments()
     for seconds in (2.0, 3.5, 5.0):
         process = mirror(store, tmp_path, target)
         time.sleep(seconds)

@@ -6,9 +6,13 @@ import jax
 import numpy as np
 import pytest
 
+import harness
 from harness import MLP, SGD, WSD, Constant, RunSpec, TwoMoons
 from harness.data.dataset import load
+from harness.errors import SpecError
 from harness.families.build import build
+from harness.specs.base import spec
+from harness.specs.loss import Metric
 from harness.specs.reading import resolve
 from harness.sweeps.plan import cohort_key
 from harness.workers.record import metric_rows, run_record
@@ -91,3 +95,40 @@ def test_it_changes_neither_the_training_nor_the_id_of_runs_without_it():
     halved = dataclasses.replace(MOONS, train_eval_examples=30)
     assert cohort_key(halved) != cohort_key(MOONS)
     assert len(planned(MOONS, without).cohorts) == 2
+
+
+@spec
+class Hits(Metric):
+    """Share of tokens whose likeliest guess is right."""
+
+    name = "hits"
+    implementation = f"{__name__}:hits"
+
+
+def hits(logits, targets, h):
+    assert h.task.target == "next_token"
+    return (logits.argmax(axis=-1) == targets).mean(axis=-1, dtype="float32")
+
+
+def test_next_tokens_have_metrics_of_ones_own():
+    trained = harness.train(text_run(steps=8, metrics=(Hits(),)))
+    data = load(trained.run.data, 0)
+    tokens, targets = data.gather(data.held_out, data.eval_offsets)
+    model = build(trained.run.model, trained.run.data.shape)
+    logits = np.asarray(model.apply(trained.params, tokens.astype(np.int32)))
+    expected = (logits.argmax(axis=-1) == targets).mean()
+    assert trained.row["hits"] == pytest.approx(expected, abs=1e-6)
+    assert trained.row["metrics.hits.code"]
+
+
+def test_a_metric_needs_a_column_and_room():
+    @spec
+    class All(Metric):
+        name = "all_of_them"
+        whole = True
+        implementation = f"{__name__}:hits"
+
+    with pytest.raises(SpecError, match="all outputs at once, which next tokens"):
+        text_run(metrics=(All(),))
+    with pytest.raises(SpecError, match="metrics: hits stands there twice"):
+        text_run(metrics=(Hits(), Hits()))

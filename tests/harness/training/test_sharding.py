@@ -11,6 +11,7 @@ import pytest
 from harness.errors import SpecError
 from harness.sweeps.options import TrainOptions
 from harness.training.sharding import choose
+from tests.harness.sharded import OPTIMIZERS
 from tests.harness.strategies import text_run
 
 UNOPTIMISED = (
@@ -95,3 +96,14 @@ def test_what_cannot_be_laid_out_is_refused():
         choose(TrainOptions(devices=64), run, 1)
     with pytest.raises(SpecError, match="devices is 0"):
         TrainOptions(devices=0)
+
+
+@pytest.mark.parametrize("optimizer", [o.name for o in OPTIMIZERS])
+def test_every_optimiser_agrees_with_one_device_on_eight(told, optimizer):
+    one, eight = (
+        told["losses"][f"{optimizer}, {layout}"][0]
+        for layout in ("one device", "state")
+    )
+    np.testing.assert_allclose(eight, one, rtol=2e-3)
+    assert one[-1] < one[0]
+    assert told["share"][f"{optimizer}, state"] == 1 / 8
