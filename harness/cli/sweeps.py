@@ -30,7 +30,7 @@ from harness.specs.run import ModelSpec
 from harness.store import Store, refresh_runs
 from harness.store.read import copy_tables
 from harness.study import prepare
-from harness.study.events import Hearer, event
+from harness.study.events import EventFile, Hearer, event
 from harness.study.launch import launch, logs_of, trunk_count
 from harness.sweeps.options import TrainOptions, WorkerOptions
 from harness.trackers.processes import mirrors
@@ -120,6 +120,7 @@ def run(
     starter = engine_named(engine)
     loaded = load(experiment, set_ or [])
     planned, place = loaded.plan(), loaded.place(out)
+    file = EventFile(events)
     store, remaining = prepare.write_sweep(
         planned, place, name=loaded.name, doc=loaded.doc, say=typer.echo
     )
@@ -127,7 +128,7 @@ def run(
         typer.echo(f"the sweep is written; `harness work {store.uri}` trains it")
         return
     if remaining.cohorts:
-        hearer = Hearer(store, planned, events)
+        hearer = Hearer(store, planned, file)
         display = Display(Console(), store, planned)
         hearer.start(loaded.name, planned, remaining)
         beside = mirrors(store.uri, track or (), logs_of(store), display.print)

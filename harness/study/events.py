@@ -171,12 +171,12 @@ class Hearer:
         self,
         store: Store,
         plan: Plan,
-        file: str | Path | None,
+        file: EventFile,
         on_evaluation: Callback | None = None,
         on_finish: Callback | None = None,
     ) -> None:
         self._news = StoreEvents(store, plan)
-        self._store, self._file = store, EventFile(file)
+        self._store, self._file = store, file
         self._callbacks = {"evaluation": on_evaluation, "run_finished": on_finish}
 
     def start(self, name: str, plan: Plan, remaining: Plan) -> None:

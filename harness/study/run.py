@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -16,14 +17,17 @@ from harness.engines.base import engine_named
 from harness.errors import Interrupted
 from harness.store import Store, refresh_runs
 from harness.study import prepare, sources
-from harness.study.events import Callback, Hearer, event
+from harness.study.events import Callback, EventFile, Hearer, event
 from harness.study.fork import refuse_fork
-from harness.study.launch import launch
+from harness.study.launch import LOOK_S, launch, logs_of
 from harness.study.study import Study
 from harness.sweeps.options import TrainOptions, WorkerOptions
 from harness.sweeps.plan import Plan
 from harness.sweeps.plan import plan as plan_of
 from harness.sweeps.sweep import Point, Sweep
+from harness.trackers.processes import mirrors
+
+Train = Callable[[Store, Plan, "_Watcher", WorkerOptions], None]
 
 
 def run(
@@ -37,6 +41,7 @@ def run(
     options: WorkerOptions | TrainOptions | None = None,
     on_evaluation: Callback | None = None,
     on_finish: Callback | None = None,
+    track: Sequence[str] = (),
     events: str | Path | None = None,
     progress: bool = True,
 ) -> Study:
@@ -54,6 +59,8 @@ def run(
         on_evaluation: is called with each event "evaluation" (see
             `harness.study.events`).
         on_finish: is called with each event "run_finished".
+        track: trackers that mirror the folder while it is trained, as `--track` takes
+            them.
         events: a file that gets all events as JSON lines.
         progress: whether to show a progress bar, in a terminal or a notebook.
 
@@ -72,32 +79,37 @@ def run(
         sources.arguments(planned)
         _warn_of_held_gpu()
     say = print if progress else _silent
+    file = EventFile(events)
     place = str(Path("results") / name) if out is None else str(out)
     store, remaining = prepare.write_sweep(
         planned, place, name=name, doc=question, say=say
     )
-    hearer = Hearer(store, planned, events, on_evaluation, on_finish)
+    hearer = Hearer(store, planned, file, on_evaluation, on_finish)
+    watcher = _Watcher(hearer, len(planned.runs), progress)
+    train = _train_here if workers == 0 else _launched(engine, workers)
     try:
         hearer.start(name, planned, remaining)
         if remaining.runs:
-            watcher = _Watcher(hearer, len(planned.runs), progress)
-            terms = _options(options)
-            if workers == 0:
-                _train_here(store, planned, watcher, terms)
-            else:
-                launch(
-                    store,
-                    planned,
-                    engine_named(engine),
-                    watcher,
-                    workers=workers,
-                    options=terms,
-                )
+            with mirrors(store.uri, track, logs_of(store), watcher.print) as look:
+                watcher.look = look
+                train(store, planned, watcher, _options(options))
     finally:
         # A worker killed after its last record may have left the view behind.
         refresh_runs(store)
         hearer.end(planned)
     return Study(store)
+
+
+def _launched(engine: str, workers: int | None) -> Train:
+    """Training by worker processes. Raises `SpecError` for an unknown engine."""
+    starter = engine_named(engine)
+
+    def train(
+        store: Store, plan: Plan, watcher: _Watcher, options: WorkerOptions
+    ) -> None:
+        launch(store, plan, starter, watcher, workers=workers, options=options)
+
+    return train
 
 
 def _options(options: WorkerOptions | TrainOptions | None) -> WorkerOptions:
@@ -111,6 +123,9 @@ class _Watcher:
 
     def __init__(self, hearer: Hearer, runs: int, shown: bool) -> None:
         self._hearer, self._shown = hearer, shown
+        self.look: Callable[[], None] = _nothing
+        """Looks at the mirrors beside the sweep."""
+        self._looked = 0.0
         self._bar = Progress(
             TextColumn("{task.completed}/{task.total} runs"),
             BarColumn(),
@@ -126,20 +141,30 @@ class _Watcher:
         with self._bar:
             yield
 
+    def glance(self) -> None:
+        """Looks at the store, unless that was a moment ago."""
+        if time.monotonic() > self._looked + LOOK_S:
+            self.update()
+
     def update(self) -> None:
         """Looks at the store."""
+        self._looked = time.monotonic()
+        self.look()
         for told in self._hearer.poll():
             if told["event"] == "run_finished":
                 loss = told["loss"]
                 text = "diverged" if loss is None else f"loss {loss:.4g}"
                 self._bar.update(self._task, description=text)
             elif told["event"] == "run_failed":
-                self.print(f"failed: {told['error']}")
+                self._show(f"failed: {told['error']}")
         self._bar.update(self._task, completed=self._hearer.finished)
 
     def print(self, line: str) -> None:
         """Tells a line about the workers."""
         self._hearer.tell(event("worker_ended", text=line))
+        self._show(line)
+
+    def _show(self, line: str) -> None:
         if self._shown:
             self._bar.console.print(line, highlight=False, markup=False)
 
@@ -160,7 +185,7 @@ def _train_here(
         device.simulate(options.train.devices)
     interrupts = _Interrupts()
     listener = Listener(
-        progress=lambda _: watcher.update(),
+        progress=lambda _: watcher.glance(),
         finished=lambda _run, _row: watcher.update(),
         failed=lambda trunk, error: watcher.print(f"{trunk.trunk_id}: {error}"),
         warning=watcher.print,
@@ -202,6 +227,10 @@ def _script_name() -> str:
 
 def _silent(_: str) -> None:
     """Says nothing."""
+
+
+def _nothing() -> None:
+    """Does nothing."""
 
 
 def _warn_of_held_gpu() -> None:
