@@ -228,7 +228,7 @@ def _coerce(value: object, hint: object, where: str) -> object:
         return value
     if isinstance(hint, type) and issubclass(hint, Spec | str | bool):
         if not isinstance(value, hint):
-            raise SpecError(f"{where} is {value!r}; it must be a {hint.__name__}")
+            raise SpecError(f"{where} is {value!r}; it must be of type {hint.__name__}")
         return value
     return number(value, int if hint is int else float, where)
 

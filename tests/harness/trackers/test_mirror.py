@@ -175,7 +175,7 @@ def test_a_mirror_holds_the_curves_after_three_kills(name, store, tmp_path):
         from mlflow.tracking import MlflowClient
 
         MlflowClient(target.partition(":")[2]).search_experiments()
-    for seconds in (2.0, 3.5, 5.0):
+    for seconds in (1.5, 2.5, 4.0):
         process = mirror(store, tmp_path, target)
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
