@@ -36,6 +36,13 @@ from harness.store.read import (
     record_name,
 )
 
+OWN_TYPES = {
+    pa.int64(): int,
+    pa.float64(): float,
+    pa.string(): str,
+    pa.bool_(): bool,
+}
+"""The Python type of the cells of a column."""
 PLACE = ("sweep", "sweep_id")
 """With `grid.…`, the columns that tell a run's place in a sweep, not the run."""
 
@@ -229,17 +236,26 @@ def _row(store: Store, run_id: str) -> JsonObject:
         raise StoreError(f"{store.uri}/{record_name(run_id)} holds no row")
     row = {key: _cell(value) for key, value in row.items()}
     for key, value in row.items():
-        wanted = schema.RUN_TYPES.get(key)
-        try:
-            fits = wanted is None or pa.array([value], type=wanted) is not None
-        except (pa.ArrowException, TypeError, OverflowError):
-            fits = False
-        scalar = value is None or isinstance(value, bool | int | float | str)
-        if not (fits and scalar) or (isinstance(value, int) and abs(value) >= 2**63):
+        if not _fits(value, schema.RUN_TYPES.get(key)):
             raise StoreError(
                 f"{store.uri}/{record_name(run_id)} has {key} {str(value)[:40]!r}"
             )
     return row | {"run_id": run_id}
+
+
+def _fits(value: object, wanted: pa.DataType | None) -> bool:
+    """Whether a cell can lie in a column of this type; None for a column of any."""
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return False
+    # Nearly all cells are of their column's own type: no array is made to see that.
+    if value is None or type(value) is OWN_TYPES.get(wanted):
+        return True
+    if not isinstance(value, bool | int | float | str):
+        return False
+    try:
+        return wanted is None or pa.array([value], type=wanted) is not None
+    except (pa.ArrowException, TypeError, OverflowError):
+        return False
 
 
 def _cell(value: object) -> object:
