@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from analysis.tables.plain import (
     JsonObject,
     dump_json,
     number,
+    read_json,
     to_json,
     write_text,
 )
@@ -159,7 +159,7 @@ class Fit:
             AnalysisError: the file is missing or is not a fit record.
         """
         try:
-            record = json.loads(Path(path).read_text())
+            record = read_json(Path(path))
         except (OSError, ValueError) as error:
             raise AnalysisError(
                 f"cannot read the fit {path}: {error}; write one with "

@@ -6,7 +6,6 @@ from `fits.json`, so that it can be written again without fitting again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -23,7 +22,14 @@ from analysis.plots.save import Format
 from analysis.report.stamp import stamp
 from analysis.selection.extrapolation import HoldOut
 from analysis.tables.files import read_runs
-from analysis.tables.plain import JsonObject, dump_json, number, to_json, write_text
+from analysis.tables.plain import (
+    JsonObject,
+    dump_json,
+    number,
+    read_json,
+    to_json,
+    write_text,
+)
 
 FITS = "fits.json"
 
@@ -141,7 +147,7 @@ def is_of_these_runs(folder: Path) -> bool:
 
 def _read(folder: Path) -> JsonObject:
     try:
-        record = json.loads((folder / FITS).read_text())
+        record = read_json(folder / FITS)
     except (OSError, ValueError) as error:
         raise AnalysisError(f"cannot read {folder / FITS}: {error}") from None
     if not isinstance(record, dict):

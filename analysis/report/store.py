@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from analysis.tables.columns import INNER_AXIS
 from analysis.tables.files import read_runs
+from analysis.tables.plain import read_json
 from analysis.tables.table import Table, table_of_runs
 from analysis.tuning.lr_minima import keep_minima, lr_curves
 from analysis.tuning.summary import TuningSummary, summarise_tuning
@@ -83,7 +83,7 @@ def _rows_of_fits(
 
 def _question(path: Path) -> str:
     try:
-        return str(json.loads((path / "sweep.json").read_text())["doc"])
+        return str(read_json(path / "sweep.json")["doc"])
     # A damaged file hides the question, not the fits.
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -19,6 +19,21 @@ JsonObject = dict[str, Any]
 BRACKETS = frozenset("[]{}")
 
 
+def read_json(path: Path) -> Any:
+    """The JSON in a file.
+
+    Raises:
+        OSError: there is none, or it is no regular file (a pipe would be waited for).
+        ValueError: it is no JSON, or nested too deep to be read.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("it is not a regular file")
+    try:
+        return json.loads(path.read_text())
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
 def to_json(value: object) -> Any:
     """The value as plain JSON: of arrays lists, of NaN and infinities null."""
     if isinstance(value, Mapping):

@@ -239,3 +239,16 @@ def test_runs_that_metrics_lack_are_named_and_the_rest_reported(tmp_path: Path) 
     runs.to_parquet(store / "runs.parquet")
     with pytest.raises(AnalysisError, match="1 rows without a run_id"):
         write_report(store, bootstrap=FEW)
+
+
+def test_json_that_is_a_pipe_or_too_deep_is_one_line(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "toy")
+    (store / "fits.json").write_text("[" * 100_000)
+    with pytest.raises(AnalysisError, match="nested too deep"):
+        load_findings(store)
+    (store / "fits.json").unlink()
+    os.mkfifo(store / "fits.json")
+    with pytest.raises(AnalysisError, match="not a regular file"):
+        load_findings(store)
+    with pytest.raises(AnalysisError, match="not a regular file"):
+        Fit.load(store / "fits.json")
