@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analysis.optimal.side_by_side import Exponent, side_by_side
 from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, HELD_OUT, LOSS
-from analysis.tables.files import read_metrics
+from analysis.tables.curves import read_metrics
 from analysis.tables.table import Table
 from analysis.uncertainty.units import Bootstrap
 

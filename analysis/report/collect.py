@@ -26,7 +26,7 @@ from analysis.report.store import Store
 from analysis.report.warnings import convention_warnings, vague_warnings
 from analysis.selection.extrapolation import HoldOut, cutoffs, extrapolate
 from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, HELD_OUT, LOSS, RUN
-from analysis.tables.files import read_metrics
+from analysis.tables.curves import read_metrics
 from analysis.tables.table import Table
 from analysis.uncertainty.intervals import fit_with_intervals
 from analysis.uncertainty.profile import Profile, profile

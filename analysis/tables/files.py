@@ -1,16 +1,15 @@
-"""Reads the files of tables and of results folders into frames."""
+"""Reads the files of tables, and the runs of results folders, into frames."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.tables.columns import METRIC, RUN, SPLIT
+from analysis.tables.columns import RUN
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": pd.read_csv,
@@ -52,40 +51,6 @@ def read_runs(store: Path) -> pd.DataFrame:
             "makes it anew"
         )
     return frame
-
-
-class Curves(NamedTuple):
-    """The long rows of one metric, and a sentence for each file that is not in them."""
-
-    rows: pd.DataFrame
-    damaged: tuple[str, ...]
-
-
-def read_metrics(store: Path, metric: str, split: str) -> Curves:
-    """The long rows (run_id, step, tokens, flops, value, …) of one metric of all runs.
-
-    A damaged file hides only its own run; it is named in `damaged`.
-
-    Args:
-        store: the results folder.
-        metric: e.g. "loss" (nats).
-        split: e.g. "eval".
-
-    Raises:
-        AnalysisError: the folder has no metrics, or no file of them can be read.
-    """
-    frames, damaged = [], []
-    for path in sorted((store / "metrics").glob("*.parquet")):
-        try:
-            frame = read_file(path)
-            frames.append(frame[(frame[METRIC] == metric) & (frame[SPLIT] == split)])
-        except (AnalysisError, KeyError) as error:
-            damaged.append(
-                f"metrics/{path.name} is damaged and left out of the curves: {error}"
-            )
-    if not frames:
-        raise AnalysisError("; ".join(damaged) or f"{store} has no metrics/*.parquet")
-    return Curves(pd.concat(frames, ignore_index=True), tuple(damaged))
 
 
 def read_file(path: Path) -> pd.DataFrame:

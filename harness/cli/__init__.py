@@ -60,9 +60,13 @@ COMMANDS = {
         "mirror",
         "Send curves, specs and final losses to a tracker, from the folder alone.",
     ),
-    "upgrade": (
+    "pack": (
         "folders",
-        "Write a results folder of an older format again: same numbers, new run ids.",
+        "Put the small files of finished runs into few large ones, while others work.",
+    ),
+    "unpack": (
+        "folders",
+        "Write a results folder again with a file for each run, into a new folder.",
     ),
     "fit": ("fits", "Fit a law to a table of runs, with bootstrap intervals."),
     "predict": (

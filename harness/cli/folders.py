@@ -18,10 +18,12 @@ from harness.cli.options import AsJson, Folder, command_group
 from harness.cli.stopping import STOPPER
 from harness.cli.views.display import distinctions, duration, shared_distinction, si
 from harness.cli.views.terminal import safe, safe_lines
-from harness.errors import Interrupted, SpecError
+from harness.errors import Interrupted, SpecError, StoreError
 from harness.specs.canonical import JsonObject
-from harness.store import Store, open_store, requests
-from harness.store import upgrade as store_upgrade
+from harness.store import Store, open_store, refresh_runs, requests
+from harness.store import convert as store_convert
+from harness.store import pack as store_pack
+from harness.store import unpack as store_unpack
 from harness.store.doctor import examine
 from harness.store.read import MARKER, files_at
 from harness.store.status import SweepStatus, WorkerStatus, sweep_status
@@ -32,6 +34,10 @@ WATCH_S = 2.0
 Runs = Annotated[
     list[str] | None,
     typer.Argument(metavar="[RUN]...", help="Run ids, or the first digits of them."),
+]
+
+NewFolder = Annotated[
+    Path, typer.Argument(metavar="NEW", help="Folder to write; it must not exist.")
 ]
 
 app = command_group()
@@ -52,19 +58,6 @@ def status(
         return
     state = sweep_status(store)
     typer.echo(json.dumps(_as_json(state), indent=1) if as_json else describe(state))
-
-
-@app.command()
-def upgrade(
-    folder: Folder,
-    new: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
-) -> None:
-    """Write a results folder of an older format again: same numbers, new run ids."""
-    store = Store(files_at(folder))
-    if not store.files.exists(MARKER):
-        open_store(folder)
-    count = store_upgrade.upgrade(store, new)
-    typer.echo(f"{count} finished runs are now in {new}; what was unfinished is not")
 
 
 @app.command()
@@ -95,9 +88,19 @@ def doctor(
     look_only: Annotated[
         bool, typer.Option("--look-only", help="Say what is wrong, move nothing.")
     ] = False,
+    convert: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a folder of an older format again, into this new one: same "
+            "numbers, new run ids; the old one is left as it is."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify every file; put damaged ones aside, so that their runs train again."""
+    if convert is not None:
+        _convert(folder, convert)
+        return
     diagnosis = examine(Store(files_at(folder)), mend=not look_only)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(diagnosis), indent=1))
@@ -108,6 +111,39 @@ def doctor(
         typer.echo(safe(diagnosis.summary))
     if diagnosis.ailments:
         raise typer.Exit(1)
+
+
+@app.command()
+def pack(folder: Folder) -> None:
+    """Put the small files of finished runs into few large ones, while others work."""
+    store = open_store(folder)
+    packed = store_pack.pack(store)
+    refresh_runs(store)
+    noun = "pack" if packed.packs == 1 else "packs"
+    typer.echo(
+        f"{packed.runs} runs packed; {len(store.finished())} finished runs, "
+        f"{packed.packs} {noun} of {si(packed.bytes)}B in all"
+    )
+    if packed.damaged:
+        raise StoreError(
+            f"{packed.damaged} runs are not sound and were left as they are; "
+            f"`harness doctor {folder}` says more"
+        )
+
+
+@app.command()
+def unpack(folder: Folder, new: NewFolder) -> None:
+    """Write a results folder again with a file for each run, into a new folder."""
+    count = store_unpack.unpack(open_store(folder), new)
+    typer.echo(f"{count} finished runs are now in {new}; what was unfinished is not")
+
+
+def _convert(folder: str, new: Path) -> None:
+    store = Store(files_at(folder))
+    if not store.files.exists(MARKER):
+        open_store(folder)
+    count = store_convert.convert(store, new)
+    typer.echo(f"{count} finished runs are now in {new}; what was unfinished is not")
 
 
 def _choose(

@@ -18,6 +18,8 @@ class Damage:
 class Diagnosis:
     """The damage of a store, and what was done about it."""
 
+    format: int | None = None
+    """Version of the store's layout; None if its marker does not say."""
     files: int = 0
     ailments: list[Damage] = dataclasses.field(default_factory=list)
     reopened: list[str] = dataclasses.field(default_factory=list)
@@ -25,7 +27,7 @@ class Diagnosis:
     unknown: list[str] = dataclasses.field(default_factory=list)
     """Families and data sources whose specs were not checked: no code here has them."""
     leftovers: int = 0
-    """Hidden files and folders of writes that were cut off, or are under way."""
+    """Files and folders of writes and packings that were cut off, or are under way."""
 
     @property
     def summary(self) -> str:
@@ -34,13 +36,16 @@ class Diagnosis:
             f"; {x} is not known here; its specs are not checked" for x in self.unknown
         )
         if self.leftovers:
-            noun = "write" if self.leftovers == 1 else "writes"
-            note += f"; {self.leftovers} hidden {noun} cut off or under way, harmless"
+            noun = "file" if self.leftovers == 1 else "files"
+            note += (
+                f"; {self.leftovers} {noun} of writes cut off or under way, harmless"
+            )
+        name = "format unknown" if self.format is None else f"format {self.format}"
         if not self.ailments:
-            return f"{self.files} files, all sound{note}"
+            return f"{name}, {self.files} files, all sound{note}"
         again = len(self.reopened)
         return (
-            f"{self.files} files, {len(self.ailments)} not sound; "
+            f"{name}, {self.files} files, {len(self.ailments)} not sound; "
             + (
                 f"{again} runs are open again: `harness run` trains them"
                 if again

@@ -1,7 +1,8 @@
 """Verifies every file of a store; what is damaged is put aside, nothing is deleted.
 
-A run whose record or metrics are damaged loses its record, so that it trains again. A
-damaged `runs.parquet` is made anew from the records.
+A run whose record or metrics are damaged loses its record, so that it trains again; of
+a damaged pack only the runs that cannot be read. A damaged `runs.parquet` is made anew
+from the records, an index of packs from the packs.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from functools import partial
 
 from harness.errors import StoreError, UnknownTagError
 from harness.specs.canonical import JsonObject
@@ -16,6 +18,16 @@ from harness.store import schema
 from harness.store.checks import Foreign, check_metrics, check_spec
 from harness.store.diagnosis import Damage, Diagnosis
 from harness.store.lease_files import LEASE_FILE
+from harness.store.mend_packs import check_pack, rebuild_index, rewrite
+from harness.store.packs import (
+    METRICS_FILE,
+    PACKED,
+    RECORDS_FILE,
+    index_name,
+    metrics_file,
+    newest,
+    records_file,
+)
 from harness.store.read import (
     ID,
     MARKER,
@@ -34,6 +46,8 @@ from harness.store.write import quarantine, refresh_runs, view_of, write_marker
 JSON_NAME = re.compile(r"([0-9a-f]{16})\.json")
 MANIFEST = re.compile(r"(?:trunk|[0-9a-f]{16})-\d{9}\.json")
 METRICS_NAME = re.compile(r"([0-9a-f]{16})\.parquet")
+PACK_FILE = re.compile(f"{RECORDS_FILE.pattern}|{METRICS_FILE.pattern}")
+FILES_OF_PACK = (records_file, metrics_file)
 
 
 def examine(store: Store, *, mend: bool) -> Diagnosis:
@@ -45,6 +59,7 @@ def examine(store: Store, *, mend: bool) -> Diagnosis:
     visit.marker()
     visit.newest_sweep()
     visit.folder("sweeps", JSON_NAME, visit.sweep)
+    visit.packs()
     visit.folder("records", JSON_NAME, visit.record)
     visit.folder("metrics", METRICS_NAME, visit.metrics)
     visit.folder("failures", re.compile(r"[0-9a-f]{16}\.\d{6}\.json"), visit.json)
@@ -53,7 +68,7 @@ def examine(store: Store, *, mend: bool) -> Diagnosis:
     visit.weights()
     visit.work()
     visit.view()
-    visit.diagnosis.leftovers = len(store.files.leftovers())
+    visit.diagnosis.leftovers += len(store.files.leftovers())
     return visit.diagnosis
 
 
@@ -62,11 +77,14 @@ class _Visit:
         self.store, self.mend = store, mend
         self.diagnosis = Diagnosis()
         self._records: dict[str, JsonObject] = {}
+        self._packed: frozenset[str] = frozenset()
 
     def marker(self) -> None:
         """Nothing is touched in a folder that is not known to be a store."""
         inside = [
-            n for sub in ("records", "sweeps") for n in self.store.files.names(sub)
+            n
+            for sub in ("records", "sweeps", PACKED)
+            for n in self.store.files.names(sub)
         ]
         if not inside and not self.store.files.exists(MARKER):
             raise StoreError(f"{self.store.uri} is not a results folder")
@@ -81,7 +99,8 @@ class _Visit:
         other = isinstance(version, int) and version > schema.FORMAT
         if other or version in schema.OLDER_FORMATS:
             open_store(self.store.uri)
-        if version != schema.FORMAT:
+        self.diagnosis.format = version if isinstance(version, int) else None
+        if version not in schema.READ_FORMATS:
             self._ill(MARKER, f"holds no format but {version!r}", self._new_marker)
 
     def folder(
@@ -89,9 +108,14 @@ class _Visit:
     ) -> None:
         """Checks each file of a folder; one whose name does not belong is told."""
         for base in self.store.files.names(folder):
+            if folder == "metrics" and METRICS_FILE.fullmatch(base):
+                continue
             self.diagnosis.files += 1
             name = f"{folder}/{base}"
-            if pattern.fullmatch(base):
+            if base.partition(".")[0] in self._packed:
+                # Left by a packer that was cut off; the next one removes it.
+                self.diagnosis.leftovers += 1
+            elif pattern.fullmatch(base):
                 check(name)
             else:
                 self._ill(name, "does not belong here", lambda: "left alone")
@@ -112,6 +136,33 @@ class _Visit:
                 self._check_spec(point["spec"], point["run_id"])
         except (StoreError, Foreign) as error:
             self._judge(name, error, lambda: self._aside(name))
+
+    def packs(self) -> None:
+        """The newest index is whole, and each pack is what it says."""
+        self.diagnosis.files += len(self.store.files.names(PACKED))
+        try:
+            index = self.store.packs.current()
+        except StoreError as error:
+            number = newest(self.store.files.names(PACKED))
+            self._ill(index_name(number), str(error), lambda: self._new_index(number))
+            if not self.mend:
+                return
+            index = self.store.packs.current()
+        for name in sorted(index.packs):
+            self.diagnosis.files += 1
+            try:
+                for record in check_pack(self.store, index, name):
+                    self._records[record["run_id"]] = record
+                    self._check_spec(record.get("spec"), record["run_id"])
+            except (StoreError, Foreign) as error:
+                self._judge(records_file(name), error, partial(self._rewrite, name, ()))
+        index = self.store.packs.current()
+        self._packed = index.run_ids
+        names = self.store.files.names(PACKED) + self.store.files.names("metrics")
+        known = {f(n).partition("/")[2] for n in index.packs for f in FILES_OF_PACK}
+        self.diagnosis.leftovers += sum(
+            base not in known for base in names if PACK_FILE.fullmatch(base)
+        )
 
     def record(self, name: str) -> None:
         """A record is of its run: the id made from its spec is its name."""
@@ -252,11 +303,27 @@ class _Visit:
 
     def _reopen(self, run_id: str) -> str:
         """Puts record and metrics of a run aside; the record first, as it says done."""
+        if place := self.store.packs.current().places.get(run_id):
+            return self._rewrite(place[0], (run_id,))
         moved = [self._aside(n) for n in (record_name(run_id), metrics_name(run_id))]
         self._records.pop(run_id, None)
         if run_id not in self.diagnosis.reopened:
             self.diagnosis.reopened.append(run_id)
         return f"run {run_id} is open again ({', '.join(moved)})"
+
+    def _rewrite(self, name: str, without: tuple[str, ...]) -> str:
+        """Puts a pack aside, and all its runs that are sound into another."""
+        lost = rewrite(self.store, name, without)
+        moved = [self._aside(file(name)) for file in FILES_OF_PACK]
+        self.diagnosis.reopened += sorted(lost)
+        return (
+            f"its other runs are in a new pack, {len(lost)} are open again "
+            f"({', '.join(moved)})"
+        )
+
+    def _new_index(self, number: int) -> str:
+        moved = self._aside(index_name(number))
+        return f"{moved}, made anew of {rebuild_index(self.store)} packed runs"
 
     def _new_marker(self) -> str:
         moved = self._aside(MARKER)

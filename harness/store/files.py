@@ -16,7 +16,7 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -92,6 +92,10 @@ class Files(Protocol):
 
     def remove(self, name: str) -> None:
         """Removes a file or folder; nothing happens if there is none."""
+        ...
+
+    def remove_files(self, names: Sequence[str]) -> None:
+        """Removes files, those of them that are there."""
         ...
 
     def leftovers(self, folder: str = "") -> list[str]:
@@ -251,6 +255,10 @@ class LocalFiles:
     def remove(self, name: str) -> None:
         path = self.path(name)
         self.faults.call("remove", path, lambda: disk.remove(path))
+
+    def remove_files(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.remove(name)
 
     def _is_visible(self, path: Path, name: str) -> bool:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -155,6 +155,14 @@ class ObjectFiles:
                     self._fs.rm(keys)
 
         self._call("remove", name, remove)
+
+    def remove_files(self, names: Sequence[str]) -> None:
+        if keys := [self._key(name) for name in names]:
+            self._call("remove", names[0], lambda: self._remove_keys(keys))
+
+    def _remove_keys(self, keys: list[str]) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm(keys)
 
     def _key(self, name: str) -> str:
         return f"{self._root}/{checked(name)}"

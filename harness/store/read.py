@@ -14,8 +14,14 @@ from harness.errors import DamagedFileError, StoreError
 from harness.specs.canonical import JsonObject
 from harness.store.exclusive import WAYS
 from harness.store.files import Files, LocalFiles
+from harness.store.packs import PACKED, Packs, newest
 from harness.store.plain import is_sound, json_object
-from harness.store.schema import FORMAT, OLDER_FORMATS, read_parquet
+from harness.store.schema import (
+    FORMAT,
+    OLDER_FORMATS,
+    READ_FORMATS,
+    read_parquet,
+)
 
 MARKER = "_store.json"
 RUNS = "runs.parquet"
@@ -30,6 +36,10 @@ class Store:
     """A results folder, on a disk or in an object store."""
 
     files: Files
+    packs: Packs = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "packs", Packs(self.files))
 
     @property
     def uri(self) -> str:
@@ -42,16 +52,59 @@ class Store:
         return self.files.root if isinstance(self.files, LocalFiles) else None
 
     def finished(self) -> set[str]:
-        """Ids of the finished runs: those whose record exists."""
+        """Ids of the finished runs: those whose record exists, loose or in a pack."""
+        index = self.packs.known
+        while True:
+            loose = self.loose()
+            newer = self.packs.current()
+            if newer.number == index.number:
+                return loose | newer.run_ids
+            # A run may have gone from the one to the other meanwhile.
+            index = newer
+
+    def loose(self) -> set[str]:
+        """Ids of the runs whose record is a file of its own."""
         return set(self._stems("records"))
 
     def is_finished(self, run_id: str) -> bool:
         """Whether this run's record exists."""
-        return self.files.exists(record_name(run_id))
+        index = self.packs.known
+        while run_id not in index.run_ids:
+            if self.files.exists(record_name(run_id)):
+                return True
+            newer = self.packs.current()
+            if newer.number == index.number:
+                return False
+            index = newer
+        return True
 
     def record(self, run_id: str) -> JsonObject:
         """The whole record of a finished run. Raises `StoreError` if it is damaged."""
-        return self.json(record_name(run_id))
+        if (text := self.packs.record(run_id)) is None:
+            try:
+                return self.json(record_name(run_id))
+            except DamagedFileError:
+                # It may have been packed since the packs were looked at.
+                self.packs.current()
+                if (text := self.packs.record(run_id)) is None:
+                    raise
+        return sealed_object(text.encode(), f"the record of run {run_id}", self.uri)
+
+    def metrics(self, run_id: str) -> pa.Table:
+        """The long rows of a finished run.
+
+        Raises `StoreError` if they are damaged, or if there are none.
+        """
+        name = metrics_name(run_id)
+        if (rows := self.packs.metrics(run_id)) is not None:
+            return rows
+        try:
+            return read_parquet(self.files.read(name), f"{self.uri}/{name}")
+        except FileNotFoundError:
+            self.packs.current()
+            if (rows := self.packs.metrics(run_id)) is None:
+                raise DamagedFileError(f"{self.uri}/{name} is missing") from None
+            return rows
 
     def sweeps(self) -> list[JsonObject]:
         """The sweeps written to this store by age, the one run last at the end."""
@@ -85,21 +138,10 @@ class Store:
     def json(self, name: str) -> JsonObject:
         """A JSON object. Raises `StoreError` that names a missing or damaged file."""
         try:
-            value = json_object(self.files.read(name))
-        except (FileNotFoundError, ValueError) as error:
-            if isinstance(error, StoreError) and not isinstance(
-                error, DamagedFileError
-            ):
-                raise
-            problem = f"{self.uri}/{name} cannot be read: {error}"
-            raise DamagedFileError(
-                f"{problem}; `harness doctor {self.uri}` says more"
-            ) from None
-        if not is_sound(value):
-            raise DamagedFileError(
-                f"{self.uri}/{name} is damaged: its checksum is another"
-            )
-        return value
+            content = self.files.read(name)
+        except (FileNotFoundError, DamagedFileError) as error:
+            raise _unreadable(f"{self.uri}/{name}", error, self.uri) from None
+        return sealed_object(content, f"{self.uri}/{name}", self.uri)
 
     def json_or_empty(self, name: str) -> JsonObject:
         """A JSON object whatever its checksum; empty if it is missing or damaged.
@@ -133,6 +175,26 @@ def _object_or_empty(content: bytes) -> JsonObject:
         return {}
 
 
+def sealed_object(content: bytes, name: str, uri: str) -> JsonObject:
+    """The JSON object in the content of a file, which agrees with its checksum.
+
+    Raises `DamagedFileError` that names the file if it does not.
+    """
+    try:
+        value = json_object(content)
+    except ValueError as error:
+        raise _unreadable(name, error, uri) from None
+    if not is_sound(value):
+        raise DamagedFileError(f"{name} is damaged: its checksum is another")
+    return value
+
+
+def _unreadable(name: str, error: Exception, uri: str) -> DamagedFileError:
+    return DamagedFileError(
+        f"{name} cannot be read: {error}; `harness doctor {uri}` says more"
+    )
+
+
 def open_store(where: str | Path) -> Store:
     """The store at a path or `s3://` address.
 
@@ -149,9 +211,10 @@ def open_store(where: str | Path) -> Store:
     if version in OLDER_FORMATS:
         raise StoreError(
             f"{store.uri} has store format {version}; "
-            f"`harness upgrade {store.uri} NEW` writes it again in format {FORMAT}"
+            f"`harness doctor {store.uri} --convert NEW` writes it again in format "
+            f"{FORMAT}"
         )
-    if version != FORMAT:
+    if version not in READ_FORMATS:
         raise StoreError(
             f"{store.uri} has store format {version}; this harness reads format "
             f"{FORMAT}: upgrade it"
@@ -198,7 +261,7 @@ def read_runs(store: Store) -> pa.Table | None:
         return None
 
 
-COPIED = ("sweeps", "records", "metrics")
+COPIED = ("sweeps", "records", "metrics", PACKED)
 
 
 def copy_tables(store: Store, folder: Path) -> None:
@@ -207,16 +270,26 @@ def copy_tables(store: Store, folder: Path) -> None:
     Files that never change are copied once.
     """
     copy = LocalFiles(folder)
-    for sub in COPIED:
-        present = set(copy.names(sub))
-        for name in store.files.names(sub):
-            if name not in present:
-                copy.publish_once(f"{sub}/{name}", store.files.read(f"{sub}/{name}"))
+    while True:
+        before = newest(store.files.names(PACKED))
+        with contextlib.suppress(FileNotFoundError):
+            _copy_once(store, copy)
+            if newest(store.files.names(PACKED)) == before:
+                break
+        # Some were packed meanwhile.
     copy.publish_once(MARKER, store.files.read(MARKER))
     for name in filter(store.files.exists, (SWEEP, RUNS)):
         content = store.files.read(name)
         if not copy.exists(name) or copy.read(name) != content:
             copy.publish(name, content)
+
+
+def _copy_once(store: Store, copy: LocalFiles) -> None:
+    for sub in COPIED:
+        present = set(copy.names(sub))
+        for name in store.files.names(sub):
+            if name not in present:
+                copy.publish_once(f"{sub}/{name}", store.files.read(f"{sub}/{name}"))
 
 
 def record_name(run_id: str) -> str:

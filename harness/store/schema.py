@@ -13,10 +13,13 @@ import pyarrow.parquet as pq
 
 from harness.errors import StoreError
 
-FORMAT = 2
-"""Version of the layout and of the specs in it; a reader refuses any other. In format
-1 specs were of version 1: see `store.upgrade`."""
+FORMAT = 3
+"""Version of the layout and of the specs in it; a reader refuses a greater one. In
+format 1 specs were of version 1: see `store.convert`. Format 2 knew no packs."""
+READ_FORMATS = (2, FORMAT)
+"""Formats that are read, and gone on with, as they are."""
 OLDER_FORMATS = (1,)
+"""Formats that are converted first."""
 
 METRICS = pa.schema(
     [
@@ -126,7 +129,7 @@ def read_parquet(
 
     Raises `StoreError` that gives the file's `name` if it is damaged.
     """
-    with _damage_named(name):
+    with damage_named(name):
         return pq.read_table(
             io.BytesIO(content),
             columns=columns,
@@ -137,12 +140,13 @@ def read_parquet(
 
 def parquet_columns(content: bytes, name: str) -> list[str]:
     """Names of the columns in `content`; raises as `read_parquet` does."""
-    with _damage_named(name):
+    with damage_named(name):
         return list(pq.read_schema(io.BytesIO(content)).names)
 
 
 @contextlib.contextmanager
-def _damage_named(name: str) -> Iterator[None]:
+def damage_named(name: str) -> Iterator[None]:
+    """Has errors that damage causes name the file, as `StoreError`."""
     try:
         yield
     # Damage shows as any of arrow's errors, or as an operating-system error.

@@ -242,7 +242,9 @@ def _finished(store: Store) -> dict[str, str]:
     if table is not None and {"run_id", "status"} <= set(table.column_names):
         pairs = table.select(["run_id", "status"]).to_pydict()
         known = dict(zip(pairs["run_id"], pairs["status"], strict=True))
-    return {i: known.get(i) or _status(store, i) for i in store.finished()}
+    finished = store.finished()
+    known = store.packs.known.statuses | known
+    return {i: known.get(i) or _status(store, i) for i in finished}
 
 
 def _status(store: Store, run_id: str) -> str:

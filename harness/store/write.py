@@ -215,7 +215,7 @@ def _records(
     """Ids and columns of the records that are sound."""
     sound: list[str] = []
     columns: defaultdict[str, list[object]] = defaultdict(list)
-    for run_id in run_ids:
+    for run_id in store.packs.in_order(run_ids):
         try:
             row = _row(store, run_id)
         except StoreError as error:
@@ -233,12 +233,13 @@ def _row(store: Store, run_id: str) -> JsonObject:
     """A run's row, checked: what a hand has changed in it must not stop the view."""
     row = store.record(run_id).get("row")
     if not isinstance(row, dict):
-        raise StoreError(f"{store.uri}/{record_name(run_id)} holds no row")
+        raise StoreError(f"the record of run {run_id} in {store.uri} holds no row")
     row = {key: _cell(value) for key, value in row.items()}
     for key, value in row.items():
         if not _fits(value, schema.RUN_TYPES.get(key)):
             raise StoreError(
-                f"{store.uri}/{record_name(run_id)} has {key} {str(value)[:40]!r}"
+                f"the record of run {run_id} in {store.uri} has {key} "
+                f"{str(value)[:40]!r}"
             )
     return row | {"run_id": run_id}
 

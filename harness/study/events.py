@@ -17,16 +17,18 @@ well: the store knows no difference.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from harness.errors import SpecError, StoreError
 from harness.specs.canonical import JsonObject
 from harness.store import Store, failures, schema
-from harness.store.read import metrics_name
 from harness.store.status import holders
 from harness.store.write import now
 from harness.sweeps.plan import Plan
@@ -88,10 +90,14 @@ class StoreEvents:
                 name = f"{folder}/{base}"
                 if name not in self._parts and base.endswith(".parquet"):
                     self._parts.add(name)
-                    yield from self._evaluations(name)
+                    with contextlib.suppress(StoreError, FileNotFoundError):
+                        # Rows of an unfinished run go when it has finished.
+                        content = self._store.files.read(name)
+                        yield from self._evaluations(schema.read_parquet(content, name))
 
     def _finished_run(self, run_id: str) -> Iterator[Event]:
-        yield from self._evaluations(metrics_name(run_id))
+        with contextlib.suppress(StoreError):
+            yield from self._evaluations(self._store.metrics(run_id))
         try:
             row: JsonObject = self._store.record(run_id)["row"]
         except (StoreError, KeyError):
@@ -105,13 +111,8 @@ class StoreEvents:
             row=row,
         )
 
-    def _evaluations(self, name: str) -> Iterator[Event]:
-        """The evaluations in a file of long rows that were not told before."""
-        try:
-            table = schema.read_parquet(self._store.files.read(name), name)
-        except (StoreError, FileNotFoundError):
-            # Rows of an unfinished run go when it has finished.
-            return
+    def _evaluations(self, table: pa.Table) -> Iterator[Event]:
+        """The evaluations among long rows that were not told before."""
         steps: dict[tuple[str, int], Event] = {}
         for row in table.to_pylist():
             place = (row["run_id"], row["step"])

@@ -85,12 +85,15 @@ class Study:
     @property
     def metrics(self) -> pd.DataFrame:
         """The curves of finished runs: run_id, step, tokens, split, metric, value."""
-        import pandas as pd
+        import pyarrow as pa
 
-        folder = self.folder / "metrics"
-        if not folder.is_dir():
+        copy = open_store(self.folder)
+        runs = copy.packs.in_order(copy.finished())
+        if not runs:
             raise StoreError(f"{self.store.uri} has no finished run yet")
-        return pd.read_parquet(folder)
+        rows = pa.concat_tables([copy.metrics(run_id) for run_id in runs])
+        frame: pd.DataFrame = rows.to_pandas()
+        return frame
 
     def fit(
         self,

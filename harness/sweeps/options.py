@@ -93,6 +93,14 @@ class WorkerOptions:
         metadata={"help": "Seconds of training between checkpoints."},
     )
     """Seconds of training between two checkpoints: what a crash can cost at most."""
+    pack_every: int = dataclasses.field(
+        default=0,
+        metadata={
+            "help": "Pack the files of finished runs whenever so many are loose; 0 for "
+            "never."
+        },
+    )
+    """Finished runs with files of their own from which on a worker packs them."""
     poll_s: float = 5.0
     """Most seconds between two looks for work while others hold all that is left."""
     slot: int = 0
@@ -102,6 +110,10 @@ class WorkerOptions:
     compile_ahead: bool = True
     """Compile for the next cohort while one trains, where there is room for both."""
     train: TrainOptions = dataclasses.field(default_factory=TrainOptions)
+
+    def __post_init__(self) -> None:
+        if self.pack_every < 0:
+            raise SpecError(f"pack_every is {self.pack_every}; it must be at least 0")
 
     def to_json(self) -> str:
         """The options as one line of JSON."""

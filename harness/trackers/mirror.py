@@ -16,7 +16,6 @@ from harness.errors import StoreError
 from harness.specs.canonical import JsonObject
 from harness.specs.run import flat
 from harness.store import Store, schema
-from harness.store.read import metrics_name
 from harness.trackers.base import Row, Tracker
 
 BATCH = 200
@@ -83,9 +82,7 @@ class Mirror:
 
     def _rows(self, run_id: str, *, finished: bool) -> list[Row]:
         if finished:
-            name = metrics_name(run_id)
-            content = self._store.files.read(name)
-            return _by_step(schema.read_parquet(content, name).to_pylist())
+            return _by_step(self._store.metrics(run_id).to_pylist())
         trunk_id = self._points[run_id]["trunk_id"]
         return _by_step(self._parts(trunk_id, run_id))
 

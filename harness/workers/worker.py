@@ -15,6 +15,7 @@ from harness.errors import HarnessError, Interrupted
 from harness.store import Store, failures, refresh_runs, requests, use_system_memory
 from harness.store.faults import WORKER_PATIENCE_S
 from harness.store.leases import Leases, LeaseSet, claim_all
+from harness.store.pack import pack
 from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import Cohort, Plan, PlannedRun, Trunk
 from harness.training import device
@@ -110,6 +111,7 @@ class Worker:
             self._programs.close()
             # An error on the way out must not hide the one that led here.
             with contextlib.suppress(HarnessError):
+                self._pack()
                 refresh_runs(self._store)
 
     def _work_once(self) -> bool:
@@ -180,9 +182,14 @@ class Worker:
     def _refresh(self) -> None:
         # The view is for readers; several workers may bring it up to date in turn.
         if time.monotonic() > self._refreshed + REFRESH_S:
+            self._pack()
             refresh_runs(self._store)
             self._queue.look()
             self._refreshed = time.monotonic()
+
+    def _pack(self) -> None:
+        if self._options.pack_every:
+            pack(self._store, least=self._options.pack_every, in_turn=True)
 
 
 def _shortened(

@@ -21,7 +21,7 @@ from analysis.report.stamp import digest_of_runs
 from analysis.report.write import write_page, write_report
 from analysis.selection.extrapolation import extrapolate
 from analysis.tables.columns import OPTIONAL, RUN_COLUMNS
-from analysis.tables.files import read_metrics
+from analysis.tables.curves import read_metrics
 from analysis.tables.table import read_table
 from analysis.uncertainty.intervals import fit_with_intervals
 from analysis.uncertainty.units import Bootstrap

@@ -18,7 +18,7 @@ from analysis.optimal.side_by_side import Exponent, disagreements, side_by_side
 from analysis.selection.compare import compare, suitable_laws
 from analysis.selection.suggest import Candidate, suggest
 from analysis.selection.target import Target, target_gradient
-from analysis.tables.files import read_metrics
+from analysis.tables.curves import read_metrics
 from analysis.tables.table import read_table, table_from_frame
 from analysis.uncertainty.intervals import fit_with_intervals, optimum_at
 from analysis.uncertainty.profile import profile, profile_objective

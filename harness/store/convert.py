@@ -1,4 +1,4 @@
-"""Results folders with specs of version 1, written again with specs of version 2.
+"""Results folders of format 1, written again: their specs get version 2.
 
 Version 1 had one spec `optim` for optimiser, schedule, penalties and label smoothing.
 What it says maps to the parts of version 2 one to one, so finished runs keep their
@@ -13,8 +13,7 @@ from pathlib import Path
 from harness.errors import StoreError
 from harness.specs.canonical import JsonObject, hash_id
 from harness.specs.run import RunSpec
-from harness.store import schema
-from harness.store.read import Store, metrics_name
+from harness.store.read import Store
 from harness.store.write import (
     add_metrics,
     add_record,
@@ -39,7 +38,7 @@ ADDED = (*PENALTIES, SMOOTHING)
 """Fields that old specs may lack; they were 0 then."""
 
 
-def upgrade(old: Store, to: Path) -> int:
+def convert(old: Store, to: Path) -> int:
     """Writes all that is finished in `old` into a new folder; returns how many runs.
 
     What was being trained is left behind, and so are fits and pages.
@@ -51,8 +50,7 @@ def upgrade(old: Store, to: Path) -> int:
         record = old.record(run_id)
         run = RunSpec.from_dict(new_spec(record["spec"]))
         ids[run_id] = run.run_id
-        name = metrics_name(run_id)
-        rows = schema.read_parquet(old.files.read(name), name).to_pylist()
+        rows = old.metrics(run_id).to_pylist()
         stamp = add_metrics(
             new, run.run_id, [{**r, "run_id": run.run_id} for r in rows]
         )

@@ -6,11 +6,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-
-from harness.errors import StoreError
-from harness.specs.run import RunSpec
-from harness.store import open_store, schema
-from harness.store.read import MARKER, Store, files_at
 from harness.store.upgrade import (
     ADDED,
     OPTIMIZERS,
@@ -21,6 +16,11 @@ from harness.store.upgrade import (
     new_spec,
     upgrade,
 )
+
+from harness.errors import StoreError
+from harness.specs.run import RunSpec
+from harness.store import open_store, schema
+from harness.store.read import MARKER, Store, files_at
 
 RESULTS = Path(__file__).parents[3] / "results"
 SPECS = json.loads((Path(__file__).parent / "specs_version_1.json").read_text())
