@@ -20,7 +20,7 @@ from harness.cli.views.display import distinctions, duration, shared_distinction
 from harness.cli.views.terminal import safe, safe_lines
 from harness.errors import Interrupted, SpecError, StoreError
 from harness.specs.canonical import JsonObject
-from harness.store import Store, open_store, refresh_runs, requests
+from harness.store import Store, open_store, refresh_runs, requests, schema
 from harness.store import convert as store_convert
 from harness.store import pack as store_pack
 from harness.store import unpack as store_unpack
@@ -140,8 +140,10 @@ def unpack(folder: Folder, new: NewFolder) -> None:
 
 def _convert(folder: str, new: Path) -> None:
     store = Store(files_at(folder))
-    if not store.files.exists(MARKER):
+    version = store.json(MARKER).get("format") if store.files.exists(MARKER) else None
+    if version not in schema.OLDER_FORMATS:
         open_store(folder)
+        raise StoreError(f"{folder} is of format {version} already: nothing to convert")
     count = store_convert.convert(store, new)
     typer.echo(f"{count} finished runs are now in {new}; what was unfinished is not")
 

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from harness.errors import DamagedFileError, StoreError
 from harness.specs.canonical import JsonObject
 from harness.store import schema
+from harness.store.identity import WorkerId, is_gone
 from harness.store.packs import (
     INDEX,
     INDEX_COLUMNS,
@@ -50,7 +51,6 @@ from harness.store.read import (
     record_name,
     sealed_object,
 )
-from harness.store.write import now
 
 T = TypeVar("T")
 
@@ -111,9 +111,10 @@ def pack(store: Store, *, least: int = 1, in_turn: bool = False) -> Packed:
 
 def _take_turn(store: Store) -> bool:
     """Whether nobody else packs. This saves work; being right does not rest on it."""
-    if (store.files.age(TURN) or 0.0) > TURN_S:
+    if is_gone(store.json_or_empty(TURN)) or (store.files.age(TURN) or 0.0) > TURN_S:
         store.files.remove(TURN)
-    return store.files.publish_once(TURN, schema.json_bytes({"since": now()}))
+    mine = dataclasses.asdict(WorkerId.mine())
+    return store.files.publish_once(TURN, schema.json_bytes(mine))
 
 
 def _pack(store: Store) -> Packed:

@@ -33,7 +33,10 @@ KINDS = {
     "part": r"work/\w+/parts/.*",
     "checkpoint": r"work/\w+/ckpt/.*\d",
     "manifest": r"work/\w+/ckpt/.*\.json",
-    "metrics": r"metrics/.*",
+    "metrics": r"metrics/\w+\.parquet",
+    "packed metrics": r"metrics/packed-.*",
+    "packed records": r"packed/records-.*",
+    "index": r"packed/index-.*",
     "record": r"records/.*",
     "view": r"runs\.parquet",
     "weights": r"weights/\w+/model.*",
@@ -102,8 +105,10 @@ class DeadlyFiles(LocalFiles):
 
 def be_worker(order):
     """What a child does: works on the sweep of the order, and perhaps dies."""
+    from harness.workers import worker
     from harness.workers.worker import Listener, work
 
+    worker.REFRESH_S = order.get("refresh", worker.REFRESH_S)
     folder = Path(order["store"])
     create_store(folder)
     files = DeadlyFiles(folder, *order["die"]) if "die" in order else LocalFiles(folder)
@@ -127,6 +132,7 @@ def be_worker(order):
             checkpoint_s=order.get("checkpoint", 0.0),
             poll_s=0.1,
             slot=order.get("slot", 0),
+            pack_every=order.get("pack_every", 0),
             train=TrainOptions(population=order.get("population", 1)),
         ),
     )
@@ -228,6 +234,8 @@ def tables(folder):
     metrics = pd.concat(
         map(pd.read_parquet, sorted((folder / "metrics").glob("*.parquet")))
     )
+    # In a pack they lie with others, and say the same.
+    metrics = metrics.sort_values("run_id", kind="stable", ignore_index=True)
     view = pd.read_parquet(folder / "runs.parquet")
     return metrics.drop(columns="wall_s"), view.drop(columns=CLOCK)
 

@@ -63,6 +63,7 @@ def tables(store: Path):
     metrics = pd.concat(
         map(pd.read_parquet, sorted((store / "metrics").glob("*.parquet")))
     )
+    metrics = metrics.sort_values("run_id", kind="stable", ignore_index=True)
     runs = pd.read_parquet(store / "runs.parquet")
     return metrics.drop(columns="wall_s"), runs.drop(columns=list(CLOCK))
 
@@ -123,7 +124,7 @@ def test_status_and_plan_say_what_is_done(folder, harness):
     status = json.loads(harness("status", "results/tiny", "--json")[1])
     assert (status["done"], status["pending"], status["failures"]) == (6, 0, [])
     assert status["workers"] == [] and set(status["runs"].values()) == {"done"}
-    assert harness("doctor", "results/tiny")[1] == "16 files, all sound\n"
+    assert harness("doctor", "results/tiny")[1] == "format 3, 16 files, all sound\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=str)
@@ -195,8 +196,8 @@ SWEEP = Sweep(product(BASE, {"model.rank": [2, 4]}))
         file.write_bytes(schema.with_checksum(value))
     code, out, _ = harness("doctor", "results/mine")
     assert code == 0 and out == (
-        "8 files, all sound; family 'elsewhere' is not known here; its specs are not "
-        "checked\n"
+        "format 3, 8 files, all sound; family 'elsewhere' is not known here; its "
+        "specs are not checked\n"
     )
     for command in ("status", "retry", "cancel"):
         assert harness(command, "results/mine")[0] == 0

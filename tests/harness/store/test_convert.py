@@ -1,28 +1,29 @@
-"""Folders with specs of version 1 become folders of version 2, number for number."""
+"""Folders of older formats are read, or become ones of this format, number by number."""
 
-import hashlib
 import json
+import shutil
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
-from harness.store.upgrade import (
+
+from harness.errors import StoreError
+from harness.specs.run import RunSpec
+from harness.store import open_store, refresh_runs, schema
+from harness.store.convert import (
     ADDED,
     OPTIMIZERS,
     PENALTIES,
     SCHEDULES,
     SMOOTHING,
+    convert,
     new_path,
     new_spec,
-    upgrade,
 )
-
-from harness.errors import StoreError
-from harness.specs.run import RunSpec
-from harness.store import open_store, schema
+from harness.store.doctor import examine
 from harness.store.read import MARKER, Store, files_at
 
 RESULTS = Path(__file__).parents[3] / "results"
+FORMATS = Path(__file__).parent / "formats"
 SPECS = json.loads((Path(__file__).parent / "specs_version_1.json").read_text())
 """The spec of one run of each committed folder, as version 1 wrote it, and its id."""
 DEFAULTS = {
@@ -93,41 +94,40 @@ def test_the_paths_of_axes_follow_their_fields():
     assert new_path("model.width", spec) == "model.width"
 
 
-@pytest.fixture
-def old_folder(tmp_path):
-    """A folder of format 1 with one run, made from a committed one."""
-    new, folder = open_store(str(RESULTS / "two_moons")), tmp_path / "old"
-    sample = SPECS["two_moons"]
-    run = RunSpec.from_dict(new_spec(sample["spec"]))
-    old_id, files = sample["run_id"], Store(files_at(str(folder))).files
-    rows = pq.read_table(RESULTS / "two_moons/metrics" / f"{run.run_id}.parquet")
-    renamed = [{**row, "run_id": old_id} for row in rows.to_pylist()]
-    content = schema.parquet_bytes(schema.metrics_table(renamed), run_id=old_id)
-    files.publish(f"metrics/{old_id}.parquet", content)
-    record = new.record(run.run_id)
-    optim = {f"optim.{k}": v for k, v in sample["spec"]["optim"].items()}
-    columns = ("optimizer.", "schedule.", "loss.")
-    row = {k: v for k, v in record["row"].items() if not k.startswith(columns)}
-    stamp = {"sha256": hashlib.sha256(content).hexdigest(), "rows": len(renamed)}
-    old = {**record, "spec": sample["spec"], "run_id": old_id, "metrics": stamp}
-    old["row"] = {**row, **optim, "run_id": old_id}
-    files.publish(f"records/{old_id}.json", schema.with_checksum(old))
-    files.publish(MARKER, schema.json_bytes({"format": 1}))
-    return folder, run.run_id
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_folder_of_each_format_is_read_for_ever(version, tmp_path):
+    """The same three runs, as programs of each time have written them."""
+    folder = shutil.copytree(FORMATS / str(version), tmp_path / "old")
+    assert json.loads((folder / MARKER).read_text()) == {"format": version}
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    if version in schema.OLDER_FORMATS:
+        hint = f"format {version}; `harness doctor .* --convert NEW`"
+        with pytest.raises(StoreError, match=hint):
+            open_store(folder)
+        assert convert(Store(files_at(folder)), tmp_path / "new") == 3
+        assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+        with pytest.raises(StoreError, match="is there already"):
+            convert(Store(files_at(folder)), tmp_path / "new")
+        folder = tmp_path / "new"
+    store, newest = open_store(folder), open_store(FORMATS / "3")
+    assert store.finished() == newest.finished() and len(store.finished()) == 3
+    for run_id in store.finished():
+        record, expected = store.record(run_id), newest.record(run_id)
+        assert RunSpec.from_dict(record["spec"]).run_id == run_id
+        # Fields that came later, and are at their defaults, may be missing.
+        rows = (record["row"], expected["row"])
+        common = rows[0].keys() & rows[1].keys()
+        assert len(common) > 60
+        assert [rows[0][k] for k in common] == [rows[1][k] for k in common]
+        assert store.metrics(run_id).equals(newest.metrics(run_id))
+        seconds = [i["row"]["seconds_train"] for i in (record, expected)]
+        assert seconds[0] == seconds[1]
+    refresh_runs(store)
+    points = store.sweeps()[-1]["points"]
+    assert store.finished() <= {point["run_id"] for point in points}
+    assert examine(store, mend=False).ailments == []
 
 
-def test_records_and_rows_move_with_their_runs(old_folder, tmp_path):
-    folder, run_id = old_folder
-    with pytest.raises(StoreError, match=r"format 1; `harness upgrade .* NEW`"):
-        open_store(str(folder))
-    assert upgrade(Store(files_at(str(folder))), tmp_path / "new") == 1
-    ours, committed = open_store(str(tmp_path / "new")), RESULTS / "two_moons"
-    record = ours.record(run_id)
-    expected = open_store(str(committed)).record(run_id)
-    assert RunSpec.from_dict(record["spec"]) == RunSpec.from_dict(expected["spec"])
-    assert expected["row"].items() <= json.loads(json.dumps(record["row"])).items()
-    assert record["metrics"] == expected["metrics"]
-    name = f"metrics/{run_id}.parquet"
-    assert ours.files.read(name) == (committed / name).read_bytes()
-    with pytest.raises(StoreError, match="is there already"):
-        upgrade(Store(files_at(str(folder))), tmp_path / "new")
+def test_a_sample_is_kept_of_every_format():
+    known = {*schema.OLDER_FORMATS, *schema.READ_FORMATS}
+    assert {int(path.name) for path in FORMATS.iterdir()} == known

@@ -57,7 +57,7 @@ def sound(tmp_path_factory):
 
 def test_a_sound_store_has_nothing(sound):
     found = examine(open_store(sound), mend=True)
-    assert found.ailments == [] and found.summary == "14 files, all sound"
+    assert found.ailments == [] and found.summary == "format 3, 14 files, all sound"
     assert not (sound / "quarantine").exists()
 
 
@@ -132,7 +132,7 @@ def test_strangers_and_newer_formats_are_left_alone(sound, tmp_path):
     ]
     (folder / "_store.json").write_text('{"format": 99}')
     store = type(open_store(sound))(type(open_store(sound).files)(folder))
-    with pytest.raises(StoreError, match="format 99; this harness reads format 2"):
+    with pytest.raises(StoreError, match="format 99; this harness reads format 3"):
         examine(store, mend=True)
     (tmp_path / "empty").mkdir()
     store = type(store)(type(store.files)(tmp_path / "empty"))

@@ -137,7 +137,7 @@ def test_without_links_names_are_taken_by_creation(tmp_path, monkeypatch, number
     """Chosen once, and written into the store, so that all workers do the same."""
     hits = fail(monkeypatch, "link", number, count=None)
     store = create_store(tmp_path / "s")
-    assert store.json("_store.json") == {"format": 2, "exclusive": "create"}
+    assert store.json("_store.json") == {"format": 3, "exclusive": "create"}
     assert hits and open_store(store.uri).files.exclusive == "create"
     before, told = len(hits), []
 

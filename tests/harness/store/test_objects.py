@@ -127,9 +127,9 @@ def test_what_cannot_be_reached_is_one_line(bucket, monkeypatch):
     with pytest.raises(StoreError, match="cannot write s3://no-such-bucket/x"):
         create_store("s3://no-such-bucket/x")
     create_store(bucket).files.publish(
-        "_store.json", json.dumps({"format": 3}).encode()
+        "_store.json", json.dumps({"format": 4}).encode()
     )
-    with pytest.raises(StoreError, match="format 3; this harness reads format 2"):
+    with pytest.raises(StoreError, match="format 4; this harness reads format 3"):
         open_store(bucket)
 
 

@@ -134,7 +134,7 @@ def test_tables_are_read_with_one_glob_and_have_fixed_columns(tmp_path):
     assert list(runs.columns)[: len(RUN_TYPES)] == list(RUN_TYPES)
     assert runs["loss"].tolist() == [0.5, 1.5, 2.5] and runs["model.width"].dtype == int
     footer = pq.read_metadata(files[0]).metadata
-    assert footer[b"harness.format"] == b"2" and footer[b"run_id"] == b"a"
+    assert footer[b"harness.format"] == b"3" and footer[b"run_id"] == b"a"
     assert pq.read_metadata(files[0]).row_group(0).column(0).compression == "ZSTD"
 
 
@@ -148,8 +148,8 @@ def test_a_file_being_written_is_not_a_finished_run(tmp_path):
 def test_damaged_and_foreign_folders_are_named(tmp_path):
     with pytest.raises(StoreError, match="not a results folder"):
         open_store(tmp_path)
-    (tmp_path / "_store.json").write_text('{"format": 3}')
-    with pytest.raises(StoreError, match="format 3; this harness reads format 2"):
+    (tmp_path / "_store.json").write_text('{"format": 4}')
+    with pytest.raises(StoreError, match="format 4; this harness reads format 3"):
         open_store(tmp_path)
     (tmp_path / "_store.json").write_text("{torn")
     with pytest.raises(StoreError, match=r"_store\.json cannot be read"):

@@ -172,6 +172,6 @@ def test_scratch_of_a_holder_before_is_cleared_and_counted(tmp_path):
     scratch.mkdir()
     (scratch / "state").write_bytes(b"half")
     found = examine(store, mend=False)
-    assert found.leftovers == 1 and "1 hidden write cut off" in found.summary
+    assert found.leftovers == 1 and "1 file of writes cut off" in found.summary
     checkpoints(store, "0" * 16).close()
     assert not scratch.exists() and examine(store, mend=False).leftovers == 0

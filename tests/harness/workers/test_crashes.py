@@ -10,9 +10,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from harness.errors import StoreError
+from harness.export.load import load_trained
 from harness.store import disk, open_store
 from harness.store.doctor import examine
 from harness.store.status import holders
+from harness.store.weights import kept_runs
 from harness.sweeps.options import WorkerOptions
 from harness.workers.worker import work
 from tests.harness.crashes import Server, assert_same, runs
@@ -78,6 +80,21 @@ def test_killed_at_every_publishing_step(server, calm, tmp_path, kind, n, when):
     assert examine(open_store(folder), mend=False).ailments == []
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind", ["packed metrics", "packed records", "index"])
+@pytest.mark.parametrize("n", [1, 2])
+def test_killed_while_it_packs(server, calm, tmp_path, kind, n, when):
+    """A worker packs each run as soon as it has finished, and dies at it."""
+    folder = tmp_path / "store"
+    order = {"store": str(folder), "runs": SMALL, "pack_every": 1, "refresh": 0.0}
+    assert server.work(**order, die=(kind, when, n)) == -signal.SIGKILL
+    assert server.work(**order) == 0
+    assert_same(calm, folder)
+    store = open_store(folder)
+    assert len(store.packs.current().run_ids) == 4 and not store.loose()
+    assert examine(store, mend=False).ailments == []
+
+
 def kept(folder):
     """The kept arrays; what is beside them tells the time as well."""
     return {
@@ -98,6 +115,20 @@ def calm_kept(server, tmp_path_factory):
         assert server.work(**order, checkpoint=1e9) == 0
         folders[keep] = folder
     return folders
+
+
+def test_kept_weights_are_there_when_all_is_packed(server, calm_kept, tmp_path):
+    order = {"store": str(tmp_path / "store"), "runs": SMALL, "keep": "each length"}
+    died = server.work(**order, pack_every=2, refresh=0.0, die=("facts", "after", 3))
+    assert died == -signal.SIGKILL
+    assert server.work(**order, pack_every=1) == 0
+    store = open_store(tmp_path / "store")
+    assert not store.loose() and len(kept_runs(store)) == 4
+    assert kept(store.folder) == kept(calm_kept["each length"])
+    for run_id in kept_runs(store):
+        loss = store.record(run_id)["row"]["loss"]
+        assert load_trained(store, run_id).evaluate()["loss"] == loss
+    assert examine(store, mend=False).ailments == []
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
