@@ -49,6 +49,14 @@ from harness.specs.run import RunSpec
 from harness.study.fork import watch_forks
 from harness.sweeps import recipe
 from harness.sweeps.options import TrainOptions, WorkerOptions
+from harness.sweeps.promises import (
+    FamilyExponents,
+    FittedConstant,
+    Minima,
+    Promise,
+    RmsResidual,
+    RunValue,
+)
 from harness.sweeps.sweep import (
     Sweep,
     chain,
@@ -78,6 +86,8 @@ __all__ = [
     "Arrays",
     "Constant",
     "Cosine",
+    "FamilyExponents",
+    "FittedConstant",
     "Images",
     "InverseSqrt",
     "Likelihood",
@@ -85,11 +95,15 @@ __all__ = [
     "LinearRNN",
     "Lion",
     "ManifoldTeacher",
+    "Minima",
     "Muon",
     "PowerLawFeatures",
+    "Promise",
     "RandomFeatures",
     "ResNet",
+    "RmsResidual",
     "RunSpec",
+    "RunValue",
     "ScheduleFreeAdamW",
     "SmoothedLikelihood",
     "SparseParity",

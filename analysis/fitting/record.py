@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from analysis.errors import AnalysisError
 from analysis.tables.plain import (
@@ -24,6 +29,9 @@ FLAG_MEANING = {
     "no_spare_rows": "as many constants as rows: the residuals say nothing",
 }
 """The flags of a fit, each with what it says to a reader."""
+DRAWS = "draws.parquet"
+"""The file with the bootstrap draws of a `fits.json` beside it: large, and a seed away,
+so that it is not kept with results."""
 MEASURES = ("share_at_best", "gradient_norm", "condition_number", "rms_residual")
 """The diagnostics that are measured, and may be infinite or NaN: null in JSON."""
 
@@ -120,9 +128,15 @@ class Fit:
     residuals: tuple[float, ...]
     replicas: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
-    def to_json(self) -> JsonObject:
-        """A dict of plain JSON values; what is not known is null."""
+    def to_json(self, *, replicas: bool = True) -> JsonObject:
+        """A dict of plain JSON values; what is not known is null.
+
+        Args:
+            replicas: whether the bootstrap draws are in it.
+        """
         plain: JsonObject = to_json(asdict(self))
+        if not replicas:
+            del plain["replicas"]
         return {"recipe" if k == "provenance" else k: v for k, v in plain.items()}
 
     @classmethod
@@ -166,7 +180,8 @@ class Fit:
                 "`harness fit TABLE … --json FILE`"
             ) from None
         if isinstance(record, dict) and record.get("fits"):
-            record = record["fits"][0]
+            draws = read_draws(Path(path).parent, record)
+            record = record["fits"][0] | {"replicas": draws.get(0, {})}
         if not isinstance(record, dict):
             raise AnalysisError(f"{path} holds no fit record")
         return cls.from_json(record)
@@ -208,6 +223,53 @@ def interval_line(fit: Fit) -> str:
     return f"intervals from {record['replicas']} draws of {drawn}{units}"
 
 
+def write_draws(folder: Path, fits: Sequence[Fit], stamp: Mapping[str, str]) -> None:
+    """Write the bootstrap draws of the fits of a `fits.json` beside it.
+
+    Args:
+        folder: of the file.
+        fits: in the order of the file.
+        stamp: of the runs, as the file has it.
+    """
+    columns = {
+        f"{index}.{name}": np.asarray(values)
+        for index, fit in enumerate(fits)
+        for name, values in fit.replicas.items()
+    }
+    longest = max((len(c) for c in columns.values()), default=0)
+    arrays = {
+        name: np.pad(c, (0, longest - len(c)), constant_values=np.nan)
+        for name, c in columns.items()
+    }
+    table = pa.table(arrays).replace_schema_metadata(dict(stamp))
+    temporary = folder / f".{DRAWS}.tmp"
+    pq.write_table(table, temporary, compression="zstd")
+    temporary.replace(folder / DRAWS)
+
+
+def read_draws(
+    folder: Path, record: JsonObject
+) -> dict[int, dict[str, tuple[float, ...]]]:
+    """The draws that `write_draws` wrote: number of the fit -> name -> draws.
+
+    Empty where the file is missing, or of other runs than a `fits.json` says.
+    """
+    try:
+        table = pq.read_table(folder / DRAWS)
+    except (OSError, ValueError, pa.ArrowException):
+        return {}
+    stamp = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    if not stamp or any(record.get(key) != value for key, value in stamp.items()):
+        return {}
+    draws: dict[int, dict[str, tuple[float, ...]]] = {}
+    for column in table.column_names:
+        index, _, name = column.partition(".")
+        count = record["fits"][int(index)]["recipe"]["bootstrap"]["replicas"]
+        values = table[column].to_numpy()[:count]
+        draws.setdefault(int(index), {})[name] = tuple(values.tolist())
+    return draws
+
+
 def _numbers(values: JsonObject) -> dict[str, float]:
     return {k: number(v) for k, v in values.items()}
 
@@ -237,6 +299,7 @@ def _fit_from(record: JsonObject) -> Fit:
         provenance=Provenance(**provenance),
         residuals=tuple(number(x) for x in record["residuals"]),
         replicas={
-            k: tuple(number(x) for x in v) for k, v in record["replicas"].items()
+            k: tuple(number(x) for x in v)
+            for k, v in record.get("replicas", {}).items()
         },
     )

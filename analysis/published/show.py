@@ -81,13 +81,12 @@ def attempt(reproduction: Reproduction) -> Attempt:
 
 
 def write_figures(attempted: Attempt, folder: Path) -> list[Path]:
-    """Write the figures of an attempt as PNG and SVG; returns the paths of the PNGs."""
+    """Write the figures of an attempt as PNG; returns their paths."""
     if attempted.outcome is None:
         return []
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in attempted.outcome.figures():
         stem = f"{attempted.reproduction.name}-{name}"
-        save_figure(figure, folder, stem)
-        paths.append(folder / f"{stem}.png")
+        paths.append(save_figure(figure, folder, stem))
     return paths

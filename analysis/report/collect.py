@@ -11,29 +11,39 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
 from analysis.fitting.fit import fit_parts
 from analysis.fitting.record import Fit
 from analysis.laws import get_law
-from analysis.optimal.families import POWER, WITH_FLOOR, by_family, families_of
+from analysis.optimal.families import (
+    POWER,
+    WITH_FLOOR,
+    by_family,
+    equal_compute,
+    families_of,
+)
 from analysis.optimal.frontier import frontier
 from analysis.optimal.isoflop import IsoFlop, isoflop
 from analysis.optimal.side_by_side import Exponent, disagreements, side_by_side
-from analysis.report.findings import Findings
+from analysis.report.findings import Findings, OptimalModels
+from analysis.report.promises import check_promises, promises_of
 from analysis.report.store import Store
 from analysis.report.warnings import convention_warnings, vague_warnings
 from analysis.selection.extrapolation import HoldOut, cutoffs, extrapolate
 from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, HELD_OUT, LOSS, RUN
 from analysis.tables.curves import read_metrics
 from analysis.tables.table import Table
-from analysis.uncertainty.intervals import fit_with_intervals
+from analysis.uncertainty.intervals import fit_with_intervals, optimum_at
 from analysis.uncertainty.profile import Profile, profile
 from analysis.uncertainty.units import Bootstrap
 
 RIVALS = ("chinchilla", "tied", "kaplan")
 """The laws whose predictions are compared."""
+BEYOND = 10
+"""The multiple of the largest budget trained for which the best model is named."""
 NAMED = 5
 """Most runs that a warning names."""
 T = TypeVar("T")
@@ -63,10 +73,18 @@ def collect(store: Store, bootstrap: Bootstrap) -> tuple[Findings, Drawn]:
         bootstrap: of the intervals.
     """
     metrics, unreadable = _metrics(store)
+    promises = check_promises(store, promises_of(store.path))
     if len(families_of(store.table)) <= 1:
-        return _of_one_family(store, metrics, unreadable, bootstrap)
+        findings, drawn = _of_one_family(store, metrics, unreadable, bootstrap)
+        return replace(findings, promises=promises), drawn
+    curves = by_family(store.table, bootstrap)
+    shared = (
+        equal_compute(curves, m) for m in dict.fromkeys(c.measure for c in curves)
+    )
     findings = Findings(
-        families=by_family(store.table, bootstrap),
+        families=curves,
+        equal_compute=tuple(one for one in shared if one is not None),
+        promises=promises,
         warnings=_distinct(store.warnings, unreadable),
     )
     return findings, Drawn(metrics=metrics)
@@ -107,6 +125,7 @@ def _of_one_family(
         curves=curves,
         exponents=exponents,
         held_out=held_out,
+        optimal=_optimal(fits.get(table.columns["n"])),
         warnings=warnings,
     )
     return findings, Drawn(metrics=metrics, profiles=profiles, isoflop=parabolas)
@@ -160,6 +179,21 @@ def _fits(table: Table, bootstrap: Bootstrap) -> tuple[dict[str, Fit], Warnings]
 def _chinchilla(table: Table, convention: str, bootstrap: Bootstrap) -> Fit:
     counted = table.with_columns(n=convention)
     return fit_with_intervals(counted, "chinchilla", bootstrap)
+
+
+def _optimal(fit: Fit | None) -> OptimalModels | None:
+    """The best model at a tenth of the largest budget, at it, and beyond it."""
+    if fit is None:
+        return None
+    budgets = fit.provenance.scale_range["c"][1] * np.array([0.1, 1.0, BEYOND])
+    best = optimum_at(fit, budgets)
+    return OptimalModels(
+        c=tuple(budgets.tolist()),
+        bands={
+            name: tuple(zip(*(part.tolist() for part in band), strict=True))
+            for name, band in best.items()
+        },
+    )
 
 
 def _curves(front: Table, bootstrap: Bootstrap) -> tuple[tuple[Fit, ...], Warnings]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.optimal.families import POWER, WITH_FLOOR, Curve, equal_compute
+from analysis.optimal.families import POWER, WITH_FLOOR, Curve, EqualCompute
 from analysis.report.grid import Grid
 from analysis.tables.columns import ERROR, FAMILY, LOSS
 
@@ -14,14 +14,14 @@ HEAD = (FAMILY, "scale", "runs", "from … to", "lowest", "exponent c")
 HEAD_WITH_FLOOR = (*HEAD, "c above a floor", "floor E")
 
 
-def family_tables(curves: Sequence[Curve]) -> list[tuple[str, Grid]]:
+def family_tables(
+    curves: Sequence[Curve], shared: Sequence[EqualCompute]
+) -> list[tuple[str, Grid]]:
     """Titles and tables: exponents of every family, then their losses at equal C."""
     measures = list(dict.fromkeys(c.measure for c in curves))
     tables = [(MEASURES[m], _exponents(curves, m)) for m in measures]
-    for measure in measures:
-        reached = _at_equal_compute(curves, measure)
-        if reached is not None:
-            tables.append((f"{MEASURES[measure]} at equal compute", reached))
+    for one in shared:
+        tables.append((f"{MEASURES[one.measure]} at equal compute", _reached(one)))
     return tables
 
 
@@ -51,10 +51,7 @@ def _constant(curve: Curve, law: str, name: str) -> str:
     return f"{fit.constants[name]:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _at_equal_compute(curves: Sequence[Curve], measure: str) -> Grid | None:
-    shared = equal_compute(tuple(curves), measure)
-    if shared is None:
-        return None
+def _reached(shared: EqualCompute) -> Grid:
     rows = [
         (
             family,

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.fitting.record import Fit
-from analysis.optimal.families import Curve
+from analysis.fitting.record import Fit, write_draws
+from analysis.optimal.families import Curve, EqualCompute
 from analysis.optimal.side_by_side import Exponent
-from analysis.plots.save import Format
+from analysis.report.promises import Outcome, outcome_from
 from analysis.report.stamp import stamp
 from analysis.selection.extrapolation import HoldOut
 from analysis.tables.files import read_runs
@@ -30,6 +30,7 @@ from analysis.tables.plain import (
     to_json,
     write_text,
 )
+from analysis.uncertainty.intervals import Band
 
 FITS = "fits.json"
 
@@ -41,17 +42,28 @@ class Picture:
     Attributes:
         figure: name of the figure, see `analysis.report.figures`.
         subject: what it is about, where a report has several of the name; else "".
-        shown: format that the page shows.
     """
 
     figure: str
     subject: str = ""
-    shown: Format = "svg"
 
     @property
     def name(self) -> str:
         """The name of its files, without ending."""
         return f"{self.figure}_{self.subject}" if self.subject else self.figure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimalModels:
+    """The best model at some compute budgets, by the law under the default convention.
+
+    Attributes:
+        c: budgets (FLOPs), the last one an extrapolation.
+        bands: "n", "d", "d_per_n" and "loss" -> (value, low, high) at each budget.
+    """
+
+    c: tuple[float, ...]
+    bands: dict[str, tuple[tuple[float, float, float], ...]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +78,9 @@ class Findings:
         exponents: exponents of N*, by estimator and convention.
         held_out: law -> prediction errors beyond compute cutoffs.
         warnings: one sentence each.
+        optimal: the best model at some budgets; None where there is no law.
+        equal_compute: each measure of the families at budgets that they share.
+        promises: what came of those of the sweep.
         pictures: figures of the report, in the order of the page.
     """
 
@@ -75,6 +90,9 @@ class Findings:
     exponents: tuple[Exponent, ...] = ()
     held_out: dict[str, tuple[HoldOut, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    optimal: OptimalModels | None = None
+    equal_compute: tuple[EqualCompute, ...] = ()
+    promises: tuple[Outcome, ...] = ()
     pictures: tuple[Picture, ...] = ()
 
     @property
@@ -88,13 +106,23 @@ class Findings:
         held_out = {k: [asdict(h) for h in v] for k, v in self.held_out.items()}
         plain: JsonObject = to_json(
             {
-                "fits": [fit.to_json() for fit in self.all_fits],
+                "fits": [fit.to_json(replicas=False) for fit in self.all_fits],
                 "conventions": list(self.fits),
                 "curves": len(self.curves),
                 "families": [_curve(curve) for curve in self.families],
                 "exponents": [asdict(e) for e in self.exponents],
                 "held_out": held_out,
                 "warnings": self.warnings,
+                "optimal": None if self.optimal is None else asdict(self.optimal),
+                "equal_compute": [
+                    {
+                        "measure": e.measure,
+                        "budgets": e.budgets,
+                        "reached": {k: list(band) for k, band in e.reached.items()},
+                    }
+                    for e in self.equal_compute
+                ],
+                "promises": [asdict(p) for p in self.promises],
                 "pictures": [asdict(p) for p in self.pictures],
             }
         )
@@ -119,13 +147,16 @@ class Findings:
 def save_findings(findings: Findings, folder: Path, runs: pd.DataFrame) -> None:
     """Write `fits.json`, stamped with its runs and the version that fitted them.
 
+    The bootstrap draws go into a file beside it.
+
     Args:
         findings: what the file says.
         folder: the results folder.
         runs: all rows of its `runs.parquet`.
     """
-    record = stamp(runs) | findings.to_json()
-    write_text(folder / FITS, dump_json(record) + "\n")
+    made_of = stamp(runs)
+    write_draws(folder, findings.all_fits, made_of)
+    write_text(folder / FITS, dump_json(made_of | findings.to_json()) + "\n")
 
 
 def load_findings(folder: Path) -> Findings:
@@ -172,6 +203,9 @@ def _findings(record: JsonObject) -> Findings:
             for law, errors in record["held_out"].items()
         },
         warnings=tuple(record["warnings"]),
+        optimal=_optimal_from(record["optimal"]),
+        equal_compute=tuple(_equal_from(e) for e in record["equal_compute"]),
+        promises=tuple(outcome_from(p) for p in record["promises"]),
         pictures=tuple(Picture(**p) for p in record["pictures"]),
     )
 
@@ -185,6 +219,29 @@ def _curve_from(record: JsonObject, fits: Iterator[Fit]) -> Curve:
         y=np.array(record["y"], np.float64),
         fits=dict(zip(record["laws"], fits, strict=False)),
         notes=tuple(record["notes"]),
+    )
+
+
+def _optimal_from(record: JsonObject | None) -> OptimalModels | None:
+    if record is None:
+        return None
+    return OptimalModels(
+        c=tuple(map(number, record["c"])),
+        bands={
+            k: tuple((number(v), number(low), number(high)) for v, low, high in band)
+            for k, band in record["bands"].items()
+        },
+    )
+
+
+def _equal_from(record: JsonObject) -> EqualCompute:
+    return EqualCompute(
+        measure=record["measure"],
+        budgets=tuple(map(number, record["budgets"])),
+        reached={
+            family: Band(*(np.array([number(x) for x in row]) for row in band))
+            for family, band in record["reached"].items()
+        },
     )
 
 

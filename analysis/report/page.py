@@ -6,34 +6,41 @@ what depends on the runs is made here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import re
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jinja2
-import numpy as np
 import pandas as pd
 
 from analysis.fitting.record import FLAG_MEANING, Fit, interval_line
 from analysis.laws import get_law
 from analysis.optimal.side_by_side import Exponent
+from analysis.report.collect import BEYOND
 from analysis.report.families import family_tables
 from analysis.report.figures import caption, main_fit
-from analysis.report.findings import Findings
+from analysis.report.findings import Findings, OptimalModels
 from analysis.report.grid import Grid, cell, is_prose
 from analysis.report.store import Store
 from analysis.selection.extrapolation import HoldOut
 from analysis.tables.columns import RUN, RUN_COLUMNS, STORE_COLUMNS
 from analysis.tuning.summary import HEAD, PASTE, TuningSummary
-from analysis.uncertainty.intervals import optimum_at
 from analysis.uncertainty.units import WHEN, Advice
 
 MOST_RUNS = 200
-BEYOND = 10
-"""The multiple of the largest budget trained for which the best model is named."""
+PREFIX = "data:image/png;base64,"
+IMAGE = re.compile(rf'<img data-figure="([^"]+)" src="{PREFIX}([^"]*)"')
 
 
-def page(store: Store, findings: Findings) -> str:
-    """The whole page."""
+def page(store: Store, findings: Findings, images: Mapping[str, bytes]) -> str:
+    """The whole page.
+
+    Args:
+        store: the runs and the question.
+        findings: what was fitted to them.
+        images: name of each picture -> PNG; a page needs no file beside it.
+    """
     fit = main_fit(store, findings)
     return _template().render(
         name=store.name,
@@ -46,21 +53,32 @@ def page(store: Store, findings: Findings) -> str:
         tuned_points=_tuned_points,
         lr_rule=_lr_rule,
         paste=PASTE,
-        family_tables=family_tables(findings.families),
+        family_tables=family_tables(findings.families, findings.equal_compute),
         laws=[_law(x) for x in _printed_fits(fit, findings)],
         conventions=_conventions(findings),
         exponents=_exponents(findings.exponents),
         intervals=_intervals(findings, store.advice),
         held_out=_held_out(findings),
-        optimal=None if fit is None else _optimal(fit),
+        optimal=None if findings.optimal is None else _optimal(findings.optimal),
         beyond=BEYOND,
-        pictures=findings.pictures,
+        promises=findings.promises,
+        pictures=[p for p in findings.pictures if p.name in images],
+        source={name: _data_uri(png) for name, png in images.items()},
         caption=caption,
         runs=_runs(store.runs),
         more_runs=max(0, len(store.runs) - MOST_RUNS),
         fits=findings.all_fits,
         several_families=bool(findings.families),
     )
+
+
+def images_of(text: str) -> dict[str, bytes]:
+    """The pictures in a page that was written before."""
+    return {name: base64.b64decode(content) for name, content in IMAGE.findall(text)}
+
+
+def _data_uri(png: bytes) -> str:
+    return PREFIX + base64.b64encode(png).decode()
 
 
 def _template() -> jinja2.Template:
@@ -236,17 +254,15 @@ def _errors_beyond(of_laws: tuple[HoldOut, ...]) -> tuple[object, ...]:
     )
 
 
-def _optimal(fit: Fit) -> Grid:
+def _optimal(best: OptimalModels) -> Grid:
     """The best model at a tenth of the largest budget, at it, and beyond it."""
-    budgets = fit.provenance.scale_range["c"][1] * np.array([0.1, 1.0, BEYOND])
-    best = optimum_at(fit, budgets)
-    bands = [best[key] for key in ("n", "d", "d_per_n", "loss")]
+    bands = [best.bands[key] for key in ("n", "d", "d_per_n", "loss")]
     rows = [
         (
             c,
-            *(f"{b.value[i]:.3g}  [{b.low[i]:.3g}, {b.high[i]:.3g}]" for b in bands),
+            *(f"{value:.3g}  [{low:.3g}, {high:.3g}]" for value, low, high in at),
         )
-        for i, c in enumerate(budgets)
+        for c, *at in zip(best.c, *bands, strict=True)
     ]
     return Grid(("C (FLOPs)", "N*", "D*", "D*/N*", "loss (nats)"), rows)
 

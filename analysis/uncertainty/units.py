@@ -16,7 +16,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.tables.columns import SEEDS, STEPS, spec_columns
+from analysis.tables.columns import (
+    SEEDS,
+    STEPS,
+    group_labels,
+    run_columns,
+    spec_columns,
+)
 from analysis.tables.table import Table
 
 Kind = Literal["row", "run", "trunk", "group", "seed"]
@@ -180,6 +186,19 @@ def _strata(table: Table) -> np.ndarray | None:
     if strata is None and table.has("seed") and table.has("n") and table.has("d"):
         return _equal_scales([table.values("n"), table.values("d")])
     return strata
+
+
+def configurations(table: Table) -> np.ndarray:
+    """Labels (rows,) shared by the rows that differ in their seeds alone.
+
+    Each row has its own where the table does not know of seeds.
+    """
+    run = [c for c in run_columns(table.frame) if c not in SEEDS]
+    if run:
+        return group_labels(table.frame, run)
+    if table.has("seed") and table.has("n") and table.has("d"):
+        return _equal_scales([table.values("n"), table.values("d")])
+    return np.arange(len(table))
 
 
 def _equal_scales(columns: Iterable[np.ndarray]) -> np.ndarray:

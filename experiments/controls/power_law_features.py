@@ -1,27 +1,20 @@
 """Do the fits find the exponents of random-feature regression, which are known?
 
 Cost: about 5 minutes on 2 CPU cores.
-Promise: with spectrum 1, loss falls as N^-1 in parameters, D^-1/2 in one-pass data and
-C^-1/3 at the optimal split of compute, and each fitted interval contains its exponent
-(theory and sources: `PowerLawFeatures`).
 
-The sum of two power laws describes this model only far from where they meet, so each
-exponent has its own runs: `fit --law power` with
-
-    --x n_matmul --where "batch == 32"     parameters, trained to the end
-    --x tokens --where "batch == 64"       data, seen once, at a width that is ample
-    --x flops_train --where "batch == 16"  compute, N growing as C^1/3 and D as C^2/3
-
-The report fits all of them together, which is none of the three.
-
-Found: 1.01 [0.82, 1.20] in parameters, 0.495 [0.489, 0.501] in data, 0.324 [0.298,
-0.351] in compute.
+With spectrum 1, loss falls as N^-1 in parameters, D^-1/2 in one-pass data and C^-1/3 at
+the optimal split of compute (theory and sources: `PowerLawFeatures`). The sum of two
+power laws describes this model only far from where they meet, so each exponent has its
+own runs, told apart by their batch. The report fits all of them together, which is none
+of the three.
 """
 
 from harness import (
     SGD,
     WSD,
+    FittedConstant,
     PowerLawFeatures,
+    Promise,
     RandomFeatures,
     RunSpec,
     Sweep,
@@ -78,4 +71,24 @@ COMPUTE = chain(
         for width in [12, 16, 24, 32, 48, 64, 96, 128]
     )
 )
-SWEEP = Sweep(chain(PARAMETERS, EXAMPLES, COMPUTE))
+PROMISES = [
+    Promise(
+        "In parameters, trained to the end, loss falls as N^-1.",
+        FittedConstant("power", "c", x="n_matmul", where="batch == 32"),
+        contains=1,
+        widest=2.5,
+    ),
+    Promise(
+        "In data, seen once, at a width that is ample, loss falls as D^-1/2.",
+        FittedConstant("power", "c", x="tokens", where="batch == 64"),
+        contains=1 / 2,
+        widest=2.5,
+    ),
+    Promise(
+        "In compute, N growing as C^1/3 and D as C^2/3, loss falls as C^-1/3.",
+        FittedConstant("power", "c", x="flops_train", where="batch == 16"),
+        contains=1 / 3,
+        widest=2.5,
+    ),
+]
+SWEEP = Sweep(chain(PARAMETERS, EXAMPLES, COMPUTE), promises=PROMISES)

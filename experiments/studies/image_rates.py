@@ -2,18 +2,9 @@
 
 Three sizes of each family at six to eight rates, an octave apart, on one epoch of
 Fashion-MNIST; batch and optimiser are those of `image_families`, which takes the rules
-that come out.
+LR* = k N^a that come out; `harness tune results/image_rates` prints them.
 
 Cost: twenty to forty minutes on 2 CPU cores. Data: `harness data fetch fashion_mnist`.
-Promise: for each family a minimum between its rates at every size, and a rule
-LR* = k N^a; `harness tune results/image_rates` prints them.
-
-Found (2 AMD EPYC cores, November 2026): 7.02 N^-0.688 for perceptrons, 1.11 N^-0.519
-for CNNs, about 0.04 at every size (0.0147 N^0.113) for residual networks, 1.64 N^-0.619
-for vision transformers; three minima each, two for CNNs, whose smallest is as good at
-0.064, the highest rate tried, as at 0.032. One rate for all favours one of them: 0.004
-costs the vision transformers 0.01 nats, the residual networks 0.10 to 0.23 and the
-smallest perceptron 0.29.
 """
 
 from harness import (
@@ -22,6 +13,8 @@ from harness import (
     WSD,
     AdamW,
     Images,
+    Minima,
+    Promise,
     ResNet,
     RunSpec,
     Sweep,
@@ -54,6 +47,13 @@ def tuned(models: list[ModelSpec], highest: float) -> list[Point]:
 
 
 CNNS = ladder(CNN, [5e2, 5e3, 1.5e4], TASK, channels=(1, 2, 4), hidden=0)
+PROMISES = [
+    Promise(
+        "Every size of every family has its best rate between two others.",
+        Minima("rates"),
+        at_least=12,
+    ),
+]
 SWEEP = Sweep(
     chain(
         tuned(ladder(MLP, [3e3, 3e4, 9e4], TASK, depth=2), 6.4e-2),
@@ -63,5 +63,6 @@ SWEEP = Sweep(
             ladder(ViT, [3e3, 2.5e4, 6e4], TASK, head_size=8, aspect=24, patch=7),
             3.2e-2,
         ),
-    )
+    ),
+    promises=PROMISES,
 )

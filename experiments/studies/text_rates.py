@@ -2,18 +2,9 @@
 
 Three sizes of each family at rates an octave apart, on 4e5 bytes of Jane Austen seen
 once; batch, context and optimiser are those of `text_families`, which takes the rules
-that come out.
+LR* = k N^a that come out; `harness tune results/text_rates` prints them.
 
 Cost: seven minutes on 2 CPU cores.
-Promise: for each family a minimum between its rates at every size, and a rule
-LR* = k N^a; `harness tune results/text_rates` prints them.
-
-Found (2 AMD EPYC cores, November 2026): 5.95 N^-0.572 for transformers, 1.32 N^-0.245
-for LSTMs and 87.5 N^-0.832 for linear recurrences. Three minima each, which scatter
-about their rule by a factor of 1.4, 1.3 and 1.3, are no exponents to quote; for these
-sizes the rules are good to that factor. The families want very different rates, and who
-is ahead hangs on it: with 1.2e5 parameters the LSTM reaches 1.81 nats at 0.064, its
-best, and 1.95 at 0.008, the best for the transformer, which reaches 1.87.
 """
 
 from harness import (
@@ -21,6 +12,8 @@ from harness import (
     WSD,
     AdamW,
     LinearRNN,
+    Minima,
+    Promise,
     RunSpec,
     Sweep,
     Text,
@@ -56,10 +49,18 @@ def tuned(models: list[ModelSpec], low: float, high: float) -> list[Point]:
     return tune(points, lr=octaves(low, high))
 
 
+PROMISES = [
+    Promise(
+        "Every size of every family has its best rate between two others.",
+        Minima("rates"),
+        at_least=9,
+    ),
+]
 SWEEP = Sweep(
     chain(
         tuned(ladder(Transformer, SIZES, TASK, head_size=8), 2e-3, 6.4e-2),
         tuned(ladder(RNN, SIZES, TASK, cell="lstm"), 8e-3, 5.12e-1),
         tuned(ladder(LinearRNN, SIZES, TASK), 2e-3, 1.28e-1),
-    )
+    ),
+    promises=PROMISES,
 )

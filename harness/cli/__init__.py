@@ -74,7 +74,14 @@ COMMANDS = {
         "Predict the loss of a model, or the best model for a compute budget.",
     ),
     "laws": ("fits", "List the laws that can be fitted."),
-    "report": ("tables", "Fit a results folder and write its report and fits.json."),
+    "report": (
+        "tables",
+        "Fit a results folder and write its report, FOUND.md and fits.json.",
+    ),
+    "check": (
+        "tables",
+        "Measure what experiments promise on their results; exit code 1 on a miss.",
+    ),
     "compare": (
         "tables",
         "Rank laws by how well they predict budgets beyond those they are fitted to.",

@@ -56,12 +56,10 @@ def load(name: str, overrides: list[str]) -> Experiment:
     """
     path = _find(name)
     sweep, doc = _sweep_of(path)
-    points = list(sweep.points)
     if overrides:
-        points = product(points, dict(map(_setting, overrides)))
-    return Experiment(
-        name=path.stem, doc=doc, path=path, sweep=Sweep(points, sweep.keep_weights)
-    )
+        points = product(sweep.points, dict(map(_setting, overrides)))
+        sweep = dataclasses.replace(sweep, points=points)
+    return Experiment(name=path.stem, doc=doc, path=path, sweep=sweep)
 
 
 def open_sweep(

@@ -122,7 +122,12 @@ def run(
     planned, place = loaded.plan(), loaded.place(out)
     file = EventFile(events)
     store, remaining = prepare.write_sweep(
-        planned, place, name=loaded.name, doc=loaded.doc, say=typer.echo
+        planned,
+        place,
+        name=loaded.name,
+        doc=loaded.doc,
+        promises=loaded.sweep.promises,
+        say=typer.echo,
     )
     if remaining.cohorts and workers == 0:
         typer.echo(f"the sweep is written; `harness work {store.uri}` trains it")

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,20 +29,76 @@ from harness.cli.options import (
 
 app = command_group()
 
+RESULTS = Path("results")
+
 
 @app.command()
 def report(
     store: Annotated[Path, typer.Argument(help="Results folder.")],
     bootstrap: Annotated[int, typer.Option(help="Replicas of the intervals.")] = 1000,
+    figures: Annotated[
+        Literal["png", "svg", "pdf"] | None,
+        typer.Option(help="Also write each figure to a file: png, svg or pdf."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit a results folder and write its report and fits.json."""
-    path = analysis.write_report(store, replicas=bootstrap)
+    """Fit a results folder and write its report, FOUND.md and fits.json."""
+    path = analysis.write_report(store, replicas=bootstrap, figures=figures)
     if as_json:
         files = {"report": str(path), "fits": str(store / "fits.json")}
         typer.echo(json.dumps(files, indent=1))
     else:
         typer.echo(f"report: {path}")
+
+
+@app.command()
+def check(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...", help="Experiments, results folders, or all of results/."
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Measure what experiments promise on their results; exit code 1 on a miss."""
+    from analysis.report.promises import check_promises, promises_of
+    from analysis.report.store import read_store
+
+    outcomes = {}
+    for name, folder in _results_of(names).items():
+        promises = promises_of(folder)
+        store = read_store(folder)
+        outcomes[name] = check_promises(store, promises)
+        if not as_json:
+            lines = [f"  {outcome}" for outcome in outcomes[name]]
+            typer.echo("\n".join([name, *(lines or ["  no promises"])]))
+    if as_json:
+        plain = {name: [asdict(o) for o in of] for name, of in outcomes.items()}
+        typer.echo(dump_json(plain))
+    if not all(outcome.kept for of in outcomes.values() for outcome in of):
+        raise typer.Exit(1)
+
+
+def _results_of(names: list[str]) -> dict[str, Path]:
+    """The results folders that names mean. Raises `AnalysisError` for one of none."""
+    if names == ["all"]:
+        found = sorted(path.parent for path in RESULTS.glob("*/sweep.json"))
+        if not found:
+            raise analysis.AnalysisError(f"there are no results folders in {RESULTS}/")
+        return {folder.name: folder for folder in found}
+    folders = {}
+    for name in names:
+        path = Path(name)
+        places = [path, RESULTS / path.stem]
+        folder = next((p for p in places if (p / "sweep.json").is_file()), None)
+        if folder is None:
+            raise analysis.AnalysisError(
+                f"{name} has no results in {' or '.join(map(str, places))}; "
+                f"`harness run {name}` makes them"
+            )
+        folders[name] = folder
+    return folders
 
 
 @app.command()

@@ -82,14 +82,15 @@ def write_marker(store: Store) -> None:
 def add_sweep(store: Store, sweep: Mapping[str, object]) -> None:
     """Freezes a sweep's expansion under its id, once, and makes it the newest.
 
-    Its `doc` is no part of the expansion: a better text replaces the one before.
+    Its `doc` and `promises` are no part of the expansion: better ones replace those
+    before.
     """
-    frozen = {key: value for key, value in sweep.items() if key != "doc"}
+    frozen = {k: v for k, v in sweep.items() if k not in ("doc", "promises")}
     name = f"sweeps/{sweep['sweep_id']}.json"
     if not store.files.exists(name):
         stamped = {**frozen, "created": now()}
         store.files.publish_once(name, schema.with_checksum(stamped, indent=None))
-    keys = ("name", "doc", "sweep_id", "keep_weights")
+    keys = ("name", "doc", "promises", "sweep_id", "keep_weights")
     newest = {key: sweep[key] for key in keys if key in sweep}
     content = schema.with_checksum(newest)
     if not store.files.exists(SWEEP) or store.files.read(SWEEP) != content:

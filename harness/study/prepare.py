@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from harness.store import Store, add_sweep, create_store, open_store
 from harness.store.arrays import keep_arrays
 from harness.store.read import MARKER, files_at, read_runs
 from harness.sweeps import mismatch
 from harness.sweeps.plan import Plan, sweep_record
+from harness.sweeps.promises import Promise
 
 
 def existing_store(where: str) -> Store | None:
@@ -18,7 +19,13 @@ def existing_store(where: str) -> Store | None:
 
 
 def write_sweep(
-    plan: Plan, where: str, *, name: str, doc: str, say: Callable[[str], None]
+    plan: Plan,
+    where: str,
+    *,
+    name: str,
+    doc: str,
+    promises: Sequence[Promise],
+    say: Callable[[str], None],
 ) -> tuple[Store, Plan]:
     """Writes a sweep into its results folder, which is made if there is none.
 
@@ -27,6 +34,7 @@ def write_sweep(
         where: the path or address of the folder.
         name: of the sweep.
         doc: the question that it asks.
+        promises: what it promises of its results.
         say: is told why finished runs of the folder are no runs of this sweep.
 
     Returns:
@@ -44,7 +52,8 @@ def write_sweep(
         say(line)
     store = create_store(where)
     keep_arrays(store, [run.run for run in plan.runs])
-    add_sweep(store, sweep_record(plan, name=name, doc=doc))
+    record = sweep_record(plan, name=name, doc=doc)
+    add_sweep(store, record | {"promises": [p.to_dict() for p in promises]})
     return store, remaining
 
 

@@ -82,7 +82,7 @@ def run(
     file = EventFile(events)
     place = str(Path("results") / name) if out is None else str(out)
     store, remaining = prepare.write_sweep(
-        planned, place, name=name, doc=question, say=say
+        planned, place, name=name, doc=question, promises=sweep.promises, say=say
     )
     hearer = Hearer(store, planned, file, on_evaluation, on_finish)
     watcher = _Watcher(hearer, len(planned.runs), progress)

@@ -23,6 +23,7 @@ from harness.specs.count import train_flops_per_step
 from harness.specs.run import ModelSpec, RunSpec
 from harness.specs.task import TaskShape
 from harness.sweeps.assign import assign, run_with_compute
+from harness.sweeps.promises import Promise
 
 T = TypeVar("T")
 
@@ -53,6 +54,8 @@ class Sweep:
 
     points: Sequence[Point]
     keep_weights: KeepWeights = "none"
+    promises: Sequence[Promise] = ()
+    """Bounds on what the runs will say; `harness check` measures them."""
 
     def __post_init__(self) -> None:
         if self.keep_weights not in get_args(KeepWeights):
@@ -70,7 +73,10 @@ class Sweep:
                     f"a rate of tune is {point.coords[TUNED]:g}, its run has "
                     f"{point.run.optimizer.lr:g}: a recipe set it again; put tune last"
                 )
+        if not all(isinstance(promise, Promise) for promise in self.promises):
+            raise SpecError("promises is not a list of Promise(…)")
         object.__setattr__(self, "points", tuple(points))
+        object.__setattr__(self, "promises", tuple(self.promises))
 
 
 def product(base: Base, axes: Mapping[str, Iterable[object]]) -> list[Point]:

@@ -1,4 +1,4 @@
-"""Folders of older formats are read, or become ones of this format, number by number."""
+"""Folders of older formats are read, or become ones of this format."""
 
 import json
 import shutil
