@@ -35,9 +35,7 @@ BASE = RunSpec(
 )
 
 GRID = isoflop(BASE, MODELS, BUDGETS)
-PROMISES = [
-    Promise(
-        "The law misses the runs by less than 2 % (rms).", RmsResidual(), at_most=0.02
-    ),
-]
-SWEEP = Sweep(recipe.small_language_model(GRID, warmup_tokens=9e3), promises=PROMISES)
+SWEEP = Sweep(
+    recipe.small_language_model(GRID, warmup_tokens=9e3),
+    promises=[Promise("The law misses runs by < 2 %.", RmsResidual(), at_most=0.02)],
+)

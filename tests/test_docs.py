@@ -12,6 +12,7 @@ from harness import MLP, RNN, LinearRNN, RandomFeatures, Transformer, ViT
 from harness.cli import main
 from harness.specs.task import TaskShape
 from harness.store.schema import METRICS, RUN_TYPES
+from tests import found
 from tests.benchmarks import page as speed
 from tests.harness.export.runs import run_of
 from tests.harness.strategies import TINY_TEXT
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"][
     "importlinter"
 ]["contracts"]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+PAGES = found.PAGES
 
 
 def page(name):
@@ -211,6 +212,41 @@ def test_pages_name_files_that_exist(path):
     named = re.findall(r"`((?:harness|analysis|docs|tests)/[\w/.]*)`", path.read_text())
     for name in named:
         assert (ROOT / name.split("NAME")[0]).exists(), name
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_numbers_of_results_in_documents_come_from_them(path):
+    text = path.read_text()
+    assert text == found.fresh(text), "python -m tests.found writes the blocks anew"
+
+
+def test_the_readme_tells_what_was_found():
+    assert len(found.BLOCK.findall(page("README.md"))) >= 1
+    with pytest.raises(ValueError, match="no sentence of quickstart contains 'luck'"):
+        found.block("quickstart", "luck")
+
+
+NO_RESULTS = {
+    "3.11": "requires-python",
+    "95 %": "the level of intervals",
+    "98 %": "an example of a promise",
+}
+"""Numbers outside code and generated blocks that are none of results."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in PAGES if p.stem not in ("speed", "conventions")],
+    ids=lambda path: path.stem,
+)
+def test_no_measured_number_is_typed_into_a_document(path):
+    """The page of speed is generated, that of conventions cites published numbers."""
+    text = found.BLOCK.sub("", path.read_text())
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    text = re.sub(r"^( {4}.*\n)+", "", text, flags=re.MULTILINE)
+    text = re.sub(r"`[^`]*`", "", text)
+    typed = set(re.findall(r"\d+\.\d+|\d+ ?%|\d+ times", text))
+    assert typed <= NO_RESULTS.keys()
 
 
 def test_the_page_of_speed_is_what_the_benchmarks_printed():

@@ -3,18 +3,20 @@
 import html
 import json
 import re
+import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from analysis.report.findings import is_of_these_runs, load_findings
-from analysis.report.page import page
+from analysis.report.page import images_of, page
+from analysis.report.sentences import found as found_in
 from analysis.report.store import read_store
 from analysis.tables.columns import OPTIONAL, RUN_COLUMNS
 from harness.cli import experiment
 from harness.store import open_store
-from harness.store.read import metrics_name
 from harness.sweeps.plan import plan
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +33,7 @@ def test_results_are_complete_and_of_this_sweep(name, monkeypatch):
     for run in made.runs:
         record = store.record(run.run_id)
         assert record["row"]["flops_train"] == run.counts.flops_train
-        assert store.files.exists(metrics_name(run.run_id))
+        assert store.metrics(run.run_id).num_rows == record["metrics"]["rows"]
     assert json.loads(store.files.read("fits.json"))
     assert store.files.exists("report/index.html")
 
@@ -63,13 +65,19 @@ def test_stored_results_of_folders_are_complete(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [*NAMES, *FOLDERS])
-def test_docstring_gives_question_cost_and_promise(name, monkeypatch):
+def test_an_experiment_gives_question_cost_and_promises_and_nothing_found(
+    name, monkeypatch
+):
     monkeypatch.chdir(ROOT)
-    doc = experiment.load(name, []).doc
-    first, *rest = doc.splitlines()
+    found = experiment.load(name, [])
+    first, *rest = found.doc.splitlines()
     assert first.endswith("?")
     assert any(line.startswith("Cost: ") for line in rest)
-    assert any(line.startswith("Promise: ") for line in rest)
+    assert found.sweep.promises
+    text = found.path.read_text()
+    assert "Found" not in text
+    # Intervals, and numbers to three digits and more, are what is found.
+    assert not re.search(r"\[-?\d+\.\d+, -?\d+\.\d+\]", found.doc)
 
 
 RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/_store.json"))
@@ -80,22 +88,51 @@ def test_every_committed_result_is_looked_at():
 
 
 @pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)
-def test_a_committed_page_asks_what_its_experiment_asks(results, monkeypatch):
+def test_a_committed_page_asks_and_promises_what_its_experiment_does(
+    results, monkeypatch
+):
     monkeypatch.chdir(ROOT)
-    name = json.loads((results / "sweep.json").read_text())["name"]
+    newest = json.loads((results / "sweep.json").read_text())
+    found = experiment.load(newest["name"], [])
     text = (results / "report" / "index.html").read_text()
     (question,) = re.findall(r"<h2>Question</h2>\s*<pre>(.*?)</pre>", text, re.DOTALL)
-    assert html.unescape(question) == experiment.load(name, []).doc
+    assert html.unescape(question) == found.doc
+    assert newest["promises"] == [p.to_dict() for p in found.sweep.promises]
+    outcomes = load_findings(results).promises
+    assert [o.says for o in outcomes] == [p.says for p in found.sweep.promises]
+    assert [o.bounds for o in outcomes] == [p["bounds"] for p in newest["promises"]]
+    for outcome in outcomes:
+        assert html.escape(str(outcome), quote=False) in text.replace("&#39;", "'")
+        assert str(outcome) in (results / "FOUND.md").read_text()
 
 
 @pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)
 def test_a_committed_page_is_what_would_be_written_now(results):
     assert is_of_these_runs(results)
-    findings = load_findings(results)
-    fresh = page(read_store(results), findings)
-    assert (results / "report" / "index.html").read_text() == fresh
-    drawn = {f"{p.name}.{k}" for p in findings.pictures for k in ("png", "svg")}
-    assert {p.name for p in (results / "report").iterdir()} == drawn | {"index.html"}
+    findings, store = load_findings(results), read_store(results)
+    text = (results / "report" / "index.html").read_text()
+    images = images_of(text)
+    assert text == page(store, findings, images)
+    assert (results / "FOUND.md").read_text() == found_in(store, findings)
+    assert images.keys() == {picture.name for picture in findings.pictures}
+    leading = (results / "report" / "figure.png").read_bytes()
+    assert leading in images.values()
+
+
+def test_committed_results_are_packed_and_small():
+    listed = subprocess.run(
+        ["git", "ls-files", "results"], capture_output=True, text=True, cwd=ROOT
+    )
+    files = [ROOT / name for name in listed.stdout.splitlines()]
+    if listed.returncode or not files:
+        pytest.skip("not a git checkout")
+    assert len(files) < 250
+    assert sum(path.stat().st_size for path in files) < 16e6
+    of_each = Counter(path.relative_to(ROOT / "results").parts[0] for path in files)
+    assert max(of_each.values()) <= 12, of_each
+    for results in RESULTS:
+        store = open_store(results)
+        assert not store.loose() and store.finished()
 
 
 @pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)

@@ -195,7 +195,7 @@ _BOUNDS: dict[str, Callable[..., bool]] = {
 def _bound(name: str, bound: object) -> str:
     match name, bound:
         case "near", [target, share]:
-            return f"{target:.4g} within {share:.0%}"
+            return f"{target:.4g} within {100 * share:.3g} %"
         case "contains", float() | int():
             return f"an interval with {bound:.4g} in it"
         case "widest", float() | int():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
+import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from analysis import plots
 from analysis.errors import AnalysisError
@@ -17,13 +22,15 @@ from analysis.fitting.record import Fit
 from analysis.optimal.frontier import frontier
 from analysis.optimal.isoflop import isoflop
 from analysis.report.findings import is_of_these_runs, load_findings
+from analysis.report.page import images_of
+from analysis.report.sentences import with_interval
 from analysis.report.stamp import digest_of_runs
 from analysis.report.write import write_page, write_report
 from analysis.selection.extrapolation import extrapolate
 from analysis.tables.columns import OPTIONAL, RUN_COLUMNS
 from analysis.tables.curves import read_metrics
-from analysis.tables.table import read_table
-from analysis.uncertainty.intervals import fit_with_intervals
+from analysis.tables.table import read_table, table_from_frame
+from analysis.uncertainty.intervals import fit_with_intervals, predict
 from analysis.uncertainty.units import Bootstrap
 from harness.store.schema import RUN_TYPES
 from tests.analysis import synthetic
@@ -42,13 +49,17 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_report_holds_page_figures_and_fits(reported: Path) -> None:
     names = ("loss_compute", "isoflop", "law", "optimal", "training")
     names += ("rollout", "exponents", "profiles", "bootstrap")
-    for name in names:
-        png, svg = (reported / "report" / f"{name}.{k}" for k in ("png", "svg"))
-        assert png.stat().st_size > 10_000
-        assert 10_000 < svg.stat().st_size < 300_000
     page = (reported / "report" / "index.html").read_text()
-    for name in names:
-        assert f'src="{name}.svg"' in page
+    images = images_of(page)
+    assert images.keys() == set(names)
+    for content in images.values():
+        assert 5_000 < len(content) < 200_000
+        assert Image.open(io.BytesIO(content)).size[0] > 700
+    # The page needs no other file; the figure that says most is one as well.
+    assert len(page) < 3_000_000
+    files = {p.name: p for p in (reported / "report").iterdir()}
+    assert files.keys() == {"index.html", "figure.png"}
+    assert files["figure.png"].read_bytes() == images["isoflop"]
     for part in ("Question", "Warnings", "Exponents by", "rms error", "diverged"):
         assert part in page
 
@@ -76,10 +87,70 @@ def test_fits_json_holds_every_fit_with_its_recipe(reported: Path) -> None:
 
 
 def test_a_report_is_the_same_when_written_again(reported: Path) -> None:
-    before = {p.name: p.read_bytes() for p in (reported / "report").iterdir()}
+    written = ("fits.json", "FOUND.md", "report/index.html", "report/figure.png")
+    before = {name: (reported / name).read_bytes() for name in written}
+    write_report(reported, bootstrap=FEW, figures="svg")
+    assert {name: (reported / name).read_bytes() for name in written} == before
+    drawn = {p.stem for p in (reported / "report").glob("*.svg")}
+    assert drawn == images_of((reported / "report" / "index.html").read_text()).keys()
     write_report(reported, bootstrap=FEW)
-    after = {p.name: p.read_bytes() for p in (reported / "report").iterdir()}
-    assert before == after
+    assert not list((reported / "report").glob("*.svg"))
+
+
+def test_fits_json_has_no_draws_and_finds_them_beside_it(
+    reported: Path, tmp_path: Path
+) -> None:
+    text = (reported / "fits.json").read_text()
+    assert "replicas" not in json.loads(text)["fits"][0]
+    assert len(text) < 60_000
+    fit = Fit.load(reported / "fits.json")
+    assert {len(draws) for draws in fit.replicas.values()} == {FEW.replicas}
+    band = predict(fit, {"n": 1e5, "d": 1e7})
+    assert band.low < band.value < band.high
+    # Draws of other runs are no draws of these.
+    for name in ("fits.json", "draws.parquet"):
+        shutil.copy(reported / name, tmp_path / name)
+    record = json.loads(text) | {"runs": "0" * 64}
+    (tmp_path / "fits.json").write_text(json.dumps(record))
+    assert Fit.load(tmp_path / "fits.json").replicas == {}
+    (tmp_path / "draws.parquet").write_bytes(b"torn")
+    assert np.isnan(predict(Fit.load(tmp_path / "fits.json"), {"n": 1e5, "d": 1e7}).low)
+
+
+def test_what_was_found_is_told_in_sentences_with_intervals(reported: Path) -> None:
+    text = (reported / "FOUND.md").read_text()
+    fit = Fit.load(reported / "fits.json")
+    low, high = fit.intervals["alpha"]
+    assert text.startswith("# toy: Does <b>a</b> toy law")
+    shown = re.search(r"alpha ([\d.]+) \[([\d.]+), ([\d.]+)\]", text)
+    assert shown is not None
+    for told, value in zip(
+        shown.groups(), (fit.constants["alpha"], low, high), strict=True
+    ):
+        assert float(told) == pytest.approx(value, abs=0.05 * (high - low))
+    for part in (
+        "approach 3 parametric: ",
+        "the laws miss the runs above",
+        "## To know",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "text"),
+    [
+        (0.684, (0.571, 0.988), "0.68 [0.57, 0.99]"),
+        (2.35893, (2.35811, 2.35979), "2.3589 [2.3581, 2.3598]"),
+        (1297.75, (172.3, 23677.4), "1298 [172, 23677]"),
+        (12.5, (3.0, 6.9e8), "12.5 [3, 6.9e+08]"),
+        (0.5, (np.nan, np.nan), "0.5"),
+        (0.5, (0.5, 0.5), "0.5 [0.5, 0.5]"),
+    ],
+)
+def test_numbers_have_the_digits_that_their_intervals_allow(
+    value: float, interval: tuple[float, float], text: str
+) -> None:
+    assert with_interval(value, interval) == text
 
 
 def test_a_page_is_written_from_fits_json_without_fitting(
@@ -182,7 +253,7 @@ def test_one_damaged_metrics_file_hides_its_own_curve_only(tmp_path: Path) -> No
     ]
     page = write_report(store, bootstrap=FEW).read_text()
     assert f"metrics/{first.name} is damaged" in page
-    assert 'src="training.svg"' in page
+    assert "training" in images_of(page)
 
 
 def test_rolling_out_the_true_law_predicts_within_the_noise() -> None:
@@ -199,6 +270,21 @@ def test_the_frontier_holds_no_run_that_another_beats() -> None:
     c, loss = front.values("c"), front.values("loss")
     for ci, li in zip(table.values("c"), table.values("loss"), strict=True):
         assert loss[c <= ci].min() <= li
+
+
+def test_the_frontier_takes_all_seeds_by_their_mean() -> None:
+    frame = pd.DataFrame(
+        {
+            "n": [1e3, 1e3, 2e3, 2e3],
+            "d": 1e6,
+            "c": [1e9, 1e9, 1e9, 1e9],
+            "loss": [1.0, 3.0, 1.8, 1.9],
+            "seed": [0, 1, 0, 1],
+        }
+    )
+    table = table_from_frame(frame, n="n", d="d", c="c", loss="loss", seed="seed")
+    # The luckiest seed of all is of the model that is worse in the mean.
+    assert frontier(table).values("loss").tolist() == [1.8, 1.9]
 
 
 def test_a_hundred_thousand_runs_are_stamped_in_seconds() -> None:
