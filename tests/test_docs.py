@@ -58,12 +58,15 @@ def test_a_table_is_fitted_in_three_lines(tmp_path, capsys, monkeypatch):
 
 def test_results_are_read_in_three_lines(monkeypatch):
     monkeypatch.chdir(ROOT)
-    (code,) = blocks("docs/running.md")
+    code, in_other_libraries, promises = blocks("docs/running.md")
     assert sum(bool(line) for line in code.split("\n")) == 3
     names: dict = {}
     exec(code, names)
     runs, curves = names["runs"], names["curves"]
     assert len(runs) == 20 and set(runs["run_id"]) == set(curves["run_id"])
+    exec(in_other_libraries, {})
+    exec(promises, names)
+    assert len(names["PROMISES"]) == 4
 
 
 def test_the_law_of_ones_own_is_fitted(tmp_path, capsys, monkeypatch):

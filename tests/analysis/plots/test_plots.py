@@ -13,6 +13,7 @@ from analysis.optimal.isoflop import isoflop
 from analysis.optimal.published_frontiers import HOFFMANN_2022, KAPLAN_2020
 from analysis.optimal.side_by_side import Exponent
 from analysis.plots.save import figure_bytes, save_figure
+from analysis.plots.style import panels
 from analysis.selection.extrapolation import HoldOut
 from analysis.tables.table import Table, table_from_frame
 from tests.analysis.stores import metrics_frame, runs_frame
@@ -118,8 +119,8 @@ def test_errors_beyond_a_cutoff_are_one_line_per_law_in_percent() -> None:
 
 @pytest.mark.parametrize("form", ["png", "svg", "pdf"])
 def test_a_figure_is_the_same_file_whenever_it_is_written(tmp_path, form):
-    figure = Figure()
-    figure.subplots().plot([1, 2], [3, 4])
+    figure, (ax,) = panels()
+    ax.plot([1, 2], [3, 4])
     path = save_figure(figure, tmp_path, "one", form)
     assert path.name == f"one.{form}" and path.stat().st_size > 1_000
     assert figure_bytes(figure, form) == path.read_bytes()
