@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from analysis import plots
 from analysis.optimal.isoflop import isoflop
 from analysis.optimal.published_frontiers import HOFFMANN_2022, KAPLAN_2020
 from analysis.optimal.side_by_side import Exponent
 from analysis.plots.save import figure_bytes, save_figure
-from analysis.plots.style import panels
+from analysis.plots.style import panels, styled
 from analysis.selection.extrapolation import HoldOut
 from analysis.tables.table import Table, table_from_frame
 from tests.analysis.stores import metrics_frame, runs_frame
@@ -117,10 +116,16 @@ def test_errors_beyond_a_cutoff_are_one_line_per_law_in_percent() -> None:
     assert ax.get_xscale() == "log" and "(%)" in ax.get_ylabel()
 
 
-@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
-def test_a_figure_is_the_same_file_whenever_it_is_written(tmp_path, form):
+@styled
+def line():
     figure, (ax,) = panels()
     ax.plot([1, 2], [3, 4])
+    return figure
+
+
+@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
+def test_a_figure_is_the_same_file_whenever_it_is_written(tmp_path, form):
+    figure = line()
     path = save_figure(figure, tmp_path, "one", form)
     assert path.name == f"one.{form}" and path.stat().st_size > 1_000
     assert figure_bytes(figure, form) == path.read_bytes()
