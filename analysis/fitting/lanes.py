@@ -1,10 +1,13 @@
 """Many small robust regressions solved together in float64, on all cores.
 
-A *lane* is one minimisation (`newton`) from one start. Lanes are vmapped in blocks of
-fixed shape. After each round of steps the lanes that have converged leave, and the rest
-are packed into fewer blocks, so that no lane waits for the slowest. Blocks run on as
-many threads as there are cores. Rows are padded with weight zero, so tables of similar
-length share one compiled program.
+A *lane* is one minimisation (`newton`) from one start. A law that is a formula, as
+nearly all are, is solved by numpy, with its operations as JAX traces them
+(`analysis.laws.interpret`): nothing is compiled, and chunks of lanes and rows stay in
+the cache of their core. Any other is solved by compiled programs, lanes in blocks of
+fixed shape: after each round of steps the lanes that have converged leave, and the rest
+are packed into fewer blocks, so that no lane waits for the slowest. Rows are padded
+with weight zero, so tables of similar length share one program. Both ways take the same
+steps, on as many threads as there are cores.
 """
 
 from __future__ import annotations
@@ -17,14 +20,29 @@ from functools import lru_cache, partial
 from typing import cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from analysis.fitting.newton import Point, Regression, State, minimise, residuals
+from analysis.fitting.newton import (
+    Point,
+    Regression,
+    Slopes,
+    State,
+    advance,
+    choose,
+    evaluate,
+    floor_of,
+    is_running,
+    to_natural,
+)
 from analysis.fitting.options import THOROUGH, Search
 from analysis.fitting.problem import Problem
 from analysis.laws.arrays import Array, Constants, FloatArray
 from analysis.laws.base import Law
+from analysis.laws.interpret import slopes_of
 
+CHUNK = 32_768
+"""Lanes times rows that numpy works on at a time: they stay in the cache."""
 BLOCK = 64
 """The lanes of one compiled call."""
 ROW_BUCKET = 32
@@ -85,17 +103,56 @@ def bounds(law: Law) -> tuple[FloatArray, FloatArray]:
 def _compiled(
     law: Law, log: bool, columns_batched: bool, y_batched: bool
 ) -> Callable[[State[np.ndarray], Regression[np.ndarray], np.int64], State[Array]]:
-    axes: Regression[int | None] = Regression(
-        columns=dict.fromkeys(law.columns, 0 if columns_batched else None),
-        y=0 if y_batched else None,
-        weights=0,
-        delta=None,
-        tolerance=None,
-        low=0,
-        high=0,
+    axes = (
+        0,
+        dict.fromkeys(law.columns, 0 if columns_batched else None),
+        0 if y_batched else None,
     )
-    lane = partial(minimise, law, log)
-    return jax.jit(jax.vmap(lane, in_axes=(0, axes, None)))
+
+    def with_slopes(
+        theta: Array, columns: Mapping[str, Array], y: Array
+    ) -> tuple[Array, Array]:
+        def primal(t: Array) -> tuple[Array, Array]:
+            r = _residuals(law, t, columns, y, log)
+            return r, r
+
+        jacobian, r = jax.jacfwd(primal, has_aux=True)(theta)
+        return r, jacobian.T
+
+    def run(
+        state: State[Array], regression: Regression[Array], limit: Array
+    ) -> State[Array]:
+        of_lanes = jax.vmap(with_slopes, in_axes=axes)
+
+        def slopes(theta: Array) -> tuple[Array, Array]:
+            return of_lanes(theta, regression.columns, regression.y)
+
+        def at(theta: Array) -> Point[Array]:
+            return evaluate(jnp, slopes, theta, regression)
+
+        floor = floor_of(jnp, regression, log=log)
+
+        def step(state: State[Array]) -> State[Array]:
+            new = advance(jnp, at, regression, floor, state)
+            running = is_running(state, limit)
+            kept: State[Array] = jax.tree.map(partial(choose, jnp, running), new, state)
+            return kept
+
+        def is_any_running(state: State[Array]) -> Array:
+            return jnp.any(is_running(state, limit))
+
+        end: State[Array] = jax.lax.while_loop(is_any_running, step, state)
+        return end
+
+    return jax.jit(run)
+
+
+def _residuals(
+    law: Law, theta: Array, columns: Mapping[str, Array], y: Array, log: bool
+) -> Array:
+    """The residuals of all rows: ln(predicted/observed), or predicted - observed."""
+    predicted = law.predict(to_natural(jnp, law, theta), columns)
+    return jnp.log(predicted) - jnp.log(y) if log else predicted - y
 
 
 @lru_cache(maxsize=256)
@@ -103,10 +160,44 @@ def _compiled_jacobian(law: Law, log: bool) -> Callable[..., tuple[Array, Array]
     def both(
         theta: Array, columns: Mapping[str, Array], y: Array
     ) -> tuple[Array, Array]:
-        r = partial(residuals, law, columns=columns, y=y, log=log)
+        r = partial(_residuals, law, columns=columns, y=y, log=log)
         return r(theta), jax.jacfwd(r)(theta)
 
     return jax.jit(both)
+
+
+def _slopes_in_numpy(
+    law: Law, log: bool, columns: Mapping[str, FloatArray], y: FloatArray
+) -> Slopes | None:
+    """Residuals and their Jacobian by the law's formula; None where it is none.
+
+    Args:
+        law: the functional form.
+        log: residuals of ln loss, else of loss in nats.
+        columns: column of the law -> (rows,), or (lanes, rows).
+        y: (rows,) observed loss, or (lanes, rows).
+    """
+    formula = slopes_of(law.predict, law.parameter_names, law.columns)
+    if formula is None:
+        return None
+    given = [columns[name] for name in law.columns]
+    observed = np.log(y) if log else y
+
+    def slopes(theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+        constants = [v[:, None] for v in to_natural(np, law, theta).values()]
+        predicted, *derivatives = formula(*constants, *given)
+        shape = (len(theta), y.shape[-1])
+        jacobian = np.empty((len(theta), len(constants), y.shape[-1]))
+        for i, parameter in enumerate(law.parameters):
+            scaled = parameter.scale == "log"
+            jacobian[:, i] = derivatives[i] * (constants[i] if scaled else 1.0)
+        predicted = np.broadcast_to(predicted, shape)
+        if log:
+            jacobian /= predicted[:, None]
+            return np.log(predicted) - observed, jacobian
+        return predicted - observed, jacobian
+
+    return slopes
 
 
 def jacobian(
@@ -125,10 +216,13 @@ def jacobian(
         y: (rows,) observed loss.
         log: residuals of ln loss, else of loss in nats.
     """
+    given = {k: np.asarray(columns[k], np.float64) for k in law.columns}
+    if slopes := _slopes_in_numpy(law, log, given, y):
+        with np.errstate(all="ignore"):
+            r, jac = slopes(np.asarray(theta, np.float64)[None])
+        return r[0], jac[0].T
     rows = bucket(len(y))
-    padded = {
-        k: pad_rows(np.asarray(columns[k], np.float64), rows) for k in law.columns
-    }
+    padded = {k: pad_rows(v, rows) for k, v in given.items()}
     with jax.enable_x64(True):
         r, jac = _compiled_jacobian(law, log)(theta, padded, pad_rows(y, rows))
         return np.asarray(r)[: len(y)], np.asarray(jac)[: len(y)]
@@ -186,44 +280,159 @@ def solve(
     low, high = (np.broadcast_to(b, starts.shape) for b in bounds(law))
     if held is not None:
         low, high = (np.where(held, starts, b) for b in (low, high))
-    rows = bucket(problem.rows)
     columns: dict[str, np.ndarray] = {
-        k: pad_rows(np.asarray(problem.columns[k], np.float64), rows)
-        for k in law.columns
+        k: np.asarray(problem.columns[k], np.float64) for k in law.columns
     }
-    batched = any(v.ndim == 2 for v in columns.values())
-    if batched:
-        shape = (len(starts), rows)
-        columns = {k: np.broadcast_to(v, shape) for k, v in columns.items()}
-    y = pad_rows(np.asarray(problem.y, np.float64), rows)
-    weights = np.atleast_2d(pad_rows(np.asarray(problem.weights, float), rows, 0.0))
-    compiled = _compiled(law, log, batched, y.ndim == 2)
-
-    def block(state: NumpyState, index: np.ndarray, limit: int) -> NumpyState:
-        regression = Regression(
-            columns={k: v[index] for k, v in columns.items()} if batched else columns,
-            y=y[index] if y.ndim == 2 else y,
-            weights=_lanes(weights, index),
-            delta=np.asarray(problem.objective.threshold),
-            tolerance=np.asarray(search.tolerance),
-            low=low[index],
-            high=high[index],
-        )
-        with jax.enable_x64(True):
-            new = compiled(state, regression, np.int64(limit))
-            return cast(NumpyState, jax.tree.map(np.asarray, new))
-
+    regression = Regression(
+        columns=columns,
+        y=np.asarray(problem.y, np.float64),
+        weights=np.atleast_2d(np.asarray(problem.weights, np.float64)),
+        delta=np.asarray(problem.objective.threshold),
+        tolerance=np.asarray(search.tolerance),
+        low=low,
+        high=high,
+    )
     state = _first_state(np.clip(starts, low, high), NEAR if near else FAR)
-    most = search.max_iterations
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for limit in (*(r for r in ROUNDS if r <= most), most + 1):
-            state = _round(state, block, limit, pool)
+    is_formula = slopes_of(law.predict, law.parameter_names, law.columns) is not None
+    solve_in = _in_numpy if is_formula else _in_programs
+    state = solve_in(law, log, regression, state, search.max_iterations)
     return Solution(
         theta=state.theta,
         objective=state.point.objective,
         iterations=np.maximum(state.iteration - 1, 0),
         converged=state.converged,
     )
+
+
+def _in_numpy(
+    law: Law,
+    log: bool,
+    regression: Regression[np.ndarray],
+    state: NumpyState,
+    most: int,
+) -> NumpyState:
+    """The end of every lane by numpy: nothing is compiled."""
+    lanes, rows = len(state.theta), regression.y.shape[-1]
+    size = max(1, CHUNK // rows)
+    chunks = [np.arange(i, min(i + size, lanes)) for i in range(0, lanes, size)]
+
+    def run(index: np.ndarray) -> NumpyState:
+        with np.errstate(all="ignore"):
+            return _finish(law, log, regression, _taken(state, index), index, most + 1)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        parts = list(pool.map(run, chunks))
+    return cast(NumpyState, jax.tree.map(lambda *a: np.concatenate(a), *parts))
+
+
+def _finish(
+    law: Law,
+    log: bool,
+    regression: Regression[np.ndarray],
+    state: NumpyState,
+    index: np.ndarray,
+    limit: int,
+) -> NumpyState:
+    """The state of some lanes after all their steps; those that are done leave."""
+    running = np.flatnonzero(is_running(state, limit))
+    while len(running):
+        own = _of_lanes(regression, index[running])
+        at, floor = _in_row_blocks(law, log, own), floor_of(np, own, log=log)
+        stepping = _taken(state, running)
+        # While all go on, nothing has to be copied in between.
+        while True:
+            stepping = advance(np, at, own, floor, stepping)
+            if not is_running(stepping, limit).all():
+                break
+        state = _put(state, running, stepping)
+        running = running[is_running(stepping, limit)]
+    return state
+
+
+def _in_row_blocks(
+    law: Law, log: bool, regression: Regression[np.ndarray]
+) -> Callable[[FloatArray], Point[np.ndarray]]:
+    """The objectives and derivatives as sums over blocks of rows."""
+    rows = regression.y.shape[-1]
+    blocks = []
+    for first in range(0, rows, CHUNK):
+        some = slice(first, first + CHUNK)
+        own = regression._replace(
+            columns={k: v[..., some] for k, v in regression.columns.items()},
+            y=regression.y[..., some],
+            weights=regression.weights[..., some],
+        )
+        slopes = _slopes_in_numpy(law, log, own.columns, own.y)
+        assert slopes is not None
+        blocks.append((slopes, own))
+
+    def at(theta: FloatArray) -> Point[np.ndarray]:
+        points = [evaluate(np, slopes, theta, own) for slopes, own in blocks]
+        if len(points) == 1:
+            return points[0]
+        return Point(*(sum(parts) for parts in zip(*points, strict=True)))
+
+    return at
+
+
+def _of_lanes(
+    regression: Regression[np.ndarray], index: np.ndarray
+) -> Regression[np.ndarray]:
+    """The data of some lanes; what all lanes share stays shared."""
+    return regression._replace(
+        columns={
+            k: v[index] if v.ndim == 2 else v for k, v in regression.columns.items()
+        },
+        y=regression.y[index] if regression.y.ndim == 2 else regression.y,
+        weights=_lanes(regression.weights, index),
+        low=regression.low[index],
+        high=regression.high[index],
+    )
+
+
+def _in_programs(
+    law: Law,
+    log: bool,
+    regression: Regression[np.ndarray],
+    state: NumpyState,
+    most: int,
+) -> NumpyState:
+    """The end of every lane by compiled programs of one shape."""
+    rows = bucket(regression.y.shape[-1])
+    columns = {k: pad_rows(v, rows) for k, v in regression.columns.items()}
+    batched = any(v.ndim == 2 for v in columns.values())
+    if batched:
+        shape = (len(state.theta), rows)
+        columns = {k: np.broadcast_to(v, shape) for k, v in columns.items()}
+    padded = regression._replace(
+        columns=columns,
+        y=pad_rows(regression.y, rows),
+        weights=pad_rows(regression.weights, rows, 0.0),
+    )
+    compiled = _compiled(law, log, batched, padded.y.ndim == 2)
+
+    def block(state: NumpyState, index: np.ndarray, limit: int) -> NumpyState:
+        with jax.enable_x64(True):
+            new = compiled(state, _of_lanes(padded, index), np.int64(limit))
+            return cast(NumpyState, jax.tree.map(np.asarray, new))
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for limit in (*(r for r in ROUNDS if r <= most), most + 1):
+            state = _round(state, block, limit, pool)
+    return state
+
+
+def _taken(state: NumpyState, index: np.ndarray) -> NumpyState:
+    return cast(NumpyState, jax.tree.map(lambda a: a[index], state))
+
+
+def _put(state: NumpyState, index: np.ndarray, new: NumpyState) -> NumpyState:
+    def put(old: np.ndarray, value: np.ndarray) -> np.ndarray:
+        filled = old.copy()
+        filled[index] = value
+        return filled
+
+    return cast(NumpyState, jax.tree.map(put, state, new))
 
 
 def _first_state(starts: FloatArray, damping: float) -> NumpyState:
@@ -253,15 +462,10 @@ def _round(
     def run(chunk: np.ndarray) -> NumpyState:
         # The last block is filled up with copies of its last lane.
         index = np.concatenate([chunk, np.full(BLOCK - len(chunk), chunk[-1])])
-        return block(jax.tree.map(lambda a: a[index], state), index, limit)
+        return block(_taken(state, index), index, limit)
 
     parts = [run(chunks[0])]  # compiles once, before the threads start
     parts += pool.map(run, chunks[1:])
     new = jax.tree.map(lambda *a: np.concatenate(a)[: len(active)], *parts)
 
-    def put(old: np.ndarray, value: np.ndarray) -> np.ndarray:
-        filled = old.copy()
-        filled[active] = value
-        return filled
-
-    return cast(NumpyState, jax.tree.map(put, state, new))
+    return _put(state, active, new)

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from analysis.errors import AnalysisError
@@ -19,6 +17,8 @@ from analysis.fitting.starts import make_starts
 from analysis.laws.arrays import Constants, FloatArray
 from analysis.laws.base import Law
 
+LARGE, SAMPLE = 20_000, 4_096
+"""Rows beyond which a sample is searched from all starts, and the rows of it."""
 SAME_OBJECTIVE = 1e-6
 """The relative difference below which two optima are the same."""
 
@@ -77,6 +77,8 @@ def find_optimum(
 ) -> Optimum:
     """The best optimum from many starts.
 
+    Of many rows a sample is searched, and all rows decide between its optima.
+
     Args:
         problem: the regression.
         search: number of starts and tolerance.
@@ -85,7 +87,30 @@ def find_optimum(
     Raises:
         AnalysisError: no start gives a finite loss.
     """
-    return find_optima([problem], search, extra_starts)[0]
+    if problem.rows <= LARGE:
+        return find_optima([problem], search, extra_starts)[0]
+    found = find_optima([_sample(problem, search.seed)], search, extra_starts)[0]
+    solution = minimise(problem, found.local, search, near=True)
+    best = _best(problem, solution)
+    return best._replace(share_at_best=found.share_at_best)
+
+
+def _sample(problem: Problem, seed: int) -> Problem:
+    """A regression on some of the rows, those at the ends of each column among them."""
+    used = np.flatnonzero(problem.weights > 0)
+    some = np.random.default_rng(seed).choice(used, SAMPLE, replace=len(used) < SAMPLE)
+    ends = [
+        used[pick(values[used])]
+        for values in (*problem.columns.values(), problem.y)
+        for pick in (np.argmin, np.argmax)
+    ]
+    rows = np.unique([*some, *ends])
+    return replace(
+        problem,
+        columns={k: v[rows] for k, v in problem.columns.items()},
+        y=problem.y[rows],
+        weights=problem.weights[rows],
+    )
 
 
 def find_optima(
@@ -190,6 +215,4 @@ def constants_of(law: Law, theta: FloatArray) -> dict[str, float]:
 
 def constants_of_each(law: Law, theta: FloatArray) -> dict[str, FloatArray]:
     """The named constants (…), in natural units, of solver coordinates (…, p)."""
-    with jax.enable_x64(True):
-        natural = to_natural(law, jnp.asarray(theta))
-        return {k: np.asarray(v) for k, v in natural.items()}
+    return to_natural(np, law, np.asarray(theta))

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import nnls
-from scipy.stats import qmc
 
 from analysis.fitting.lanes import bucket, pad_rows
 from analysis.laws.arrays import Array, FloatArray, Values
 from analysis.laws.base import Law, Parameter, Starts
+from analysis.laws.interpret import slopes_of
 
 
 def _spread(
@@ -37,9 +37,10 @@ def _compiled(law: Law, names: tuple[str, ...]) -> Callable[..., tuple[Array, Ar
         def predict(values: Values) -> Array:
             return law.predict({**others, **values}, columns)
 
-        zeros = {k: jnp.zeros(()) for k in names}
-        slopes = jax.jacfwd(predict)(zeros)
-        return predict(zeros), jnp.stack([slopes[k] for k in names], axis=-1)
+        ones = {k: jnp.ones(()) for k in names}
+        each = jax.jacfwd(predict)(ones)
+        slopes = jnp.stack([each[k] for k in names], axis=-1)
+        return predict(ones) - slopes.sum(-1), slopes
 
     return jax.jit(jax.vmap(value_and_slopes, in_axes=(0, None)))
 
@@ -50,12 +51,40 @@ def _design(
     drawn: Mapping[str, FloatArray],
     columns: Mapping[str, FloatArray],
 ) -> tuple[FloatArray, FloatArray]:
-    """The offset (starts, rows) and design (starts, rows, k) of linear constants."""
+    """The offset (starts, rows) and design (starts, rows, k) of linear constants.
+
+    Taken where these are 1: a law that is not quite linear in them may have no value
+    where they are 0.
+    """
+    formula = slopes_of(law.predict, law.parameter_names, law.columns)
+    if formula is not None:
+        return _design_in_numpy(law, formula, names, drawn, columns)
     rows = len(next(iter(columns.values())))
     padded = {k: pad_rows(v, bucket(rows)) for k, v in columns.items()}
     with jax.enable_x64(True):
         offset, design = _compiled(law, names)(drawn, padded)
         return np.asarray(offset)[:, :rows], np.asarray(design)[:, :rows]
+
+
+def _design_in_numpy(
+    law: Law,
+    formula: Callable[..., list[FloatArray]],
+    names: tuple[str, ...],
+    drawn: Mapping[str, FloatArray],
+    columns: Mapping[str, FloatArray],
+) -> tuple[FloatArray, FloatArray]:
+    constants = [
+        (np.ones(1) if name in names else drawn[name])[:, None]
+        for name in law.parameter_names
+    ]
+    rows = [columns[name][None, :] for name in law.columns]
+    with np.errstate(all="ignore"):
+        value, *slopes = formula(*constants, *rows)
+    count = len(next(iter(drawn.values())))
+    shape = (count, len(next(iter(columns.values()))))
+    wanted = [slopes[law.parameter_names.index(name)] for name in names]
+    design = np.stack([np.broadcast_to(s, shape) for s in wanted], axis=-1)
+    return value - design.sum(-1), design
 
 
 def _solve_linear(matrix: FloatArray, target: FloatArray) -> FloatArray:
@@ -73,6 +102,21 @@ def _solve_linear(matrix: FloatArray, target: FloatArray) -> FloatArray:
     return np.asarray(np.maximum(solution, 0.01 * size) / scale)
 
 
+def _evenly(count: int, dimensions: int, seed: int) -> FloatArray:
+    """Points (count, dimensions) of the unit cube that fill it evenly.
+
+    A Kronecker sequence from a random point: steps of the powers of 1/φ, with φ the
+    root of φ^(d+1) = φ + 1 (Roberts 2018, "The unreasonable effectiveness of
+    quasirandom sequences"). It needs no table, as Sobol's does.
+    """
+    root = 2.0
+    for _ in range(64):
+        root = (1 + root) ** (1 / (dimensions + 1))
+    steps = root ** -np.arange(1.0, dimensions + 1)
+    first = np.random.default_rng(seed).random(dimensions)
+    return (first + np.arange(count)[:, None] * steps) % 1.0
+
+
 def make_starts(
     law: Law,
     columns: Mapping[str, FloatArray],
@@ -84,8 +128,8 @@ def make_starts(
 ) -> Starts:
     """Starting constants drawn for a search: name -> (count,), natural units.
 
-    Constants that the loss is not linear in follow a scrambled Sobol sequence (Owen
-    1998) over their start ranges; the others are the non-negative least-squares
+    Constants that the loss is not linear in are spread evenly over their start ranges;
+    the others are the non-negative least-squares
     solution, in relative loss, given those (variable projection, Golub & Pereyra 1973).
 
     Args:
@@ -97,8 +141,7 @@ def make_starts(
     """
     drawn = [p for p in law.parameters if not p.solved_linearly]
     solved = [p for p in law.parameters if p.solved_linearly]
-    sampler = qmc.Sobol(max(1, len(drawn)), seed=seed)
-    u = sampler.random_base2(int(np.ceil(np.log2(max(2, count)))))[:count]
+    u = _evenly(count, max(1, len(drawn)), seed)
     starts = {p.name: _spread(p, u[:, i], columns) for i, p in enumerate(drawn)}
     if law.refine_starts is not None:
         used = weights > 0

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.laws.arrays import Array, Constants, FloatArray, Number, Values
+from analysis.laws.arrays import Constants, FloatArray, Number
 from analysis.laws.base import Law
 
 GOLDEN = 0.6180339887498949
@@ -31,30 +27,23 @@ class Allocation(NamedTuple):
     loss: FloatArray
 
 
-@lru_cache(maxsize=64)
-def _compiled(
-    law: Law,
-) -> Callable[[dict[str, FloatArray], FloatArray], tuple[Array, Array]]:
-    return jax.jit(lambda constants, log_c: _golden_section(law, constants, log_c))
-
-
-def _golden_section(law: Law, constants: Values, log_c: Array) -> tuple[Array, Array]:
+def _golden_section(
+    law: Law, constants: Constants, log_c: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """The best ln n and its loss, elementwise."""
 
-    def loss(log_n: Array) -> Array:
-        columns = {"n": jnp.exp(log_n), "d": jnp.exp(log_c - log_n)}
-        return law.predict(constants, columns)
+    def loss(log_n: FloatArray) -> FloatArray:
+        columns = {"n": np.exp(log_n), "d": np.exp(log_c - log_n)}
+        return law.losses(constants, columns)
 
-    def shrink(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
+    low, high = np.zeros_like(log_c), log_c
+    for _ in range(STEPS):
         left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
         go_left = loss(left) < loss(right)
-        return jnp.where(go_left, low, left), jnp.where(go_left, right, high)
-
-    low, high = jax.lax.fori_loop(0, STEPS, shrink, (jnp.zeros_like(log_c), log_c))
+        low, high = np.where(go_left, low, left), np.where(go_left, right, high)
     log_n = 0.5 * (low + high)
     inside = (log_n > 1e-6) & (log_n < log_c - 1e-6)
-    return jnp.where(inside, log_n, jnp.nan), jnp.where(inside, loss(log_n), jnp.nan)
+    return np.where(inside, log_n, np.nan), np.where(inside, loss(log_n), np.nan)
 
 
 def allocate(
@@ -83,7 +72,6 @@ def allocate(
     log_c = np.log(np.asarray(compute, np.float64) / flops_per_nd)
     values = {k: np.asarray(v, np.float64) for k, v in constants.items()}
     shape = np.broadcast_shapes(log_c.shape, *(v.shape for v in values.values()))
-    with jax.enable_x64(True):
-        best = _compiled(law)(values, np.broadcast_to(log_c, shape))
-        log_n, loss = (np.asarray(a) for a in best)
+    log_c = np.broadcast_to(log_c, shape)
+    log_n, loss = _golden_section(law, values, log_c)
     return Allocation(np.exp(log_n), np.exp(log_c - log_n), loss)

@@ -37,6 +37,7 @@ import numpy as np
 
 from analysis.errors import AnalysisError
 from analysis.laws.arrays import Array, Constants, FloatArray, Values
+from analysis.laws.interpret import losses_of
 
 Predict = Callable[[Values, Values], Array]
 Derived = Callable[[Constants], FloatArray]
@@ -190,6 +191,13 @@ class Law:
             constants: name -> number, or array broadcast against the columns.
             columns: column of the law -> number or array.
         """
+        if formula := losses_of(self.predict, self.parameter_names, self.columns):
+            numbers = [constants[name] for name in self.parameter_names]
+            numbers += [columns[name] for name in self.columns]
+            with np.errstate(all="ignore"):
+                return np.asarray(
+                    formula(*(np.asarray(x, np.float64) for x in numbers))
+                )
         with jax.enable_x64(True):  # numpy's arrays and numbers serve as JAX's
             p, x = cast(Values, constants), cast(Values, columns)
             return np.asarray(self.predict(p, x))

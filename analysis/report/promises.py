@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -192,13 +193,14 @@ _BOUNDS: dict[str, Callable[..., bool]] = {
 }
 
 
-def _bound(name: str, bound: object) -> str:
-    match name, bound:
-        case "near", [target, share]:
+def _bound(name: str, bound: Any) -> str:
+    match name:
+        case "near":
+            target, share = bound
             return f"{target:.4g} within {100 * share:.3g} %"
-        case "contains", float() | int():
+        case "contains":
             return f"an interval with {bound:.4g} in it"
-        case "widest", float() | int():
+        case "widest":
             return f"whose ends differ by a factor of at most {bound:g}"
     return f"{name.replace('_', ' ')} {bound:g}"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t
+from scipy import special
 
 from analysis.errors import AnalysisError
 from analysis.tables.columns import CONVENTIONS
@@ -172,7 +172,9 @@ def _intervals(
     # By QR: the columns of logs are far from orthogonal to the constant.
     inverse = np.linalg.inv(np.linalg.qr(design, mode="r"))
     error = (
-        scatter * np.sqrt(np.sum(inverse**2, axis=1)) * t.isf((1 - level) / 2, spare)
+        scatter
+        * np.sqrt(np.sum(inverse**2, axis=1))
+        * -special.stdtrit(spare, (1 - level) / 2)
     )
     pairs = zip(fitted.items(), error.tolist(), strict=True)
     intervals = {name: (value - e, value + e) for (name, value), e in pairs}

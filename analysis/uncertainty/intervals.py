@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm, t
+from scipy import special
 
 from analysis.errors import AnalysisError
 from analysis.fitting import lanes
@@ -26,6 +26,9 @@ from analysis.laws.base import Law, get_law
 from analysis.tables.table import Table
 from analysis.uncertainty.draws import redrawn
 from analysis.uncertainty.units import BY_ROW, Bootstrap, Units, units_of
+
+MOST_WEIGHTS = 20_000_000
+"""Replicas times rows that are drawn at a time."""
 
 
 class Band(NamedTuple):
@@ -78,9 +81,32 @@ def draw_constants(
         bootstrap: number and seed of the replicas.
         search: tolerance of the refits.
     """
-    drawn = redrawn(problem, optimum.theta, units, bootstrap)
-    solution = refit(drawn, optimum.local, bootstrap.replicas, search)
-    return constants_of_each(problem.law, solution.theta)
+    theta = [
+        refit(
+            redrawn(problem, optimum.theta, units, part),
+            optimum.local,
+            part.replicas,
+            search,
+        ).theta
+        for part in _in_parts(bootstrap, problem.rows)
+    ]
+    return constants_of_each(problem.law, np.concatenate(theta))
+
+
+def _in_parts(bootstrap: Bootstrap, rows: int) -> list[Bootstrap]:
+    """The bootstrap, as several of fewer draws where its weights would be many."""
+    each = max(1, MOST_WEIGHTS // rows)
+    if each >= bootstrap.replicas:
+        return [bootstrap]
+    seeds = np.random.SeedSequence(bootstrap.seed).generate_state(
+        -(-bootstrap.replicas // each)
+    )
+    counts = [each] * (bootstrap.replicas // each)
+    counts += [rest] if (rest := bootstrap.replicas % each) else []
+    return [
+        replace(bootstrap, replicas=count, seed=int(seed))
+        for count, seed in zip(counts, seeds, strict=True)
+    ]
 
 
 def fit_with_intervals(
@@ -144,7 +170,7 @@ def tail_of(units: Units, level: float, *, squares: bool = True) -> float:
     if units.kind != "seed" or not squares:
         return tail
     spare = int(np.sum(units.sizes() - 1))
-    return float(norm.cdf(-t.isf(tail, spare)))
+    return float(special.ndtr(special.stdtrit(spare, tail)))
 
 
 def percentiles(draws: ArrayLike, tail: float) -> tuple[FloatArray, FloatArray]:

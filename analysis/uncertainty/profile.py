@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
+from scipy import special
 
 from analysis.errors import AnalysisError
 from analysis.fitting import lanes
@@ -142,7 +142,7 @@ def profile(
     log = problem.objective.log
     r, jac = lanes.jacobian(law, optimum.theta, problem.columns, problem.y, log)
     scale = dispersion(problem, r)
-    threshold = optimum.objective + 0.5 * scale * float(chi2.ppf(level, 1))
+    threshold = optimum.objective + scale * float(special.gammaincinv(0.5, level))
     covariance = scale * np.linalg.pinv((jac.T * problem.weights) @ jac)
     error = float(np.sqrt(covariance[at, at]))
     low, high = (b[at] for b in lanes.bounds(law))

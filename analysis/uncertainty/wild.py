@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import chi2, norm
+from scipy import special
 
 from analysis.fitting import lanes
 from analysis.fitting.problem import Problem
@@ -171,8 +171,8 @@ def _half_window(rows: int) -> float:
 
     Of normal residuals, for 95 % intervals: Hall & Sheather 1988.
     """
-    z = float(norm.isf(0.025))
-    return float((1.5 * z**2 * norm.pdf(0) ** 2 / rows) ** (1 / 3))
+    z = float(special.ndtri(0.975))
+    return float((1.5 * z**2 / (2 * np.pi) / rows) ** (1 / 3))
 
 
 def _inverse_root(matrix: FloatArray) -> FloatArray:
@@ -210,7 +210,8 @@ def wild_losses(errors: Errors, replicas: int, rng: np.random.Generator) -> Floa
     factor = factor if errors.squares else np.sign(factor)
     # Evenly spread quantiles instead of random ones: less noise from the replicas.
     share = rng.permutation((np.arange(replicas) + 0.5) / replicas)
-    factor *= np.sqrt(errors.freedom / chi2.ppf(share, errors.freedom))[:, None]
+    chi_squared = 2 * special.gammaincinv(errors.freedom / 2, share)
+    factor *= np.sqrt(errors.freedom / chi_squared)[:, None]
     moved = factor[:, errors.unit] * errors.residuals
     return np.asarray(
         errors.predicted * np.exp(moved) if errors.log else errors.predicted + moved
