@@ -125,7 +125,7 @@ def interpreted(function: Callable[..., Any], inputs: int) -> Callable[..., list
 def _check(traced: ClosedJaxpr) -> None:
     for equation in traced.jaxpr.eqns:
         name = equation.primitive.name
-        if name in CALLS:
+        if name in CALLS or _is_repetition(equation):
             _check(_inner(equation))
         elif name not in OPERATIONS:
             raise Unsupported(name)
@@ -133,8 +133,24 @@ def _check(traced: ClosedJaxpr) -> None:
             raise Unsupported(f"{name} makes an array of a number")
 
 
+def _is_repetition(equation: Any) -> bool:
+    """Whether an operation is a loop of known length that only carries numbers on."""
+    if equation.primitive.name != "scan":
+        return False
+    carried = equation.params["num_consts"] + equation.params["num_carry"]
+    return bool(len(equation.invars) == carried)
+
+
+def _repeat(equation: Any, given: list[Any]) -> list[Any]:
+    count = equation.params["num_consts"]
+    constant, carried = given[:count], given[count:]
+    for _ in range(equation.params["length"]):
+        carried = _run(_inner(equation), [*constant, *carried])
+    return carried
+
+
 def _inner(equation: Any) -> ClosedJaxpr:
-    inner = equation.params[CALLS[equation.primitive.name]]
+    inner = equation.params[CALLS.get(equation.primitive.name, "jaxpr")]
     return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
 
 
@@ -148,7 +164,9 @@ def _run(traced: ClosedJaxpr, arrays: Sequence[Any]) -> list[Any]:
 
     for equation in jaxpr.eqns:
         name, given = equation.primitive.name, map(value, equation.invars)
-        if name in CALLS:
+        if name == "scan":
+            results = _repeat(equation, list(given))
+        elif name in CALLS:
             results = _run(_inner(equation), list(given))
         elif isinstance(OPERATIONS[name], np.ufunc):
             results = [OPERATIONS[name](*given)]

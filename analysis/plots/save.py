@@ -27,10 +27,9 @@ def figure_bytes(figure: Figure, form: Format = "png") -> bytes:
     """The content of a file of a figure."""
     content = io.BytesIO()
     with mpl.rc_context(RC):
-        # The layout is computed once: each further time it would shift a little.
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
         figure.savefig(content, format=form, metadata=METADATA[form])
+        # The layout is computed once: each further time it would shift a little.
+        figure.set_layout_engine("none")
     return _with_fewer_colours(content) if form == "png" else content.getvalue()
 
 
