@@ -7,7 +7,7 @@ RUNTIME := .venv/.runtime
 READY := .venv/.ready
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test format clean bench-population bench-forecast bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep bench-accelerator bench-trackers bench-versions bench-sampling bench-packs
+.PHONY: demo test format clean bench-population bench-forecast bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep bench-accelerator bench-trackers bench-versions bench-sampling bench-packs bench-cold
 demo: $(RUNTIME)
 	$(BIN)/harness run quickstart --out results/demo
 
@@ -54,6 +54,9 @@ bench-steps: $(READY)
 bench-sweep: $(READY)
 	$(INSTALL) --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks.sweep > $(RECORD)/sweep.txt
+
+bench-cold: $(READY)
+	$(BIN)/python -m tests.benchmarks.cold > $(RECORD)/cold.txt
 
 bench-packs: $(READY)
 	$(BIN)/python -m tests.benchmarks.packs > $(RECORD)/packs.txt

@@ -18,6 +18,7 @@ import pyarrow as pa
 from harness.specs.run import RunSpec
 from harness.store import add_sweep, create_store, open_store, schema
 from harness.store.read import metrics_name, record_name
+from tests.benchmarks.machine import machine
 
 SOURCE = Path(__file__).parents[2] / "results" / "text_families"
 RUNS = 20_000
@@ -118,6 +119,7 @@ def size(folder: Path) -> int:
 
 def main(count: int = RUNS) -> None:
     """Fills a folder, and measures each step on it loose and packed."""
+    print(machine())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "store"
         fill(folder, count)

@@ -77,6 +77,21 @@ SECTIONS = [
         "bench-forecast",
     ),
     (
+        "A first fit, as a process",
+        "Nothing compiled before, beside the imports alone and beside a careful SciPy "
+        "script (analytic gradients, 81 starts, 1,000 refits); and the certified fit "
+        "of many rows.",
+        "cold",
+        "bench-cold",
+    ),
+    (
+        "Packs",
+        "Finished runs in small files and in packs: seconds of each step, of the whole "
+        "process, and its memory.",
+        "packs",
+        "bench-packs",
+    ),
+    (
         "Fits",
         "A certified global fit and its bootstrap on the 240 rows of Besiroglu et al. "
         "2024, beside scipy.",
