@@ -139,3 +139,13 @@ def test_committed_results_are_packed_and_small():
 def test_a_committed_result_has_the_columns_of_its_page(results):
     columns = set(pd.read_parquet(results / "runs.parquet").columns)
     assert set(RUN_COLUMNS) - set(OPTIONAL) <= columns
+
+
+@pytest.mark.parametrize("subject", ["text", "image"])
+def test_the_rates_of_families_are_the_rules_that_were_found(subject):
+    """To three digits, as the study of rates says them."""
+    text = (ROOT / f"experiments/studies/{subject}_families.py").read_text()
+    used = re.findall(r"LearningRate\(k=([\d.e+-]+), n=([\d.e+-]+)\)", text)
+    rules = [one.rule for one in read_store(ROOT / f"results/{subject}_rates").tuning]
+    found = {(f"{rule.k:.3g}", f"{rule.exponents['n']:.3g}") for rule in rules}
+    assert {(f"{float(k):.3g}", f"{float(n):.3g}") for k, n in used} == found

@@ -197,6 +197,7 @@ def provenance_of(table: Table, problem: Problem, search: Search) -> Provenance:
         columns=columns,
         convention=columns.get("n", ""),
         left_out=table.left_out,
+        notes=table.notes,
         space=o.space,
         loss=o.loss,
         delta=o.delta,

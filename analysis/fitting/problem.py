@@ -71,9 +71,9 @@ def prepare(table: Table, law: Law | str, objective: Objective) -> Problem:
     """
     law = get_law(law) if isinstance(law, str) else law
     table = complete(table, law)
+    table.need("loss")
     count = len(law.parameters)
     if len(table) < count:
-        table.need("loss")
         excluded = "".join(f"; {x}" for x in table.left_out)
         raise AnalysisError(
             f"{table.source} has {len(table)} usable rows with a "

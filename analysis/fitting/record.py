@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -82,6 +83,7 @@ class Provenance:
         scale_range: role -> (least, greatest) value seen by the fit.
         flops_per_nd: median of c / (n d) over the rows: the k of C = k N D.
         versions: of the libraries that did the arithmetic.
+        notes: sentences on how the file was read.
     """
 
     source: str
@@ -98,6 +100,7 @@ class Provenance:
     flops_per_nd: float
     versions: dict[str, str]
     bootstrap: JsonObject = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,9 +200,7 @@ def format_fit(fit: Fit) -> str:
     lines = [f"{fit.law}: {fit.provenance.source}", f"  {'':14}{'value':>12}   {head}"]
     for name, value in (fit.constants | fit.derived).items():
         low_high = fit.intervals.get(name)
-        interval = (
-            f"[{low_high[0]:.5g}, {low_high[1]:.5g}]" if low_high else "not asked"
-        )
+        interval = _interval(low_high) if low_high else "not asked"
         lines.append(f"  {name:14}{value:>12.6g}   {interval}")
     d, r = fit.diagnostics, fit.provenance
     lines += [
@@ -211,8 +212,15 @@ def format_fit(fit: Fit) -> str:
     ]
     lines += [f"  {interval_line(fit)}"] if fit.provenance.bootstrap else []
     lines += [f"  {x}" for x in r.left_out]
+    lines += [f"  read: {x}" for x in r.notes]
     lines += [f"  WARNING {x}" for x in d.notes]
     return "\n".join(lines)
+
+
+def _interval(low_high: tuple[float, float]) -> str:
+    low, high = low_high
+    known = math.isfinite(low) and math.isfinite(high)
+    return f"[{low:.5g}, {high:.5g}]" if known else "not determined"
 
 
 def interval_line(fit: Fit) -> str:
@@ -285,6 +293,7 @@ def _fit_from(record: JsonObject) -> Fit:
     for key in MEASURES:
         diagnostics[key] = number(diagnostics[key])
     provenance = dict(record["recipe"])
+    provenance["notes"] = tuple(provenance.get("notes", ()))
     provenance["left_out"] = tuple(Excluded(**x) for x in provenance["left_out"])
     provenance["scale_range"] = _pairs(provenance["scale_range"])
     for key in ("delta", "tolerance", "flops_per_nd"):

@@ -199,6 +199,6 @@ def profiles(material: Material) -> Iterator[tuple[str, Figure]]:
     "combination of the two is known."
 )
 def bootstrap(material: Material) -> Iterator[tuple[str, Figure]]:
-    """The draws of the main fit's constants, where there is one."""
-    if material.main_fit is not None:
+    """The draws of the main fit's constants, where there are some."""
+    if material.main_fit is not None and material.main_fit.replicas:
         yield "", plots.bootstrap_pairs(material.main_fit, CHINCHILLA_PAIRS)

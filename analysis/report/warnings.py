@@ -25,6 +25,8 @@ def convention_warnings(fits: Mapping[str, Fit]) -> tuple[str, ...]:
     """
     warnings = []
     for first, second in combinations(fits, 2):
+        if not (fits[first].replicas and fits[second].replicas):
+            continue
         low, high = difference(fits[first], fits[second])
         if low > 0 or high < 0:
             a, b = fits[first].derived["a"], fits[second].derived["a"]

@@ -55,7 +55,11 @@ DEEPEST = 200
 """Most operations inside each other; a sum of as many terms is as deep."""
 _SHOWN = 80
 """Most characters of an expression that a message repeats."""
+CLOSE = 0.85
+"""The likeness from which on an expression is taken for a misspelt column."""
 _BACKTICKED = re.compile(r"`([^`]*)`")
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_STRING = re.compile(r"('[^']*'|\"[^\"]*\")")
 
 
 def missing_column(name: str, frame: pd.DataFrame) -> AnalysisError:
@@ -107,6 +111,7 @@ class _Evaluator:
                 f"at most {LONGEST:,} are read"
             )
         source = _BACKTICKED.sub(self._hide, self.source).strip()
+        source = self._with_names_hidden(source)
         try:
             tree = ast.parse(source, mode="eval")
         except (SyntaxError, ValueError) as error:
@@ -123,15 +128,37 @@ class _Evaluator:
             )
         return tree
 
+    def _with_names_hidden(self, source: str) -> str:
+        """The text with the columns' names taken as names, whatever is in them."""
+        awkward = [
+            str(name)
+            for name in self.frame.columns
+            if not _NAME.fullmatch(str(name)) and str(name) in source
+        ]
+        for name in sorted(awkward, key=len, reverse=True):
+            pattern = re.compile(rf"(?<![\w.]){re.escape(name)}(?!\w)")
+            parts = _STRING.split(source)
+            # Every other part is a text in quotes, and stays one.
+            parts[::2] = [
+                pattern.sub(lambda _, n=name: self._key(n), part) for part in parts[::2]
+            ]
+            source = "".join(parts)
+        return source
+
     def _hide(self, match: re.Match[str]) -> str:
+        return self._key(match.group(1))
+
+    def _key(self, name: str) -> str:
         key = f"_quoted_{len(self.quoted)}"
-        self.quoted[key] = match.group(1)
+        self.quoted[key] = name
         return key
 
     def _column(self, name: str) -> pd.Series:
         name = self.quoted.get(name, name)
         if name not in self.frame.columns:
-            raise missing_column(name, self.frame)
+            columns = [str(c) for c in self.frame.columns]
+            whole = difflib.get_close_matches(self.source, columns, 1, CLOSE)
+            raise missing_column(self.source if whole else name, self.frame)
         return self.frame[name]
 
     def _visit(self, node: ast.expr) -> Value:

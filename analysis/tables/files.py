@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.errors import AnalysisError
 from analysis.tables.columns import RUN
+from analysis.tables.readers import read_file
 
-READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".csv": pd.read_csv,
-    ".tsv": partial(pd.read_csv, sep="\t"),
-    ".parquet": pd.read_parquet,
-    ".jsonl": partial(pd.read_json, lines=True),
-}
-"""Ending of a file's name -> what reads it; also with .gz."""
+RUNS = "runs.parquet"
 
 
 def read_frame(source: str | Path) -> pd.DataFrame:
@@ -27,7 +20,12 @@ def read_frame(source: str | Path) -> pd.DataFrame:
         AnalysisError: as `read_runs` and `read_file`.
     """
     path = Path(source)
-    return read_runs(path) if path.is_dir() else read_file(path)
+    return read_runs(path) if is_results_folder(path) else read_file(path)
+
+
+def is_results_folder(path: Path) -> bool:
+    """Whether a path is a folder with runs, and not one of a dataset's files."""
+    return (path / RUNS).is_file() or (path / "_store.json").is_file()
 
 
 def read_runs(store: Path) -> pd.DataFrame:
@@ -36,13 +34,17 @@ def read_runs(store: Path) -> pd.DataFrame:
     Raises:
         AnalysisError: no such file, it cannot be read, or it has no row.
     """
-    path = store / "runs.parquet"
+    path = store / RUNS
     if not path.is_file():
         raise AnalysisError(
             f"{store} has no runs.parquet: it is not a results folder, or no run of "
             "it has finished yet"
         )
-    frame = read_file(path)
+    try:
+        frame = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise AnalysisError(f"cannot read {path}: {first}") from None
     if frame.empty:
         raise AnalysisError(f"{store} has no finished runs yet")
     if RUN in frame and (nameless := int(frame[RUN].isna().sum())):
@@ -51,27 +53,3 @@ def read_runs(store: Path) -> pd.DataFrame:
             "makes it anew"
         )
     return frame
-
-
-def read_file(path: Path) -> pd.DataFrame:
-    """The rows of a CSV, TSV, JSONL (each also .gz) or parquet file.
-
-    Raises:
-        AnalysisError: no such file, another kind of file, or one that cannot be read.
-    """
-    if not path.is_file():
-        raise AnalysisError(
-            f"there is no table at {path}: give a CSV, JSONL or parquet file, or a "
-            "results folder, which `harness run` writes"
-        )
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    reader = READERS.get(suffix.lower())
-    if reader is None:
-        raise AnalysisError(
-            f"{path} is none of {', '.join(READERS)} (or .gz); convert it or rename it"
-        )
-    try:
-        return reader(path)
-    except (ValueError, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AnalysisError(f"cannot read {path}: {first}") from None

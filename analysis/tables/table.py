@@ -18,7 +18,8 @@ import pandas as pd
 from analysis.errors import AnalysisError
 from analysis.tables.columns import ANNEALED, DONE, STATUS, STORE_COLUMNS
 from analysis.tables.expression import condition, evaluate, missing_column
-from analysis.tables.files import read_frame
+from analysis.tables.files import is_results_folder, read_frame
+from analysis.tables.readers import NOTES
 
 LABEL_ROLES = ("run", "group", "seed")
 OPTIONS = ("n", "d", "c", "x", "loss", "group", "run")
@@ -51,6 +52,7 @@ class Table:
         left_out: the rows not in `frame`, by reason.
         without_loss: the rows that were left out for want of a finite loss: a tuned
             point must know at which learning rates its runs diverged.
+        notes: sentences on how the file was read.
     """
 
     frame: pd.DataFrame
@@ -58,6 +60,7 @@ class Table:
     source: str
     left_out: tuple[Excluded, ...] = ()
     without_loss: pd.DataFrame = field(default_factory=pd.DataFrame)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -151,13 +154,14 @@ def read_table(
             negative scale, duplicate rows; one line with the rows and the remedy.
     """
     path, frame = Path(source), read_frame(source)
-    if path.is_dir():
+    if is_results_folder(path):
         return table_of_runs(
             frame, str(path), where=where, duplicates=duplicates, **columns
         )
     named = {k: v for k, v in columns.items() if v is not None}
     same = {k: k for k in ("n", "d", "c", "loss") if k in frame.columns}
-    table = Table(frame=frame, columns=same | named, source=str(path))
+    notes = tuple(frame.attrs.pop(NOTES, ()))
+    table = Table(frame=frame, columns=same | named, source=str(path), notes=notes)
     return _prepare(table, where, duplicates)
 
 
@@ -240,7 +244,8 @@ def _deduplicated(table: Table, duplicates: Duplicates) -> Table:
 
 
 def _checked(table: Table) -> Table:
-    for role in table.columns:
+    # The loss first: rows that have none are left out, whatever else they lack.
+    for role in sorted(table.columns, key=lambda role: role != "loss"):
         if role not in LABEL_ROLES:
             table = _checked_role(table, role)
         elif table.columns[role] not in table.frame.columns:
@@ -268,7 +273,7 @@ def _checked_role(table: Table, role: str) -> Table:
     elif lost.any():
         raise AnalysisError(
             f"column {name!r} ({role}) is empty or infinite in {_rows(table, lost)}; "
-            "fill it, or leave the rows out with --where"
+            f"fill it, or leave the rows out with --where {f'{name} > 0'!r}"
         )
     bad = values < 0 if role == "weight" else values <= 0
     if bad.any():

@@ -27,6 +27,8 @@ from analysis.tables.table import Table
 from analysis.uncertainty.draws import redrawn
 from analysis.uncertainty.units import BY_ROW, Bootstrap, Units, units_of
 
+NOT_KNOWN = (float("nan"), float("nan"))
+"""The interval of what the rows do not determine."""
 MOST_WEIGHTS = 20_000_000
 """Replicas times rows that are drawn at a time."""
 
@@ -129,24 +131,28 @@ def fit_with_intervals(
     """
     fitted, problem, optimum = fit_parts(table, law, options)
     units = units_of(table, bootstrap.kind, problem.columns)
-    draws = draw_constants(problem, optimum, units, bootstrap, options.search)
-    every = draws | derived_values(problem.law, draws)
     residuals = np.asarray(fitted.residuals)
     squares = options.objective.near_squares(residuals)
     tail = tail_of(units, bootstrap.level, squares=squares)
+    draws: dict[str, FloatArray] = {}
+    # A law that meets every row leaves nothing that could tell of an error.
+    if problem.rows > len(problem.law.parameters):
+        draws = draw_constants(problem, optimum, units, bootstrap, options.search)
+    every = draws | (derived_values(problem.law, draws) if draws else {})
     record = {
         "kind": units.kind,
         "units": units.count,
         "tail": tail,
         "drawn": "residuals" if units.by_residuals else "units",
         "level": bootstrap.level,
-        "replicas": bootstrap.replicas,
+        "replicas": bootstrap.replicas if draws else 0,
         "seed": bootstrap.seed,
     }
     provenance = replace(fitted.provenance, bootstrap=record)
+    unknown = dict.fromkeys(fitted.constants | fitted.derived, NOT_KNOWN)
     return replace(
         fitted,
-        intervals={k: interval(v, tail) for k, v in every.items()},
+        intervals=unknown | {k: interval(v, tail) for k, v in every.items()},
         provenance=provenance,
         replicas={k: tuple(float(f"{x:.8g}") for x in v) for k, v in draws.items()},
     )

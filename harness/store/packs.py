@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 
@@ -26,13 +27,14 @@ import pyarrow.parquet as pq
 
 from harness.errors import DamagedFileError
 from harness.store import schema
-from harness.store.files import Files
+from harness.store.files import Files, LocalFiles
 
 PACKED = "packed"
 INDEX = re.compile(r"index-(\d{6})\.parquet")
 RECORDS_FILE = re.compile(r"records-((\d{6})-[0-9a-f]{8})\.parquet")
 METRICS_FILE = re.compile(r"packed-((\d{6})-[0-9a-f]{8})\.parquet")
 """Names of files, with the name of the pack and the number in it as groups."""
+PAUSE_S = 0.05
 INDEX_COLUMNS = pa.schema(
     [
         ("run_id", pa.string()),
@@ -106,15 +108,26 @@ class Packs:
         Raises `StoreError` if it is damaged.
         """
         while True:
-            number = newest(self._files.names(PACKED))
+            number = self._newest()
             if self._index and self._index.number >= number:
                 return self._index
             try:
                 self._index = self._read(number) if number else Index.none()
             except FileNotFoundError:
                 # A newer one came, and this one went.
+                time.sleep(PAUSE_S)
                 continue
             return self._index
+
+    def _newest(self) -> int:
+        number = newest(self._files.names(PACKED))
+        if self._index:
+            number = max(number, self._index.number)
+        if isinstance(self._files, LocalFiles):
+            # Listings of network file systems can be seconds behind: it is asked for.
+            while self._files.exists(index_name(number + 1)):
+                number += 1
+        return number
 
     def record(self, run_id: str) -> str | None:
         """The text of a run's record; None if it is in no pack."""

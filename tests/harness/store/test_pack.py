@@ -1,5 +1,8 @@
 """Packs: each run is seen once and whole, whoever packs, reads or dies meanwhile."""
 
+import errno
+import os
+import random
 import shutil
 import subprocess
 import sys
@@ -17,7 +20,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from analysis.tables.curves import read_metrics
 from harness.errors import StoreError
-from harness.store import Store, create_store, open_store, pack, refresh_runs, schema
+from harness.store import (
+    Store,
+    create_store,
+    faults,
+    open_store,
+    pack,
+    refresh_runs,
+    schema,
+)
 from harness.store.doctor import examine
 from harness.store.files import LocalFiles
 from harness.store.pack import GROUP, TIER
@@ -25,6 +36,7 @@ from harness.store.pack import pack as pack_store
 from harness.store.packs import index_name
 from harness.store.read import MARKER, copy_tables, files_at, read_runs
 from harness.store.unpack import unpack
+from tests.faults.python import fail, late_listings
 from tests.harness.store.packers import (
     assert_right,
     check,
@@ -340,6 +352,92 @@ def test_a_missing_file_of_a_pack_is_named(mixed):
     found = examine(store, mend=True)
     assert sorted(found.reopened) == sorted(IDS[:10])
     check(open_store(mixed.folder), IDS[10:25])
+
+
+CALLS = {
+    "a listing": ("listdir", "*/records"),
+    "a listing of packs": ("listdir", "*/packed"),
+    "a small file": ("open", "*records/*.json"),
+    "the rename of a pack": ("replace", "*packed-*"),
+    "the name of an index": ("link", "*index-*"),
+    "a removal": ("unlink", "*records/*.json"),
+}
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO], ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_fault_of_a_moment_costs_a_packer_nothing(mixed, monkeypatch, call, number):
+    name, path = CALLS[call]
+    with monkeypatch.context() as patch:
+        module = Path if name == "unlink" else os
+        hits = fail(patch, name, number, path=path, module=module)
+        assert pack_store(mixed).runs == 5
+    assert len(hits) == 1 and mixed.files.faults.count >= 1
+    check(open_store(mixed.folder), IDS[:25])
+    assert loose_files(mixed.folder) == []
+
+
+def test_an_index_whose_reply_was_lost_is_ones_own(mixed, monkeypatch):
+    with monkeypatch.context() as patch:
+        hits = fail(patch, "link", errno.EEXIST, path="*index-000003*", after=True)
+        pack_store(mixed)
+    assert len(hits) == 1
+    check(open_store(mixed.folder), IDS[:25])
+    assert len(mixed.packs.current().packs) == 3
+
+
+def test_a_full_disk_stops_a_packer_and_loses_nothing(mixed, monkeypatch):
+    for call in ("replace", "fsync"):
+        with monkeypatch.context() as patch:
+            fail(patch, call, errno.ENOSPC, count=None)
+            with pytest.raises(StoreError, match="the disk is full"):
+                pack_store(mixed)
+        check(open_store(mixed.folder), IDS[:25])
+        assert examine(open_store(mixed.folder), mend=False).reopened == []
+    assert pack_store(mixed).runs == 5
+    check(open_store(mixed.folder), IDS[:25])
+
+
+def test_packs_that_listings_show_late_are_found_by_name(mixed, monkeypatch):
+    reader = open_store(mixed.folder)
+    reader.packs.current()
+    hidden = late_listings(monkeypatch, 30.0, path="index-000003*")
+    pack_store(mixed)
+    check(reader, IDS[:25])
+    check(open_store(mixed.folder), IDS[:25])
+    assert hidden
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_fault_in_a_hundred_operations_changes_nothing(tmp_path, monkeypatch, seed):
+    """Packers and publishers, while each call of the system may fail for a moment."""
+    monkeypatch.setattr(faults, "FIRST_PAUSE_S", 1e-4)
+    rng, store = random.Random(seed), create_store(tmp_path / "store")
+    count = [0]
+
+    def flaky(real):
+        def called(*args, **kwargs):
+            if rng.random() < 0.01:
+                count[0] += 1
+                number = rng.choice([errno.ESTALE, errno.EIO, errno.EBUSY])
+                raise OSError(number, os.strerror(number), str(args[0]))
+            return real(*args, **kwargs)
+
+        return called
+
+    with monkeypatch.context() as patch:
+        for name in ("open", "listdir", "replace", "link", "fsync", "lstat"):
+            patch.setattr(os, name, flaky(getattr(os, name)))
+        for number, run in enumerate(RUNS, 1):
+            publish(store, run)
+            if number % 3 == 0:
+                pack_store(store)
+                assert store.finished() == set(IDS[:number])
+    assert count[0] > 10
+    pack_store(store)
+    check(open_store(store.folder), IDS)
+    rows = pd.read_parquet(store.folder / "metrics")
+    assert Counter(rows["run_id"]) == dict.fromkeys(IDS, 6)
 
 
 class RequestCounter:
