@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -250,7 +251,7 @@ def write_draws(folder: Path, fits: Sequence[Fit], stamp: Mapping[str, str]) -> 
         for name, c in columns.items()
     }
     table = pa.table(arrays).replace_schema_metadata(dict(stamp))
-    temporary = folder / f".{DRAWS}.tmp"
+    temporary = folder / f".{DRAWS}.{os.getpid()}.tmp"
     pq.write_table(table, temporary, compression="zstd")
     temporary.replace(folder / DRAWS)
 
@@ -260,7 +261,7 @@ def read_draws(
 ) -> dict[int, dict[str, tuple[float, ...]]]:
     """The draws that `write_draws` wrote: number of the fit -> name -> draws.
 
-    Empty where the file is missing, or of other runs than a `fits.json` says.
+    Empty where the file is missing or damaged, or of other runs than a `fits.json`.
     """
     try:
         table = pq.read_table(folder / DRAWS)
@@ -270,11 +271,14 @@ def read_draws(
     if not stamp or any(record.get(key) != value for key, value in stamp.items()):
         return {}
     draws: dict[int, dict[str, tuple[float, ...]]] = {}
-    for column in table.column_names:
-        index, _, name = column.partition(".")
-        count = record["fits"][int(index)]["recipe"]["bootstrap"]["replicas"]
-        values = table[column].to_numpy()[:count]
-        draws.setdefault(int(index), {})[name] = tuple(values.tolist())
+    try:
+        for column in table.column_names:
+            index, _, name = column.partition(".")
+            count = record["fits"][int(index)]["recipe"]["bootstrap"]["replicas"]
+            values = table[column].to_numpy()[:count]
+            draws.setdefault(int(index), {})[name] = tuple(values.tolist())
+    except (KeyError, IndexError, TypeError, ValueError):
+        return {}
     return draws
 
 

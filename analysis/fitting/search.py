@@ -12,6 +12,7 @@ from analysis.errors import AnalysisError
 from analysis.fitting import lanes
 from analysis.fitting.newton import to_natural
 from analysis.fitting.options import ABSOLUTE_DELTAS, THOROUGH, Objective, Search
+from analysis.fitting.padding import pad_rows
 from analysis.fitting.problem import Problem
 from analysis.fitting.starts import make_starts
 from analysis.laws.arrays import Constants, FloatArray
@@ -98,7 +99,8 @@ def find_optimum(
 def _sample(problem: Problem, seed: int) -> Problem:
     """A regression on some of the rows, those at the ends of each column among them."""
     used = np.flatnonzero(problem.weights > 0)
-    some = np.random.default_rng(seed).choice(used, SAMPLE, replace=len(used) < SAMPLE)
+    count = min(SAMPLE, len(used))
+    some = np.random.default_rng(seed).choice(used, count, replace=False)
     ends = [
         used[pick(values[used])]
         for values in (*problem.columns.values(), problem.y)
@@ -165,7 +167,7 @@ def _stacked(problems: Sequence[Problem], each: int) -> Problem:
     rows = max(p.rows for p in problems)
 
     def stack(arrays: Iterable[FloatArray], fill: float | None = None) -> FloatArray:
-        padded = np.stack([lanes.pad_rows(a, rows, fill) for a in arrays])
+        padded = np.stack([pad_rows(a, rows, fill) for a in arrays])
         return np.repeat(padded, each, axis=0)
 
     return replace(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import nnls
 
-from analysis.fitting.lanes import bucket, pad_rows
+from analysis.fitting.padding import bucket, pad_rows
 from analysis.laws.arrays import Array, FloatArray, Values
 from analysis.laws.base import Law, Parameter, Starts
 from analysis.laws.interpret import slopes_of
@@ -129,8 +129,8 @@ def make_starts(
     """Starting constants drawn for a search: name -> (count,), natural units.
 
     Constants that the loss is not linear in are spread evenly over their start ranges;
-    the others are the non-negative least-squares
-    solution, in relative loss, given those (variable projection, Golub & Pereyra 1973).
+    the others are the non-negative least-squares solution, in relative loss, given
+    those (variable projection, Golub & Pereyra 1973).
 
     Args:
         law: the functional form.

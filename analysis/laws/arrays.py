@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -18,3 +18,5 @@ Values = Mapping[str, Array]
 """Constants or columns by name, inside a JAX program."""
 Constants = Mapping[str, Number]
 """Constants by name, outside of one."""
+Predict = Callable[[Values, Values], Array]
+"""`(constants, columns) -> losses`, as a law has it."""

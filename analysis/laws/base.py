@@ -36,10 +36,9 @@ import jax
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.laws.arrays import Array, Constants, FloatArray, Values
+from analysis.laws.arrays import Array, Constants, FloatArray, Predict, Values
 from analysis.laws.interpret import losses_of
 
-Predict = Callable[[Values, Values], Array]
 Derived = Callable[[Constants], FloatArray]
 Starts = dict[str, FloatArray]
 StartRule = Callable[[Starts, Mapping[str, FloatArray], FloatArray], Starts]

@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.laws.arrays import Array, FloatArray, Values
+from analysis.laws.arrays import Array, FloatArray, Predict, Values
 from analysis.laws.base import (
     Law,
     Parameter,
-    Predict,
     Starts,
     coefficient,
     exponent,

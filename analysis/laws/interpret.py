@@ -2,13 +2,12 @@
 
 A law is a formula: the same for every row. Traced for single numbers, it is a list of
 elementwise operations, and numpy carries them out on arrays of any shapes that fit
-together, without a compiler. So a small table is fitted before a program for it would
-have been compiled, and its derivatives are those of JAX.
+together, without a compiler. Derivatives are those of JAX.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 from scipy import special
 
-from analysis.laws.arrays import FloatArray
+from analysis.laws.arrays import FloatArray, Predict
 
 Operation = Callable[..., Any]
 """An operation on arrays, with its parameters."""
@@ -90,15 +89,11 @@ OPERATIONS: dict[str, Operation] = {
 """The operations of JAX that work on each number by itself, and those that make an
 array of one: shapes are left to numpy."""
 CALLS = {
-    "pjit": "jaxpr",
     "jit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
+    "pjit": "jaxpr",
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-    "remat": "jaxpr",
-    "checkpoint": "jaxpr",
+    "remat2": "jaxpr",
 }
 """Operations that call others, and the parameter that holds them."""
 
@@ -150,7 +145,8 @@ def _repeat(equation: Any, given: list[Any]) -> list[Any]:
 
 
 def _inner(equation: Any) -> ClosedJaxpr:
-    inner = equation.params[CALLS.get(equation.primitive.name, "jaxpr")]
+    name = "jaxpr" if _is_repetition(equation) else CALLS[equation.primitive.name]
+    inner = equation.params[name]
     return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
 
 
@@ -174,10 +170,6 @@ def _run(traced: ClosedJaxpr, arrays: Sequence[Any]) -> list[Any]:
             results = [OPERATIONS[name](*given, **equation.params)]
         known |= dict(zip(equation.outvars, results, strict=True))
     return [value(atom) for atom in jaxpr.outvars]
-
-
-Predict = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
-"""`(constants, columns) -> losses`, as a law has it."""
 
 
 @lru_cache(maxsize=256)

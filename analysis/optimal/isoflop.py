@@ -21,6 +21,7 @@ from analysis.optimal.parabolas import (
     pooled_noise,
     quadratic,
 )
+from analysis.tables.columns import BUDGET_COLUMN
 from analysis.tables.table import Table
 from analysis.uncertainty.draws import bootstrap_draws
 from analysis.uncertainty.intervals import interval, tail_of
@@ -113,6 +114,13 @@ def isoflop(
         noise=noise,
         notes=tuple(notes),
     )
+
+
+def nominal_budget(table: Table) -> str | None:
+    """The column of nominal budgets, or None where a row has none."""
+    frame = table.frame
+    known = BUDGET_COLUMN in frame.columns and bool(frame[BUDGET_COLUMN].notna().all())
+    return BUDGET_COLUMN if known else None
 
 
 def minimum_draws(

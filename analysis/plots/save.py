@@ -15,6 +15,7 @@ from analysis.plots.style import RC
 Format = Literal["png", "svg", "pdf"]
 COLOURS = 256
 """Colours of a PNG: enough for lines and maps, and a third of the bytes of all."""
+CSS_PIXELS_PER_INCH = 96
 METADATA: dict[Format, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Date": None},
@@ -45,6 +46,13 @@ def save_figure(figure: Figure, folder: Path, name: str, form: Format = "png") -
     path = folder / f"{name}.{form}"
     path.write_bytes(figure_bytes(figure, form))
     return path
+
+
+def shown_width(png: bytes) -> int:
+    """The width in CSS pixels at which a PNG has the size that it was drawn for."""
+    pixels: int = Image.open(io.BytesIO(png)).size[0]
+    dots_per_inch: int = RC["savefig.dpi"]
+    return round(pixels * CSS_PIXELS_PER_INCH / dots_per_inch)
 
 
 def _with_fewer_colours(png: io.BytesIO) -> bytes:

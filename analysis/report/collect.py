@@ -26,14 +26,14 @@ from analysis.optimal.families import (
     families_of,
 )
 from analysis.optimal.frontier import frontier
-from analysis.optimal.isoflop import IsoFlop, isoflop
+from analysis.optimal.isoflop import IsoFlop, isoflop, nominal_budget
 from analysis.optimal.side_by_side import Exponent, disagreements, side_by_side
 from analysis.report.findings import Findings, OptimalModels
 from analysis.report.promises import check_promises, promises_of
 from analysis.report.store import Store
 from analysis.report.warnings import convention_warnings, vague_warnings
 from analysis.selection.extrapolation import HoldOut, cutoffs, extrapolate
-from analysis.tables.columns import BUDGET_COLUMN, CONVENTIONS, HELD_OUT, LOSS, RUN
+from analysis.tables.columns import CONVENTIONS, HELD_OUT, LOSS, RUN
 from analysis.tables.curves import read_metrics
 from analysis.tables.table import Table
 from analysis.uncertainty.intervals import fit_with_intervals, optimum_at
@@ -221,14 +221,7 @@ def _warnings_of(attempts: Sequence[tuple[object, Warnings]]) -> Warnings:
 
 
 def _isoflop(table: Table, bootstrap: Bootstrap) -> IsoFlop:
-    return isoflop(table, budget=_nominal_budget(table), bootstrap=bootstrap)
-
-
-def _nominal_budget(table: Table) -> str | None:
-    """The column of nominal budgets, or None where a row has none."""
-    frame = table.frame
-    known = BUDGET_COLUMN in frame.columns and bool(frame[BUDGET_COLUMN].notna().all())
-    return BUDGET_COLUMN if known else None
+    return isoflop(table, budget=nominal_budget(table), bootstrap=bootstrap)
 
 
 def _held_out(table: Table) -> tuple[dict[str, tuple[HoldOut, ...]], Warnings]:
@@ -252,7 +245,7 @@ def _exponents(
     estimate = partial(
         side_by_side,
         table,
-        budget=_nominal_budget(table),
+        budget=nominal_budget(table),
         conventions=known or None,
         curves=metrics,
         fits=fits,

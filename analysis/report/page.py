@@ -17,6 +17,7 @@ import pandas as pd
 from analysis.fitting.record import FLAG_MEANING, Fit, interval_line
 from analysis.laws import get_law
 from analysis.optimal.side_by_side import Exponent
+from analysis.plots.save import shown_width
 from analysis.report.collect import BEYOND
 from analysis.report.families import family_tables
 from analysis.report.figures import caption, main_fit
@@ -64,6 +65,7 @@ def page(store: Store, findings: Findings, images: Mapping[str, bytes]) -> str:
         promises=findings.promises,
         pictures=[p for p in findings.pictures if p.name in images],
         source={name: _data_uri(png) for name, png in images.items()},
+        width={name: shown_width(png) for name, png in images.items()},
         caption=caption,
         runs=_runs(store.runs),
         more_runs=max(0, len(store.runs) - MOST_RUNS),

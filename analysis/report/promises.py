@@ -14,18 +14,17 @@ import numpy as np
 from analysis.errors import AnalysisError
 from analysis.fitting.fit import fit_law
 from analysis.optimal.families import POWER, by_family
-from analysis.optimal.isoflop import isoflop
+from analysis.optimal.isoflop import isoflop, nominal_budget
 from analysis.report.store import Store
-from analysis.tables.columns import BUDGET_COLUMN
 from analysis.tables.expression import condition, evaluate
 from analysis.tables.plain import JsonObject, number, read_json
 from analysis.tables.table import read_table
 from analysis.tuning.lr_minima import at_minima
-from analysis.uncertainty.intervals import fit_with_intervals
+from analysis.uncertainty.intervals import NOT_KNOWN, fit_with_intervals
 from analysis.uncertainty.units import Bootstrap, advise
 
 REPLICAS = 1000
-UNKNOWN = math.nan
+"""Draws of the intervals that promises are about."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +32,7 @@ class Measured:
     """A value with its interval, which is NaN where it has none."""
 
     value: float
-    interval: tuple[float, float] = (UNKNOWN, UNKNOWN)
+    interval: tuple[float, float] = NOT_KNOWN
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -142,8 +141,7 @@ def _minima(store: Store, what: JsonObject) -> Measured:
     if what["along"] == "rates":
         curves = [curve for one in store.tuning for curve in one.curves]
         return Measured(value=float(sum(not curve.flag for curve in curves)))
-    known = BUDGET_COLUMN in store.table.frame
-    parabolas = isoflop(store.table, budget=BUDGET_COLUMN if known else None).parabolas
+    parabolas = isoflop(store.table, budget=nominal_budget(store.table)).parabolas
     return Measured(value=float(sum(not parabola.edge for parabola in parabolas)))
 
 

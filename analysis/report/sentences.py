@@ -1,7 +1,6 @@
-"""What was found, in sentences and small tables: for FOUND.md and the terminal.
+"""What was found, in sentences and small tables: for FOUND.md and documents.
 
-Every number comes from the findings and is given to the digits that its interval
-allows.
+Constants and exponents have the digits that their intervals allow.
 """
 
 from __future__ import annotations
@@ -120,7 +119,7 @@ def _value(fit: Fit, name: str) -> str:
 def _optimum(findings: Findings) -> Iterator[str]:
     if (best := findings.optimal) is None:
         return
-    at = len(best.c) - 2
+    at = -2  # the last one lies beyond the largest
     n, d, loss = (
         f"{v:.3g} [{low:.3g}, {high:.3g}]"
         for v, low, high in (best.bands[k][at] for k in ("n", "d", "loss"))

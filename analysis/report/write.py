@@ -19,7 +19,7 @@ from analysis.tables.plain import write_text
 from analysis.uncertainty.units import Bootstrap
 
 FOUND = "FOUND.md"
-LEADING = ("families_loss", "isoflop", "law", "rate_rule", "loss_compute", "training")
+LEADING = ("isoflop", "rates", "families", "law", "loss_compute", "training")
 """The figures that say most, best first: the first that there is gets a file."""
 
 
@@ -108,9 +108,10 @@ def _draw(
         images[picture.name] = figure_bytes(figure)
         if form is not None:
             save_figure(figure, folder, picture.name, form)
-    leading = next((name for name in LEADING if name in images), None)
-    if leading is not None:
-        (folder / "figure.png").write_bytes(images[leading])
+    known = [picture for picture in pictures if picture.figure in LEADING]
+    if known:
+        leading = min(known, key=lambda picture: LEADING.index(picture.figure))
+        (folder / "figure.png").write_bytes(images[leading.name])
     return tuple(pictures), images
 
 

@@ -6,6 +6,7 @@ each run is read once, also while another program packs.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -67,9 +68,9 @@ def _read(store: Path, index: Path | None, metric: str, split: str) -> Curves:
                 pc.equal(table[METRIC], metric), pc.equal(table[SPLIT], split)
             )
             tables.append(table.filter(wanted).replace_schema_metadata(None))
-        except FileNotFoundError:
-            raise
         except UNREADABLE as error:
+            if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
+                raise
             reason = str(error).splitlines()[0] if str(error) else "no parquet file"
             damaged.append(
                 f"metrics/{path.name} is damaged and left out of the curves: {reason}"
@@ -93,9 +94,9 @@ def _packed(index: Path | None) -> tuple[set[str], set[str]]:
         return set(), set()
     try:
         table = pq.read_table(index, columns=[RUN, "pack"])
-    except FileNotFoundError:
-        raise
     except UNREADABLE as error:
+        if isinstance(error, FileNotFoundError) and not os.path.lexists(index):
+            raise
         raise AnalysisError(
             f"{index} is damaged: {error}; `harness doctor` mends it"
         ) from None

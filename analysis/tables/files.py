@@ -11,6 +11,7 @@ from analysis.tables.columns import RUN
 from analysis.tables.readers import read_file
 
 RUNS = "runs.parquet"
+"""The file that makes a folder one of results."""
 
 
 def read_frame(source: str | Path) -> pd.DataFrame:

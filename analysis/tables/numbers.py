@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 NOTES = "notes"
+"""The attribute of a frame that holds sentences on how it was read."""
 EMPTY = frozenset(["", "-", "–", "nan", "none", "null", "n/a", "na"])
 """Texts that stand for no number."""
 MOST_DIGITS = 24
@@ -35,8 +36,8 @@ def as_numbers(frame: pd.DataFrame, *, decimal_comma: bool = False) -> pd.DataFr
         decimal_comma: a comma is rather a decimal point than a separator of thousands.
     """
     notes = list(frame.attrs.get(NOTES, ()))
-    order = [0, 2, 1, 3, 4] if decimal_comma else range(len(_MANNERS))
-    manners = [_MANNERS[i] for i in order]
+    commas = (_AS_POINT, _OF_THOUSANDS) if decimal_comma else (_OF_THOUSANDS, _AS_POINT)
+    manners = (_PLAIN, *commas, _IN_PERCENT, _WITH_UNIT)
     columns = {}
     for name in frame.columns:
         columns[name], note = _column(frame[name], manners)
@@ -110,26 +111,24 @@ def _with_unit(text: str) -> float:
     return float(match[1]) * UNITS[match[2]] if match else float(text)
 
 
-_MANNERS = (
-    _Manner(PLAIN, float, ""),
-    _Manner(
-        re.compile(f"{THOUSANDS.pattern}|{PLAIN.pattern}", re.I),
-        lambda text: float(text.replace(",", "")),
-        "commas were read as separators of thousands",
-    ),
-    _Manner(
-        re.compile(f"{DECIMAL_COMMA.pattern}|{PLAIN.pattern}", re.I),
-        lambda text: float(text.replace(",", ".")),
-        "commas were read as decimal points",
-    ),
-    _Manner(
-        PERCENT,
-        lambda text: float(text.rstrip("% ")),
-        "its numbers are in percent, as they stand: divide by 100 for shares",
-    ),
-    _Manner(
-        re.compile(f"{WITH_UNIT.pattern}|{PLAIN.pattern}", re.I),
-        _with_unit,
-        "K, M, B and T were read as 1e3, 1e6, 1e9 and 1e12",
-    ),
+_PLAIN = _Manner(PLAIN, float, "")
+_OF_THOUSANDS = _Manner(
+    re.compile(f"{THOUSANDS.pattern}|{PLAIN.pattern}", re.I),
+    lambda text: float(text.replace(",", "")),
+    "commas were read as separators of thousands",
+)
+_AS_POINT = _Manner(
+    re.compile(f"{DECIMAL_COMMA.pattern}|{PLAIN.pattern}", re.I),
+    lambda text: float(text.replace(",", ".")),
+    "commas were read as decimal points",
+)
+_IN_PERCENT = _Manner(
+    PERCENT,
+    lambda text: float(text.rstrip("% ")),
+    "its numbers are in percent, as they stand: divide by 100 for shares",
+)
+_WITH_UNIT = _Manner(
+    re.compile(f"{WITH_UNIT.pattern}|{PLAIN.pattern}", re.I),
+    _with_unit,
+    "K, M, B and T were read as 1e3, 1e6, 1e9 and 1e12",
 )

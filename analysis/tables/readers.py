@@ -10,7 +10,9 @@ import csv
 import glob
 import io
 import json
+import lzma
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,14 +23,19 @@ import pyarrow.feather
 import pyarrow.parquet
 
 from analysis.errors import AnalysisError
-from analysis.tables.numbers import as_numbers
+from analysis.tables.numbers import NOTES, as_numbers
 
-NOTES = "notes"
-"""The attribute of a frame that holds sentences on how it was read."""
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip", ".zst": "zstd"}
 SEPARATORS = ",;\t|"
-MOST_COMMENTS = 100
-"""Lines at the head of a text that may be comments."""
+UNREADABLE = (
+    ValueError,
+    OSError,
+    RecursionError,
+    pa.ArrowException,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
+"""What a damaged file, or one of another kind, raises."""
 
 
 def read_file(path: Path) -> pd.DataFrame:
@@ -41,10 +48,10 @@ def read_file(path: Path) -> pd.DataFrame:
         AnalysisError: no such file, another kind of file, or one that cannot be read.
     """
     if path.is_dir():
-        return as_numbers(_read_folder(path))
+        return _read_folder(path)
     if not path.is_file() and glob.has_magic(str(path)):
-        return as_numbers(_read_pattern(path))
-    return as_numbers(_read_one(path))
+        return _read_pattern(path)
+    return _read_one(path)
 
 
 def _read_one(path: Path) -> pd.DataFrame:
@@ -65,7 +72,7 @@ def _read_one(path: Path) -> pd.DataFrame:
         return reader(path, _content(path, packed))
     except AnalysisError:
         raise
-    except (ValueError, OSError, pa.ArrowException, RecursionError) as error:
+    except UNREADABLE as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise AnalysisError(f"cannot read {path}: {first}") from None
 
@@ -75,11 +82,13 @@ def _content(path: Path, packed: str | None) -> bytes:
         with pa.input_stream(str(path), compression=packed) as stream:
             content: bytes = stream.read()
         return content
-    with pd.io.common.get_handle(
-        path, "rb", compression=packed, is_text=False
-    ) as handles:
-        unpacked: bytes = handles.handle.read()
-    return unpacked
+    if packed == "xz":
+        return lzma.decompress(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if len(names) != 1:
+            raise ValueError(f"it holds {len(names)} files, not one")
+        return archive.read(names[0])
 
 
 def _read_folder(folder: Path) -> pd.DataFrame:
@@ -91,7 +100,7 @@ def _read_folder(folder: Path) -> pd.DataFrame:
             "it has finished yet; nor has it parquet files of a dataset"
         )
     try:
-        return pyarrow.parquet.read_table(folder).to_pandas()
+        return as_numbers(pyarrow.parquet.read_table(folder).to_pandas())
     except (OSError, ValueError, pa.ArrowException) as error:
         raise AnalysisError(f"cannot read {folder}: {error}") from None
 
@@ -108,10 +117,10 @@ def _read_pattern(pattern: Path) -> pd.DataFrame:
 
 
 def _read_text(path: Path, content: bytes) -> pd.DataFrame:
-    text = content.decode("utf-8-sig", errors="replace")
+    text = content.decode("utf-8-sig")
     lines = text.splitlines(keepends=True)
     start = 0
-    while start < min(len(lines), MOST_COMMENTS) and _is_comment(lines[start]):
+    while start < len(lines) and _is_comment(lines[start]):
         start += 1
     if start == len(lines):
         raise AnalysisError(f"{path} has no rows")
@@ -170,10 +179,10 @@ def _without_heads(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         notes.append(f"{count} {noun} the header; left out")
         frame = frame[~again]
     first = frame.iloc[0]
-    is_text = [_is_word(value) for value in first]
+    if not all(map(_is_word, first)):
+        return frame, notes
     rest = as_numbers(frame.iloc[1:].copy())
-    are_numbers = [pd.api.types.is_numeric_dtype(rest[c]) for c in rest.columns]
-    if all(is_text) and all(are_numbers):
+    if all(pd.api.types.is_numeric_dtype(rest[c]) for c in rest.columns):
         shown = ", ".join(map(str, first))
         notes.append(f"the first row was left out: it holds units ({shown})")
         frame = frame.iloc[1:]
@@ -215,11 +224,11 @@ def _records(path: Path, rows: object) -> pd.DataFrame:
         raise AnalysisError(f"cannot read {path}: it is no list of objects")
     records: list[dict[str, object]] = rows
     if not any(isinstance(v, dict) for row in records for v in row.values()):
-        return pd.DataFrame(records)
+        return as_numbers(pd.DataFrame(records))
     frame = pd.json_normalize(records)
     example = next(c for c in frame.columns if "." in c)
     frame.attrs[NOTES] = [f"nested columns have names with dots, such as {example}"]
-    return frame
+    return as_numbers(frame)
 
 
 def _read_parquet(path: Path, content: bytes) -> pd.DataFrame:
@@ -239,7 +248,7 @@ def _from_arrow(path: Path, table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas()
     if nested:
         frame.attrs[NOTES] = ["nested columns have names with dots"]
-    return frame
+    return as_numbers(frame)
 
 
 READERS: dict[str, Callable[[Path, bytes], pd.DataFrame]] = {

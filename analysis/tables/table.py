@@ -19,7 +19,7 @@ from analysis.errors import AnalysisError
 from analysis.tables.columns import ANNEALED, DONE, STATUS, STORE_COLUMNS
 from analysis.tables.expression import condition, evaluate, missing_column
 from analysis.tables.files import is_results_folder, read_frame
-from analysis.tables.readers import NOTES
+from analysis.tables.numbers import NOTES
 
 LABEL_ROLES = ("run", "group", "seed")
 OPTIONS = ("n", "d", "c", "x", "loss", "group", "run")

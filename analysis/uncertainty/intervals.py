@@ -5,6 +5,7 @@ What is drawn, and which kind to use when, is in `units`; how it is drawn, in `d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from analysis.tables.table import Table
 from analysis.uncertainty.draws import redrawn
 from analysis.uncertainty.units import BY_ROW, Bootstrap, Units, units_of
 
-NOT_KNOWN = (float("nan"), float("nan"))
+NOT_KNOWN = (math.nan, math.nan)
 """The interval of what the rows do not determine."""
 MOST_WEIGHTS = 20_000_000
 """Replicas times rows that are drawn at a time."""

@@ -22,9 +22,9 @@ from harness.errors import Interrupted, SpecError, StoreError
 from harness.specs.canonical import JsonObject
 from harness.store import Store, open_store, refresh_runs, requests, schema
 from harness.store import convert as store_convert
-from harness.store import pack as store_pack
-from harness.store import unpack as store_unpack
 from harness.store.doctor import examine
+from harness.store.packing import pack as store_pack
+from harness.store.packing import unpack as store_unpack
 from harness.store.read import MARKER, files_at
 from harness.store.status import SweepStatus, WorkerStatus, sweep_status
 from harness.study import prepare

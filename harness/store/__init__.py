@@ -7,6 +7,8 @@ metrics/<run_id>.parquet  long rows of a finished run, written once
 weights/<run_id>/         weights of a run that a sweep keeps, or the end of a trunk
 data/<hash>/              arrays in memory that runs are trained on
 records/<run_id>.json     a finished run's whole record; its existence is "done"
+packed/, metrics/packed-*.parquet  records and rows of many runs in few files, and the
+                          index that says which has which: see `packs`
 runs.parquet              one wide row per finished run, a view of records/
 failures/<trunk_id>.<k>.json  one record per failed attempt at a trunk
 orders/                   what `harness retry` and `harness cancel` asked for
@@ -21,8 +23,9 @@ work/                     what only an unfinished sweep needs (not for git):
 
 A `Store` reads by its methods and never writes; everything that writes is a function
 that takes a store. `files` and `objects` are the two places where one can be; `schema`,
-`read` and `write` know its tables; `leases`, `identity`, `failures` and `requests` who
-trains what; `status` and `doctor` tell people about it.
+`read` and `write` know its tables, `packs` and `packing` many runs in few files;
+`leases`, `identity`, `failures` and `requests` who trains what; `status` and `doctor`
+tell people about it.
 """
 
 from harness.store.read import Store, open_store

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+
 from harness.errors import HarnessError, StoreError, UnknownTagError
 from harness.specs.run import RunSpec
 from harness.store import schema
@@ -26,11 +28,12 @@ def check_spec(spec: object, run_id: str) -> None:
         raise StoreError(f"holds the spec of run {spec_id}")
 
 
-def check_metrics(content: bytes, run_id: str, name: str) -> None:
-    """Raises `StoreError` if a file holds anything but the metrics of a run."""
+def check_metrics(content: bytes, run_id: str, name: str) -> pa.Table:
+    """The metrics of a run. Raises `StoreError` if a file holds anything else."""
     table = schema.read_parquet(content, name)
     if not table.schema.remove_metadata().equals(schema.METRICS):
         raise StoreError("does not have the columns of a metrics file")
     footer = (table.schema.metadata or {}).get(b"run_id", b"").decode()
     if footer != run_id or set(table.column("run_id").to_pylist()) - {run_id}:
         raise StoreError("holds rows of another run")
+    return table

@@ -18,7 +18,7 @@ from harness.store import schema
 from harness.store.checks import Foreign, check_metrics, check_spec
 from harness.store.diagnosis import Damage, Diagnosis
 from harness.store.lease_files import LEASE_FILE
-from harness.store.mend_packs import check_pack, rebuild_index, rewrite
+from harness.store.packing.mend import check_pack, rebuild_index, rewrite
 from harness.store.packs import (
     METRICS_FILE,
     PACKED,

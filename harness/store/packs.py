@@ -15,11 +15,13 @@ whose small file went meanwhile would have come with a greater number.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,6 +37,7 @@ RECORDS_FILE = re.compile(r"records-((\d{6})-[0-9a-f]{8})\.parquet")
 METRICS_FILE = re.compile(r"packed-((\d{6})-[0-9a-f]{8})\.parquet")
 """Names of files, with the name of the pack and the number in it as groups."""
 PAUSE_S = 0.05
+"""The pause before a reader that was overtaken looks for the newest index again."""
 INDEX_COLUMNS = pa.schema(
     [
         ("run_id", pa.string()),
@@ -44,8 +47,16 @@ INDEX_COLUMNS = pa.schema(
     ]
 )
 """A row per packed run; `group` counts the row groups of both files of its pack."""
-
 RECORDS = pa.schema([("run_id", pa.string()), ("record", pa.string())])
+
+
+class IndexRow(NamedTuple):
+    """Where a run is packed."""
+
+    run_id: str
+    status: str
+    pack: str
+    group: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,24 +74,32 @@ class Index:
     """Which pack has which run."""
 
     def __init__(self, number: int, table: pa.Table, packs: Mapping[str, Pack]) -> None:
-        self.number, self.table, self.packs = number, table, packs
+        self.number, self.packs = number, packs
+        self._table = table
+
+    def rows(self) -> list[IndexRow]:
+        """Where each run is packed."""
+        columns = (self._table[name].to_pylist() for name in INDEX_COLUMNS.names)
+        return list(map(IndexRow._make, zip(*columns, strict=True)))
 
     @cached_property
     def run_ids(self) -> frozenset[str]:
         """Ids of the runs in packs."""
-        return frozenset(self.table["run_id"].to_pylist())
+        return frozenset(self._table["run_id"].to_pylist())
 
     @cached_property
     def places(self) -> dict[str, tuple[str, int]]:
         """Pack and group of each run."""
-        columns = (self.table[n].to_pylist() for n in ("run_id", "pack", "group"))
-        return {i: (pack, group) for i, pack, group in zip(*columns, strict=True)}
+        return {row.run_id: (row.pack, row.group) for row in self.rows()}
 
     @cached_property
     def statuses(self) -> dict[str, str]:
         """Status of each run, as its record has it."""
-        columns = (self.table[n].to_pylist() for n in ("run_id", "status"))
-        return dict(zip(*columns, strict=True))
+        return {row.run_id: row.status for row in self.rows()}
+
+    def runs_in(self, pack: str) -> set[str]:
+        """Ids of the runs in a pack."""
+        return {run_id for run_id, (name, _) in self.places.items() if name == pack}
 
     @classmethod
     def none(cls) -> Index:
@@ -114,6 +133,9 @@ class Packs:
             try:
                 self._index = self._read(number) if number else Index.none()
             except FileNotFoundError:
+                if self._files.exists(index_name(number)):
+                    name = f"{self._files.uri}/{index_name(number)}"
+                    raise DamagedFileError(f"{name} leads nowhere") from None
                 # A newer one came, and this one went.
                 time.sleep(PAUSE_S)
                 continue
@@ -197,6 +219,16 @@ class _OpenFile:
         return self._group
 
 
+def describe(runs: int, records: bytes, metrics: bytes) -> Pack:
+    """What an index says about a pack of so many runs, by the contents of its files."""
+    return Pack(
+        runs=runs,
+        bytes=len(records) + len(metrics),
+        records_sha256=hashlib.sha256(records).hexdigest(),
+        metrics_sha256=hashlib.sha256(metrics).hexdigest(),
+    )
+
+
 def open_pack(content: bytes, name: str) -> pq.ParquetFile:
     """A file of a pack, its page checksums verified where it is read.
 
@@ -230,8 +262,16 @@ def parse_index(content: bytes, number: int, name: str) -> Index:
     return Index(number, table, packs)
 
 
-def index_bytes(table: pa.Table, packs: Mapping[str, Pack]) -> bytes:
-    """The content of the file of an index."""
+def index_bytes(rows: Iterable[IndexRow], packs: Mapping[str, Pack]) -> bytes:
+    """The content of the file of an index; rows are put in order by run."""
+    columns = list(zip(*sorted(rows), strict=True)) or [()] * len(INDEX_COLUMNS)
+    arrays = [
+        pa.array(column, pa.string()).dictionary_encode()
+        if pa.types.is_dictionary(kind)
+        else pa.array(column, kind)
+        for column, kind in zip(columns, INDEX_COLUMNS.types, strict=True)
+    ]
+    table = pa.Table.from_arrays(arrays, schema=INDEX_COLUMNS)
     facts = {name: dataclasses.asdict(packs[name]) for name in sorted(packs)}
     return schema.parquet_bytes(table, **{"harness.packs": json.dumps(facts)})
 

@@ -271,12 +271,16 @@ def copy_tables(store: Store, folder: Path) -> None:
     """
     copy = LocalFiles(folder)
     while True:
-        before = newest(store.files.names(PACKED))
-        with contextlib.suppress(FileNotFoundError):
+        before, gone = newest(store.files.names(PACKED)), None
+        try:
             _copy_once(store, copy)
-            if newest(store.files.names(PACKED)) == before:
-                break
+        except FileNotFoundError as error:
+            gone = error
+        if newest(store.files.names(PACKED)) == before:
+            break
         # Some were packed meanwhile.
+    if gone is not None:
+        raise StoreError(f"{store.uri} lists a file that is not there: {gone}")
     copy.publish_once(MARKER, store.files.read(MARKER))
     for name in filter(store.files.exists, (SWEEP, RUNS)):
         content = store.files.read(name)

@@ -73,10 +73,11 @@ class Sweep:
                     f"a rate of tune is {point.coords[TUNED]:g}, its run has "
                     f"{point.run.optimizer.lr:g}: a recipe set it again; put tune last"
                 )
-        if not all(isinstance(promise, Promise) for promise in self.promises):
+        promises = _listed(self.promises, "promises", "[Promise(…)]")
+        if not all(isinstance(promise, Promise) for promise in promises):
             raise SpecError("promises is not a list of Promise(…)")
         object.__setattr__(self, "points", tuple(points))
-        object.__setattr__(self, "promises", tuple(self.promises))
+        object.__setattr__(self, "promises", tuple(promises))
 
 
 def product(base: Base, axes: Mapping[str, Iterable[object]]) -> list[Point]:

@@ -15,7 +15,7 @@ from harness.errors import HarnessError, Interrupted
 from harness.store import Store, failures, refresh_runs, requests, use_system_memory
 from harness.store.faults import WORKER_PATIENCE_S
 from harness.store.leases import Leases, LeaseSet, claim_all
-from harness.store.pack import pack
+from harness.store.packing.pack import pack
 from harness.sweeps.options import WorkerOptions
 from harness.sweeps.plan import Cohort, Plan, PlannedRun, Trunk
 from harness.training import device

@@ -27,14 +27,14 @@ ROUNDS = 3
 IMPORTS = "import jax, pandas, scipy"
 SIZES = (240, 2_400, 24_000, 100_000, 1_000_000)
 FIT = """
-import resource, sys, time
+import sys, time
 import analysis
+from tests.benchmarks.peak import peak_mib
 start = time.perf_counter()
 table = analysis.read_table(sys.argv[1], n="n", d="d", loss="loss")
 read = time.perf_counter()
 fit = analysis.fit_law(table, "chinchilla")
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-print(read - start, time.perf_counter() - read, peak, fit.constants["alpha"])
+print(read - start, time.perf_counter() - read, peak_mib(), fit.constants["alpha"])
 """
 
 

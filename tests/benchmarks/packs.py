@@ -62,7 +62,7 @@ def fill(folder: Path, count: int) -> None:
 
 
 STEPS = {
-    "pack": "from harness.store.pack import pack; print(pack(store))",
+    "pack": "from harness.store.packing.pack import pack; print(pack(store))",
     "view": "from harness.store import refresh_runs; refresh_runs(store)",
     "view anew": "from harness.store import refresh_runs; "
     "refresh_runs(store, anew=True)",
@@ -76,19 +76,19 @@ def fit():
     table = analysis.read_table(store.folder, where='family == "transformer"')
     analysis.fit_law(table, "chinchilla")
     return f"{len(table.frame)} rows: {time.monotonic() - start:.2f} s"
-print(fit(), "and, compiled,", fit())""",
+print(fit(), "and again", fit())""",
     "curves": "from analysis.tables.curves import read_metrics; "
     "print(len(read_metrics(store.folder, 'loss', 'eval').rows))",
 }
 AGAIN = [step for step in STEPS if step != "fit"]
 PROGRAM = """
-import resource, sys, time
+import sys, time
 from harness.store import open_store
+from tests.benchmarks.peak import peak_mib
 store = open_store(sys.argv[1])
-before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+start = time.monotonic()
 {step}
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(f"FACTS {{time.monotonic() - start:.2f}} {{peak // 1024}}")
+print(f"FACTS {{time.monotonic() - start:.2f}} {{peak_mib()}}")
 """
 
 
@@ -104,7 +104,8 @@ def measure(folder: Path, step: str) -> str:
     *said, facts = told.splitlines()
     seconds, mib = facts.split()[1:]
     whole = time.monotonic() - start
-    return f"{seconds:>7} s of {whole:6.2f} s, {mib:>5} MiB  {' '.join(said)}"
+    line = f"{seconds:>7} s of {whole:6.2f} s, {mib:>5} MiB  {' '.join(said)}"
+    return line.rstrip()
 
 
 def size(folder: Path) -> int:

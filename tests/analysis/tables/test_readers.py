@@ -180,6 +180,9 @@ def test_columns_of_any_type_are_numbers_where_they_hold_numbers() -> None:
         ("t.json", "[1, 2", "cannot read"),
         ("t.jsonl", '{"n": 1}\n{"n":', "line 2"),
         ("t.xls", "x", "is none of .csv, .tsv"),
+        ("t.csv.zip", "x", "cannot read"),
+        ("t.csv.xz", "x", "cannot read"),
+        ("t.csv.gz", "x", "cannot read"),
         ("t.parquet", "x", "cannot read"),
     ],
 )
@@ -188,6 +191,12 @@ def test_what_can_be_meant_in_two_ways_or_none_is_refused(
 ) -> None:
     with pytest.raises(AnalysisError, match=why):
         read_table(write(tmp_path, text, name))
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"n,d,loss\n1,2,\xff\xfe\n")
+    with pytest.raises(AnalysisError, match=r"cannot read .* 'utf-8' codec"):
+        read_table(tmp_path / "t.csv")
 
 
 def test_what_lacks_is_named_with_a_remedy_that_works(tmp_path: Path) -> None:

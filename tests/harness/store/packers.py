@@ -13,7 +13,7 @@ import time
 from harness import AdamW
 from harness.store import Store, add_metrics, add_record, open_store
 from harness.store.files import LocalFiles
-from harness.store.pack import pack
+from harness.store.packing.pack import pack
 from tests.harness.strategies import mlp_run
 
 

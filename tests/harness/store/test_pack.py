@@ -18,6 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from analysis.errors import AnalysisError
 from analysis.tables.curves import read_metrics
 from harness.errors import StoreError
 from harness.store import (
@@ -25,17 +26,18 @@ from harness.store import (
     create_store,
     faults,
     open_store,
-    pack,
     refresh_runs,
     schema,
 )
 from harness.store.doctor import examine
 from harness.store.files import LocalFiles
-from harness.store.pack import GROUP, TIER
-from harness.store.pack import pack as pack_store
+from harness.store.packing import writer
+from harness.store.packing.pack import TIER
+from harness.store.packing.pack import pack as pack_store
+from harness.store.packing.unpack import unpack
+from harness.store.packing.writer import GROUP
 from harness.store.packs import index_name
 from harness.store.read import MARKER, copy_tables, files_at, read_runs
-from harness.store.unpack import unpack
 from tests.faults.python import fail, late_listings
 from tests.harness.store.packers import (
     assert_right,
@@ -154,8 +156,8 @@ def test_packs_of_one_size_become_one(tmp_path):
 
 
 def test_a_large_pack_is_written_in_several_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(pack, "LARGEST", 6000)
-    monkeypatch.setattr(pack, "GROUP", 4)
+    monkeypatch.setattr(writer, "LARGEST", 6000)
+    monkeypatch.setattr(writer, "GROUP", 4)
     store = create_store(tmp_path)
     for run in RUNS:
         publish(store, run)
@@ -297,7 +299,7 @@ def test_four_workers_two_packers_and_two_readers_race(tmp_path):
 def test_the_doctor_saves_the_sound_runs_of_a_damaged_pack(
     mixed, monkeypatch, file, damage
 ):
-    monkeypatch.setattr(pack, "GROUP", 3)
+    monkeypatch.setattr(writer, "GROUP", 3)
     for run in RUNS[25:37]:
         publish(mixed, run)
     pack_store(mixed)
@@ -352,6 +354,22 @@ def test_a_missing_file_of_a_pack_is_named(mixed):
     found = examine(store, mend=True)
     assert sorted(found.reopened) == sorted(IDS[:10])
     check(open_store(mixed.folder), IDS[10:25])
+
+
+def test_a_link_that_leads_nowhere_is_named_and_not_waited_for(mixed, tmp_path):
+    lost = mixed.folder / "metrics" / f"{IDS[30]}.parquet"
+    lost.symlink_to("nowhere")
+    assert (
+        f"metrics/{lost.name} is damaged"
+        in (read_metrics(mixed.folder, "loss", "eval").damaged[0])
+    )
+    with pytest.raises(StoreError, match=r"lists a file that is not there: .*metrics"):
+        copy_tables(mixed, tmp_path / "copy")
+    (mixed.folder / index_name(3)).symlink_to("nowhere")
+    with pytest.raises(StoreError, match=r"index-000003\.parquet leads nowhere"):
+        open_store(mixed.folder).finished()
+    with pytest.raises(AnalysisError, match=r"index-000003\.parquet is damaged"):
+        read_metrics(mixed.folder, "loss", "eval")
 
 
 CALLS = {

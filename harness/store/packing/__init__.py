@@ -1,0 +1,1 @@
+"""Packs of a store: made, mended, and written again as single files."""
