@@ -7,7 +7,6 @@ later while they make no progress, and the store knows what it was doing.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import subprocess
@@ -15,11 +14,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.engines.accelerators import Accelerators, accelerators, has_tpu
 from harness.engines.base import DONE, MISTAKE, STOPPED, UNREACHABLE, Slot
 from harness.errors import SpecError
 
 GPU_MEMORY = 0.9
 """Share of a GPU's memory that its workers reserve together."""
+MEMORY_VARIABLES = (
+    "XLA_PYTHON_CLIENT_MEM_FRACTION",
+    "XLA_CLIENT_MEM_FRACTION",
+    "XLA_PYTHON_CLIENT_PREALLOCATE",
+)
+"""How a user says what memory jax takes; jax refuses two of them that disagree."""
 QUICK_DEATHS = 5
 """Deaths of a worker, each soon after its start, after which none follows it."""
 SOON_S = 30.0
@@ -34,7 +40,8 @@ def slots(workers: int | None, trunks: int, devices: int = 1) -> list[Slot]:
     """Places for `workers` workers, by default one per GPU, else one per CPU core.
 
     With several `devices` each worker has so many GPUs, and what is left over of them
-    is not used; without any, one worker simulates them on all cores.
+    is not used; without any, one worker simulates them on all cores. A host of TPU
+    chips has one worker, which takes them all.
 
     Workers of one core each train more together than one worker with all cores. How
     many threads a worker has can change the last bits of its numbers, so it does not
@@ -43,11 +50,14 @@ def slots(workers: int | None, trunks: int, devices: int = 1) -> list[Slot]:
     """
     if workers is not None and workers < 1:
         raise SpecError(f"--workers is {workers}; it must be at least 1")
-    if gpus := visible_gpus():
-        if devices > len(gpus):
-            raise SpecError(f"--devices is {devices}; there are {len(gpus)} GPUs")
-        groups = list(zip(*[iter(gpus)] * devices, strict=False))
-        return _gpu_slots(groups, workers or len(groups))[:trunks]
+    if gpus := accelerators():
+        return _gpu_slots(gpus, workers, devices)[:trunks]
+    if has_tpu():
+        if (workers or 1) > 1:
+            raise SpecError(
+                f"--workers is {workers}; one process takes all TPU chips of a host"
+            )
+        return [Slot()][:trunks]
     cores = _cores()
     default = len(cores) if devices == 1 else 1
     return _core_slots(cores, workers or default)[:trunks]
@@ -59,36 +69,24 @@ def _core_slots(cores: Sequence[int], count: int) -> list[Slot]:
     return [Slot(cores=tuple(cores[k::count])) for k in range(count)]
 
 
-def _gpu_slots(groups: Sequence[Sequence[str]], count: int) -> list[Slot]:
+def _gpu_slots(gpus: Accelerators, workers: int | None, devices: int) -> list[Slot]:
+    names = gpus.names
+    if devices > 1 and gpus.alone:
+        raise SpecError(f"--devices is {devices}; a process sees only one MIG instance")
+    if devices > len(names):
+        raise SpecError(f"--devices is {devices}; there are {len(names)} GPUs")
+    groups = list(zip(*[iter(names)] * devices, strict=False))
+    count = workers or len(groups)
     each = -(-count // len(groups))
-    # One worker is left to jax's own default; several must share.
-    share = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{GPU_MEMORY / each:.3f}"}
+    share = {}
+    # One worker is left to jax's own default; several must share, unless the user says
+    # how.
+    if each > 1 and not any(name in os.environ for name in MEMORY_VARIABLES):
+        share = {MEMORY_VARIABLES[0]: f"{GPU_MEMORY / each:.3f}"}
     return [
-        Slot(
-            environment={"CUDA_VISIBLE_DEVICES": ",".join(groups[k % len(groups)])}
-            | (share if each > 1 else {})
-        )
+        Slot(environment={gpus.variable: ",".join(groups[k % len(groups)])} | share)
         for k in range(count)
     ]
-
-
-def visible_gpus() -> list[str]:
-    """Names of the GPUs that jax would use here, without starting it."""
-    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
-    if os.environ.get("JAX_PLATFORMS", "").startswith("cpu") or not any(
-        importlib.util.find_spec(plugin) for plugin in plugins
-    ):
-        return []
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name for name in named.split(",") if name.strip()]
-    try:
-        listing = subprocess.run(
-            ["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=30
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    lines = [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
-    return [str(index) for index in range(len(lines))]
 
 
 def _cores() -> list[int]:

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from harness.engines import base, local
+from harness.engines.accelerators import Accelerators
 from harness.engines.base import ENGINES, Slot, engine_named
 from harness.engines.local import slots
 from harness.errors import SpecError
@@ -15,7 +16,7 @@ from harness.errors import SpecError
 
 def test_one_thread_per_worker_whatever_is_left_to_do(monkeypatch):
     monkeypatch.setattr(local, "_cores", lambda: [0, 1, 2, 5])
-    monkeypatch.setattr(local, "visible_gpus", list)
+    monkeypatch.setattr(local, "accelerators", lambda: None)
     cores = [slot.cores for slot in slots(None, trunks=99)]
     assert cores == [(0,), (1,), (2,), (5,)]
     assert [s.cores for s in slots(None, trunks=2)] == cores[:2]
@@ -29,7 +30,8 @@ def test_one_thread_per_worker_whatever_is_left_to_do(monkeypatch):
 
 
 def test_gpus_are_dealt_out_and_their_memory_shared(monkeypatch):
-    monkeypatch.setattr(local, "visible_gpus", lambda: ["3", "4"])
+    gpus = Accelerators(variable="CUDA_VISIBLE_DEVICES", names=("3", "4"))
+    monkeypatch.setattr(local, "accelerators", lambda: gpus)
     one_each = slots(None, trunks=99)
     assert [s.environment for s in one_each] == [
         {"CUDA_VISIBLE_DEVICES": "3"},
@@ -44,11 +46,6 @@ def test_gpus_are_dealt_out_and_their_memory_shared(monkeypatch):
     assert pair.environment == {"CUDA_VISIBLE_DEVICES": "3,4"}
     with pytest.raises(SpecError, match="--devices is 3; there are 2 GPUs"):
         slots(None, trunks=99, devices=3)
-
-
-def test_gpus_are_not_looked_for_where_jax_uses_none(monkeypatch):
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert local.visible_gpus() == []
 
 
 def engine(tmp_path, code, places=1):
