@@ -6,6 +6,7 @@ its minimum (`analysis.tuning.lr_curve`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from analysis.tables.table import Duplicates, Table, read_table
 from analysis.tuning.lr_curve import LrCurve, lr_minimum
 
 POINT_ROLES = ("n", "d", "batch", "group", "seed")
+REPEATS = re.compile(r"seed|repeat|replicate|trial|run", re.IGNORECASE)
+"""Names of columns that tell apart runs which differ in chance alone."""
 LOSS_AT_BEST, BEST_RATE, FLAG = "loss_at_best_lr", "best_lr", "lr_flag"
 """The columns that `keep_minima` adds."""
 
@@ -63,10 +66,11 @@ def lr_curves(table: Table) -> LrCurves:
     """The points of a table with its runs at every rate, diverged ones included.
 
     Raises:
-        AnalysisError: no column holds learning rates, or nothing says which rows are
-            one point.
+        AnalysisError: no column holds learning rates, nothing says which rows are
+            one point, or rows of a point differ in what no option names.
     """
     table = with_rates(table)
+    _refuse_mixed_points(table)
     return LrCurves(table, rate_curves(table))
 
 
@@ -189,6 +193,34 @@ def _points(table: Table, without: str = "") -> np.ndarray:
         if FAMILY in table.frame:
             keys[FAMILY] = table.frame[FAMILY].to_numpy()
     return group_labels(keys, list(keys))
+
+
+def _refuse_mixed_points(table: Table) -> None:
+    """Raises `AnalysisError` where a column that is no role splits points in curves.
+
+    Two batch sizes at each rate, say: the minimum over the rates of both is no minimum
+    of either. A table that says what was trained has its points by that.
+    """
+    if run_columns(table.frame):
+        return
+    labels, rate = _points(table), table.values("lr")
+    read = " ".join(table.columns.values())
+    for name in map(str, table.frame.columns):
+        if REPEATS.search(name) or re.search(rf"(?<!\w){re.escape(name)}(?!\w)", read):
+            continue
+        # As text, since a column of lists has no values that could be compared.
+        value = table.frame[name].astype(str).to_numpy()
+        rows = pd.DataFrame({"point": labels, "rate": rate, "value": value})
+        rates = rows.groupby(["point", "value"])["rate"].nunique()
+        curves = rates[rates > 1].groupby("point").size()
+        repeated = rows.duplicated(["point", "rate"]).any()
+        if repeated and (curves > 1).any():
+            values = ", ".join(pd.unique(value)[:4])
+            raise AnalysisError(
+                f"rows of one point differ in {name!r} ({values}), which no option "
+                f"names: say --batch {name!r} if that is the batch, else --group "
+                f"{name!r}; or keep one value with --where"
+            )
 
 
 def _tuned_rows(table: Table) -> np.ndarray:

@@ -297,3 +297,26 @@ def test_every_family_has_a_rule_of_its_own(call) -> None:
 def _curves(frame: pd.DataFrame):
     made = table(frame)
     return LrCurves(made, rate_curves(made))
+
+
+def test_a_batch_that_no_option_names_is_never_mixed_into_one_point(
+    tmp_path: Path,
+) -> None:
+    frame = planted().rename(columns={"batch": "bs"})
+    frame.to_csv(tmp_path / "rates.csv", index=False)
+    roles = {"n": "n", "d": "d", "lr": "lr", "loss": "loss"}
+    with pytest.raises(AnalysisError, match=r"differ in 'bs' \(8, 32\).*--batch 'bs'"):
+        read_lr_curves(tmp_path / "rates.csv", **roles)
+    named = read_lr_curves(tmp_path / "rates.csv", **roles, batch="bs")
+    rule = fit_lr_rule(named.curves)
+    assert {"k": rule.k, **rule.exponents} == pytest.approx(TRUTH, rel=1e-6)
+    one = read_lr_curves(tmp_path / "rates.csv", **roles, where="bs == 8")
+    assert len(one.curves) == 6
+
+
+def test_seeds_and_measures_do_not_split_a_point(tmp_path: Path) -> None:
+    frame = pd.concat([planted(1e-3, k).assign(seed=k) for k in range(3)])
+    frame["accuracy"] = 1 / frame["loss"]
+    frame.to_csv(tmp_path / "rates.csv", index=False)
+    roles = {"n": "n", "d": "d", "lr": "lr", "loss": "loss", "batch": "batch"}
+    assert len(read_lr_curves(tmp_path / "rates.csv", **roles).curves) == 12
