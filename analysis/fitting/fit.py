@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.fitting import lanes
+from analysis.fitting.misfit import Residuals, misfits
 from analysis.fitting.options import DEFAULT, FitOptions, Search
 from analysis.fitting.problem import (
     Problem,
     collinear_columns,
+    collinear_sum,
     complete,
     prepare,
     role_of,
@@ -24,6 +26,11 @@ from analysis.tables.table import Table
 
 UNIDENTIFIABLE = 1e6
 """The condition number of the Jacobian above which constants can be exchanged."""
+NO_GAIN = 1e-8
+"""The share of the objective that a step must bring to be missed: on rows that a law
+meets exactly, rounding ends the steps before the solver's tolerance does."""
+EXCHANGED = 1e3
+"""The condition number above which columns that follow from each other matter."""
 FEW_STARTS = 0.2
 """The share of starts at the best objective below which a search is doubtful."""
 
@@ -51,10 +58,13 @@ def _warnings(
     starts: int,
     condition: float,
     bound: np.ndarray,
+    gain: float,
 ) -> dict[str, str]:
     """The warnings of a fit: flag -> one sentence for a reader."""
     sentences = {}
     collinear = collinear_columns(problem)
+    if not collinear and condition > EXCHANGED:
+        collinear = collinear_sum(problem)
     if collinear:
         sentences["unidentifiable"] = (
             f"unidentifiable: {collinear}, so the rows cannot tell the constants apart "
@@ -73,19 +83,30 @@ def _warnings(
             f"only {optimum.share_at_best:.0%} of {starts} starts reached the best "
             "objective; raise the number of starts"
         )
-    if not optimum.converged:
+    if not optimum.converged and gain > NO_GAIN * optimum.objective:
         sentences["not_converged"] = "the best start stopped before its tolerance"
     if problem.rows == len(problem.law.parameters):
         sentences["no_spare_rows"] = FLAG_MEANING["no_spare_rows"]
     return sentences
 
 
+def _gain(gradient: FloatArray, jac: FloatArray, weights: FloatArray) -> float:
+    """The decrease that one more step would bring: gᵀM⁻¹g/2, see `newton`."""
+    m = jac.T @ (jac * weights[:, None])
+    free = gradient != 0
+    if not free.any():
+        return 0.0
+    solution, *_ = np.linalg.lstsq(m[np.ix_(free, free)], gradient[free], rcond=None)
+    return float(0.5 * gradient[free] @ solution)
+
+
 def diagnose(
-    problem: Problem, optimum: Optimum, starts: int
+    table: Table, problem: Problem, optimum: Optimum, starts: int
 ) -> tuple[Diagnostics, FloatArray]:
     """The certificate of an optimum, and the residuals (rows,).
 
     Args:
+        table: the rows.
         problem: the regression.
         optimum: its best point.
         starts: how many were tried.
@@ -99,7 +120,9 @@ def diagnose(
     bound = (optimum.theta <= low) | (optimum.theta >= high)
     gradient = np.where(bound, 0.0, jac.T @ (w * slope))
     condition = condition_number(jac, w)
-    warnings = _warnings(problem, optimum, starts, condition, bound)
+    gain = _gain(gradient, jac, w * np.minimum(1, o.threshold / np.abs(r + 1e-300)))
+    warnings = _warnings(problem, optimum, starts, condition, bound, gain)
+    warnings |= misfits(Residuals(table, problem, optimum.theta, r, jac))
     diagnostics = Diagnostics(
         rows=problem.rows,
         starts=starts,
@@ -163,7 +186,7 @@ def fit_parts(
     table = complete(table, law)
     problem = prepare(table, law, options.objective)
     optimum = find_optimum(problem, options.search, start_at)
-    diagnostics, r = diagnose(problem, optimum, options.search.starts)
+    diagnostics, r = diagnose(table, problem, optimum, options.search.starts)
     constants = constants_of(problem.law, optimum.theta)
     derived = derived_values(problem.law, constants)
     fitted = Fit(

@@ -13,8 +13,9 @@ from analysis.laws.arrays import FloatArray
 from analysis.laws.base import Law, get_law
 from analysis.tables.table import Table
 
-COLLINEAR = 1e-6
-"""The share of a column's log-variance that the other columns must leave."""
+COLLINEAR, COLLINEAR_SUM = 1e-6, 1e-4
+"""The shares of a column's variance, in logarithms and as it is, that the other columns
+must leave."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +93,7 @@ def prepare(table: Table, law: Law | str, objective: Objective) -> Problem:
                 "choose a law without it"
             )
         columns[column] = values
+    _refuse_without_value(law, columns, table)
     weights = table.values("weight") if table.has("weight") else np.ones(len(table))
     if not weights.sum() > 0:
         raise AnalysisError(f"column {table.columns['weight']!r}: all weights are zero")
@@ -102,6 +104,29 @@ def prepare(table: Table, law: Law | str, objective: Objective) -> Problem:
         weights=weights / weights.mean(),
         objective=objective,
     )
+
+
+def _refuse_without_value(
+    law: Law, columns: Mapping[str, FloatArray], table: Table
+) -> None:
+    """Raises `AnalysisError` for zeros and negative values that the law cannot take.
+
+    A share of zero is a value to a law that has one there, as exp(k share) has.
+    """
+    low = {k: v <= 0 for k, v in columns.items()}
+    if not any(bad.any() for bad in low.values()):
+        return
+    constants = {p.name: p.middle for p in law.parameters}
+    lost = ~np.isfinite(law.losses(constants, columns))
+    for column, bad in low.items():
+        rows = bad & lost
+        if rows.any():
+            raise AnalysisError(
+                f"column {table.columns[role_of(law, column, table)]!r} ({column}) is "
+                f"zero or negative in {table.rows_under(rows)}, where {law.name} has "
+                "no value: correct them, leave them out with --where, or use a law "
+                "that has one there"
+            )
 
 
 def collinear_columns(problem: Problem) -> str | None:
@@ -122,4 +147,22 @@ def collinear_columns(problem: Problem) -> str | None:
                 if abs(p) > COLLINEAR
             )
             return f"{name} is proportional to {power} on every row"
+    return None
+
+
+def collinear_sum(problem: Problem) -> str | None:
+    """The sentence that names a column as a sum of the others on every row.
+
+    None where there is no such column, as there is in shares that add up to one.
+    """
+    names = [k for k, v in problem.columns.items() if np.ptp(v) > 0]
+    for i, name in enumerate(names[1:], start=1):
+        others = [problem.columns[k] / np.ptp(problem.columns[k]) for k in names[:i]]
+        design = np.stack([np.ones(problem.rows), *others], 1)
+        column = problem.columns[name]
+        solution, *_ = np.linalg.lstsq(design, column, rcond=None)
+        if np.var(column - design @ solution) < COLLINEAR_SUM * np.var(column):
+            return (
+                f"{name} follows from {' and '.join(names[:i])} by a sum on every row"
+            )
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,10 @@ FLAG_MEANING = {
     "at_bound": "a constant ended on its bound",
     "few_starts_agree": "under a fifth of the starts reached the best objective",
     "not_converged": "the solver stopped before its tolerance",
+    "outliers": "rows stand out from the others",
+    "explained": "a column that the law does not read explains the residuals",
+    "lack_of_fit": "the law misses the rows by more than their noise",
+    "influential": "a few rows decide on a constant",
     "no_spare_rows": "as many constants as rows: the residuals say nothing",
 }
 """The flags of a fit, each with what it says to a reader."""
@@ -63,6 +67,12 @@ class Diagnostics:
     rms_residual: float
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def noted(self, flag: str, sentence: str | None) -> Diagnostics:
+        """The same with one more warning, if there is a sentence."""
+        if sentence is None:
+            return self
+        return replace(self, flags=(*self.flags, flag), notes=(*self.notes, sentence))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -98,6 +98,14 @@ class Parameter:
                 f"the bounds ({self.lower}, {self.upper})"
             )
 
+    @property
+    def middle(self) -> float:
+        """A value inside the start range, or 1 where there is none to speak of."""
+        if self.solved_linearly or self.unit:
+            return 1.0
+        low, high = self.start
+        return math.sqrt(low * high) if self.scale == "log" else (low + high) / 2
+
     def to_solver(self, value: float) -> float:
         """The solver's coordinate of a natural value: its logarithm or itself."""
         if self.scale == "linear":

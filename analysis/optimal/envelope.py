@@ -139,12 +139,16 @@ class _Winners(NamedTuple):
 def _winners(n: np.ndarray, losses: np.ndarray) -> _Winners:
     """The best run at each budget, where more compute lowered the loss.
 
-    The extreme sizes win for want of rivals: they are left out.
+    The smallest and the largest size that reach a budget win there for want of rivals:
+    they are left out.
     """
     best = losses.argmin(axis=0)
     least = losses.min(axis=0)
     use = np.isfinite(least) & (least <= np.minimum.accumulate(least))
-    use &= (n[best] > n.min()) & (n[best] < n.max())
+    reach = np.isfinite(losses)
+    smallest = np.where(reach, n[:, None], np.inf).min(axis=0)
+    largest = np.where(reach, n[:, None], -np.inf).max(axis=0)
+    use &= (n[best] > smallest) & (n[best] < largest)
     return _Winners(best[use], np.flatnonzero(use))
 
 

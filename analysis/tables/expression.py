@@ -70,6 +70,11 @@ def missing_column(name: str, frame: pd.DataFrame) -> AnalysisError:
     return AnalysisError(f"the table has no column {name!r}; {hint}")
 
 
+def mentions(text: str, name: str) -> bool:
+    """Whether an expression is, or may read, the column of this name."""
+    return re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", text) is not None
+
+
 def _as_float(value: Value) -> Value:
     """The value with integers as float64, so that 6 * n * d cannot overflow."""
     if isinstance(value, pd.Series) and value.dtype.kind in "iu":

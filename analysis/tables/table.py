@@ -17,11 +17,14 @@ import pandas as pd
 
 from analysis.errors import AnalysisError
 from analysis.tables.columns import ANNEALED, DONE, STATUS, STORE_COLUMNS
+from analysis.tables.copies import chart_copy, copies, superseded
 from analysis.tables.expression import condition, evaluate, missing_column
 from analysis.tables.files import is_results_folder, read_frame
 from analysis.tables.numbers import NOTES
 
 LABEL_ROLES = ("run", "group", "seed")
+SCALES = ("n", "d", "c", "x", "loss", "lr", "batch")
+"""Roles of quantities that are positive; of others a law says what it can take."""
 OPTIONS = ("n", "d", "c", "x", "loss", "group", "run")
 """Roles that the command line has an option for."""
 Duplicates = Literal["error", "keep", "drop"]
@@ -119,6 +122,22 @@ class Table:
         lost = [f for f in (self.without_loss, self.frame[~mask]) if len(f)]
         table = self.keep(mask, reason)
         return replace(table, without_loss=pd.concat(lost)) if lost else table
+
+    def names_of(self, rows: Sequence[int]) -> list[str]:
+        """What rows are called in a sentence: by their runs, or by their numbers.
+
+        Args:
+            rows: positions in the frame.
+        """
+        if self.has("run"):
+            runs = self.frame[self.columns["run"]]
+            if runs.is_unique:
+                return [f"run {runs.iloc[i]}" for i in rows]
+        return [f"row {int(self.frame.index[i]) + 1}" for i in rows]
+
+    def rows_under(self, mask: np.ndarray) -> str:
+        """The rows under the mask, numbered from 1 as in the file: "rows 3, 10"."""
+        return _rows(self, mask)
 
     def with_columns(self, **columns: str) -> Table:
         """The table with other columns for some roles, e.g. `n="n_total"`.
@@ -228,18 +247,22 @@ def _prepare(table: Table, where: str | None, duplicates: Duplicates) -> Table:
             f"no row of {table.source} is left: "
             + "; ".join(str(x) for x in table.left_out)
         )
-    return _checked(_deduplicated(table, duplicates))
+    table = _deduplicated(table, duplicates)
+    earlier = superseded(table.frame, table.columns)
+    table = table.keep(~earlier, "a later row has the same run and step")
+    return _checked(table)
 
 
 def _deduplicated(table: Table, duplicates: Duplicates) -> Table:
-    repeated = table.frame.astype(str).duplicated().to_numpy()
+    repeated = copies(table.frame)
     if duplicates == "keep" or not repeated.any():
         return table
     if duplicates == "drop":
         return table.keep(~repeated, "a copy of an earlier row")
     raise AnalysisError(
         f"{_rows(table, repeated)} of {table.source} repeat earlier rows in every "
-        "column; remove them, or say --duplicates drop or --duplicates keep"
+        "column (but a count of the rows); remove them, or say --duplicates drop or "
+        "--duplicates keep"
     )
 
 
@@ -256,6 +279,11 @@ def _checked(table: Table) -> Table:
 def _checked_role(table: Table, role: str) -> Table:
     """The table without the rows whose loss is not finite, its numbers checked."""
     name = table.columns[role]
+    if original := chart_copy(name, table.frame):
+        raise AnalysisError(
+            f"column {name!r} ({role}) is a chart's copy of {original!r}, its least or "
+            f"greatest value in a stretch of steps; name {original!r}"
+        )
     series = evaluate(name, table.frame)
     numbers = pd.to_numeric(series, errors="coerce").astype(np.float64)
     text = (numbers.isna() & series.notna()).to_numpy()
@@ -275,7 +303,7 @@ def _checked_role(table: Table, role: str) -> Table:
             f"column {name!r} ({role}) is empty or infinite in {_rows(table, lost)}; "
             f"fill it, or leave the rows out with --where {f'{name} > 0'!r}"
         )
-    bad = values < 0 if role == "weight" else values <= 0
+    bad = values < 0 if role == "weight" else (values <= 0) & (role in SCALES)
     if bad.any():
         raise AnalysisError(
             f"column {name!r} ({role}) is zero or negative in {_rows(table, bad)}; a "

@@ -26,6 +26,7 @@ from analysis.tables.columns import (
     group_labels,
     run_columns,
 )
+from analysis.tables.expression import mentions
 from analysis.tables.table import Duplicates, Table, read_table
 from analysis.tuning.lr_curve import LrCurve, lr_minimum
 
@@ -204,9 +205,9 @@ def _refuse_mixed_points(table: Table) -> None:
     if run_columns(table.frame):
         return
     labels, rate = _points(table), table.values("lr")
-    read = " ".join(table.columns.values())
+    read = table.columns.values()
     for name in map(str, table.frame.columns):
-        if REPEATS.search(name) or re.search(rf"(?<!\w){re.escape(name)}(?!\w)", read):
+        if REPEATS.search(name) or any(mentions(text, name) for text in read):
             continue
         # As text, since a column of lists has no values that could be compared.
         value = table.frame[name].astype(str).to_numpy()

@@ -26,6 +26,7 @@ from analysis.laws.arrays import FloatArray, Number
 from analysis.laws.base import Law, get_law
 from analysis.tables.table import Table
 from analysis.uncertainty.draws import redrawn
+from analysis.uncertainty.influence import influence
 from analysis.uncertainty.units import BY_ROW, Bootstrap, Units, units_of
 
 NOT_KNOWN = (math.nan, math.nan)
@@ -151,9 +152,12 @@ def fit_with_intervals(
     }
     provenance = replace(fitted.provenance, bootstrap=record)
     unknown = dict.fromkeys(fitted.constants | fitted.derived, NOT_KNOWN)
+    intervals = unknown | {k: interval(v, tail) for k, v in every.items()}
+    few = influence(table, problem, optimum.theta, intervals, options.search)
     return replace(
         fitted,
-        intervals=unknown | {k: interval(v, tail) for k, v in every.items()},
+        diagnostics=fitted.diagnostics.noted("influential", few),
+        intervals=intervals,
         provenance=provenance,
         replicas={k: tuple(float(f"{x:.8g}") for x in v) for k, v in draws.items()},
     )
