@@ -21,7 +21,8 @@ from analysis.fitting.problem import (
 from analysis.fitting.record import FLAG_MEANING, Diagnostics, Fit, Provenance
 from analysis.fitting.search import Optimum, constants_of, find_optimum
 from analysis.laws.arrays import Constants, FloatArray
-from analysis.laws.base import Law, get_law
+from analysis.laws.base import Law
+from analysis.laws.registry import get_law
 from analysis.tables.table import Table
 
 UNIDENTIFIABLE = 1e6

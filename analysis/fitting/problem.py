@@ -10,7 +10,8 @@ import numpy as np
 from analysis.errors import AnalysisError
 from analysis.fitting.options import HOFFMANN, Objective
 from analysis.laws.arrays import FloatArray
-from analysis.laws.base import Law, get_law
+from analysis.laws.base import Law
+from analysis.laws.registry import get_law
 from analysis.tables.table import Table
 
 COLLINEAR, COLLINEAR_SUM = 1e-6, 1e-4

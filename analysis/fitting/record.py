@@ -95,6 +95,7 @@ class Provenance:
         flops_per_nd: median of c / (n d) over the rows: the k of C = k N D.
         versions: of the libraries that did the arithmetic.
         notes: sentences on how the file was read.
+        group: which rows of the source these are, e.g. "family = cnn"; "" for all.
     """
 
     source: str
@@ -112,6 +113,7 @@ class Provenance:
     versions: dict[str, str]
     bootstrap: JsonObject = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    group: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +170,10 @@ class Fit:
                 "write one with `harness fit … --json FILE`"
             ) from None
 
+    def of_group(self, group: str) -> Fit:
+        """The same fit, said to be of one group of its source."""
+        return replace(self, provenance=replace(self.provenance, group=group))
+
     def save(self, path: str | Path) -> None:
         """Write the record as JSON, whole or not at all.
 
@@ -180,11 +186,17 @@ class Fit:
             raise AnalysisError(f"cannot write the fit {path}: {error}") from None
 
     @classmethod
-    def load(cls, path: str | Path) -> Fit:
-        """The fit that `save` wrote, or the first of a `fits.json`.
+    def load(cls, path: str | Path, group: str | None = None) -> Fit:
+        """The fit that `save` wrote, or one of a file of several.
+
+        Args:
+            path: the file.
+            group: part of the group's name where the fits are of several; the first
+                fit when they are not.
 
         Raises:
-            AnalysisError: the file is missing or is not a fit record.
+            AnalysisError: the file is missing or is not a fit record, or nothing says
+                which of its groups is meant.
         """
         try:
             record = read_json(Path(path))
@@ -194,8 +206,12 @@ class Fit:
                 "`harness fit TABLE … --json FILE`"
             ) from None
         if isinstance(record, dict) and record.get("fits"):
-            draws = read_draws(Path(path).parent, record)
-            record = record["fits"][0] | {"replicas": draws.get(0, {})}
+            index = _chosen(Path(path), record["fits"], group)
+            chosen = record["fits"][index]
+            if "replicas" not in chosen:
+                draws = read_draws(Path(path).parent, record)
+                chosen = chosen | {"replicas": draws.get(index, {})}
+            record = chosen
         if not isinstance(record, dict):
             raise AnalysisError(f"{path} holds no fit record")
         return cls.from_json(record)
@@ -204,11 +220,47 @@ class Fit:
         return format_fit(self)
 
 
+def save_fits(fits: Sequence[Fit], path: str | Path) -> None:
+    """Write a fit as `Fit.save` does, or those of several groups into one file.
+
+    Raises:
+        AnalysisError: the file cannot be written.
+    """
+    if len(fits) == 1:
+        fits[0].save(path)
+        return
+    try:
+        record = {"fits": [fit.to_json() for fit in fits]}
+        write_text(Path(path), dump_json(record) + "\n")
+    except OSError as error:
+        raise AnalysisError(f"cannot write the fits {path}: {error}") from None
+
+
+def _chosen(path: Path, records: Sequence[JsonObject], group: str | None) -> int:
+    """The position of the group that is meant. Raises `AnalysisError` if none is."""
+    groups = [str(r.get("recipe", {}).get("group", "")) for r in records]
+    if not any(groups):
+        return 0
+    found = [i for i, name in enumerate(groups) if group is not None and group in name]
+    exact = [i for i in found if groups[i].endswith(f"= {group}")]
+    for matches in (found, exact):
+        if len(matches) == 1:
+            return matches[0]
+    raise AnalysisError(
+        f"{path} holds the fits of {len(groups)} groups ({'; '.join(groups)}): name "
+        "one with --group"
+    )
+
+
 def format_fit(fit: Fit) -> str:
     """A readable table of constants, certificate and what was left out."""
     level = fit.provenance.bootstrap.get("level")
     head = f"{level:.0%} interval" if level else "interval"
-    lines = [f"{fit.law}: {fit.provenance.source}", f"  {'':14}{'value':>12}   {head}"]
+    group = f", {fit.provenance.group}" if fit.provenance.group else ""
+    lines = [
+        f"{fit.law}: {fit.provenance.source}{group}",
+        f"  {'':14}{'value':>12}   {head}",
+    ]
     for name, value in (fit.constants | fit.derived).items():
         low_high = fit.intervals.get(name)
         interval = _interval(low_high) if low_high else "not asked"

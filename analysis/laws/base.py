@@ -1,4 +1,4 @@
-"""A law is a plain JAX function with named, bounded parameters, kept in a registry.
+"""A law is a plain JAX function with named, bounded parameters.
 
 A law maps (parameters, columns) to a predicted loss. Everything else that a fit needs
 (Jacobian, starts, bounds, intervals, optimum) is derived from it.
@@ -18,25 +18,21 @@ A law of one's own, in my_laws.py::
     )
 
 Commands take it as `--law my_laws.py:log_law`; in Python pass the `Law` itself, or
-`register` it to have it among the others.
+`register` it (`analysis.laws.registry`) to have it among the others.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-import runpy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal, cast
 
 import jax
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.laws.arrays import Array, Constants, FloatArray, Predict, Values
+from analysis.laws.arrays import Constants, FloatArray, Predict, Values
 from analysis.laws.interpret import losses_of
 
 Derived = Callable[[Constants], FloatArray]
@@ -167,6 +163,7 @@ class Law:
         refine_starts: `(starts, columns, loss) -> starts` replaces drawn starting
             values (arrays over starts) by better ones, e.g. from a linear regression;
             numpy arrays in and out.
+        unknown: which constants what rows cannot tell; "" for nothing special.
     """
 
     name: str
@@ -177,6 +174,7 @@ class Law:
     reference: str
     derived: tuple[tuple[str, Derived], ...] = ()
     refine_starts: StartRule | None = None
+    unknown: str = ""
 
     def __post_init__(self) -> None:
         names = self.parameter_names
@@ -208,107 +206,3 @@ class Law:
         with jax.enable_x64(True):  # numpy's arrays and numbers serve as JAX's
             p, x = cast(Values, constants), cast(Values, columns)
             return np.asarray(self.predict(p, x))
-
-
-def fix(law: Law, **values: float) -> Law:
-    """The same law with some constants held at the given values.
-
-    Raises:
-        AnalysisError: a name is not a constant of the law.
-    """
-    unknown = sorted(set(values) - set(law.parameter_names))
-    if unknown:
-        raise AnalysisError(
-            f"{law.name} has no constant {unknown[0]!r}; it has "
-            f"{', '.join(law.parameter_names)}"
-        )
-
-    def predict(p: Values, x: Values) -> Array:
-        return law.predict({**p, **cast(Values, values)}, x)
-
-    return replace(
-        law,
-        predict=predict,
-        parameters=tuple(p for p in law.parameters if p.name not in values),
-        derived=tuple((k, _with(f, values)) for k, f in law.derived),
-    )
-
-
-def _with(function: Derived, values: Mapping[str, float]) -> Derived:
-    return lambda p: function({**p, **values})
-
-
-_REGISTRY: dict[str, Law] = {}
-_FACTORIES: dict[str, Callable[[tuple[str, ...]], Law]] = {}
-
-
-def register(law: Law) -> Law:
-    """The law, from now on available by its name, which no other may have."""
-    if law.name in _REGISTRY and _REGISTRY[law.name] is not law:
-        raise AnalysisError(f"a law named {law.name!r} is already registered")
-    _REGISTRY[law.name] = law
-    return law
-
-
-def register_factory(name: str, make: Callable[[tuple[str, ...]], Law]) -> None:
-    """Let `get_law("name:column,column")` call `make(("column", "column"))`."""
-    _FACTORIES[name] = make
-
-
-def get_law(name: str) -> Law:
-    """The law of a registered name, "additive:n,d,…" or "file.py:name".
-
-    Raises:
-        AnalysisError: there is none, naming the nearest; or see `law_in_file`.
-    """
-    if name in _REGISTRY:
-        return _REGISTRY[name]
-    head, colon, tail = name.partition(":")
-    if head.endswith(".py"):
-        return law_in_file(name)
-    if colon and head in _FACTORIES:
-        return _FACTORIES[head](tuple(x.strip() for x in tail.split(",")))
-    near = difflib.get_close_matches(name, _REGISTRY, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise AnalysisError(
-        f"there is no law named {name!r}{hint} Known laws: {', '.join(_REGISTRY)}"
-    )
-
-
-def law_in_file(reference: str) -> Law:
-    """The law that a file of the user's, which is run, binds to a name.
-
-    Args:
-        reference: "path/to/file.py:name". The law is called so from then on, also in
-            fit records, so that `predict` finds it again from the same folder.
-
-    Raises:
-        AnalysisError: no such file, an error in it, or no law of that name.
-    """
-    path = Path(reference.rpartition(":")[0])
-    if not path.is_file():
-        raise AnalysisError(f"there is no file {path} to take the law {reference} from")
-    return _run_file(reference, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=32)
-def _run_file(reference: str, _changed: int) -> Law:
-    """The law of this version of the file: compiled programs are kept by the law."""
-    path, _, name = reference.rpartition(":")
-    try:
-        names = runpy.run_path(path)
-    except Exception as error:  # a user's file may raise anything
-        raise AnalysisError(f"{path}: {type(error).__name__}: {error}") from None
-    law = names.get(name)
-    if not isinstance(law, Law):
-        known = sorted(k for k, v in names.items() if isinstance(v, Law))
-        raise AnalysisError(
-            f"{path} binds no law to the name {name!r}; "
-            f"laws in it: {', '.join(known) or 'none'}"
-        )
-    return replace(law, name=reference)
-
-
-def all_laws() -> tuple[Law, ...]:
-    """All registered laws, in order of registration."""
-    return tuple(_REGISTRY.values())

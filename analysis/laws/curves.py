@@ -17,9 +17,9 @@ from analysis.laws.base import (
     exponent,
     irreducible,
     linear,
-    register,
     scale_of,
 )
+from analysis.laws.registry import register
 
 
 def _power(p: Values, x: Values) -> Array:

@@ -13,14 +13,18 @@ from analysis.laws.base import (
     coefficient,
     exponent,
     irreducible,
-    register,
-    register_factory,
     scale_of,
 )
+from analysis.laws.registry import register, register_factory
 
 
 def _chinchilla(p: Values, x: Values) -> Array:
     return p["E"] + p["A"] * x["n"] ** -p["alpha"] + p["B"] * x["d"] ** -p["beta"]
+
+
+def _coupled(p: Values, x: Values) -> Array:
+    reducible = p["A"] * x["n"] ** -p["alpha"] + p["B"] * x["d"] ** -p["beta"]
+    return p["E"] + reducible ** p["k"]
 
 
 def _tied(p: Values, x: Values) -> Array:
@@ -115,6 +119,26 @@ TIED = register(
         columns=("n", "d"),
         formula="L = E + A n^-alpha + B d^-alpha",
         reference="Muennighoff et al. 2023 (2305.16264), app. A",
+    )
+)
+
+COUPLED = register(
+    Law(
+        name="coupled",
+        predict=_coupled,
+        parameters=(
+            irreducible("E"),
+            Parameter(name="A", start=(1e-2, 1e6), lower=0.0, scale="log"),
+            Parameter(name="B", start=(1e-2, 1e6), lower=0.0, scale="log"),
+            exponent("alpha"),
+            exponent("beta"),
+            Parameter(name="k", start=(0.3, 2.0), lower=0.02, upper=10.0),
+        ),
+        columns=("n", "d"),
+        formula="L = E + (A n^-alpha + B d^-beta)^k",
+        reference="Busbridge et al. 2025 (2502.08606), eq. 4",
+        derived=(("a", n_exponent), ("b", d_exponent)),
+        unknown="E and k one by one, within two decades of compute: profile them",
     )
 )
 

@@ -18,7 +18,8 @@ from analysis.fitting.record import Fit
 from analysis.optimal.frontier import frontier
 from analysis.tables.columns import ERROR, FAMILY, LOSS, UNIQUE
 from analysis.tables.table import Table
-from analysis.uncertainty.intervals import Band, fit_with_intervals, predict
+from analysis.uncertainty.intervals import fit_with_intervals
+from analysis.uncertainty.predictions import Band, predict
 from analysis.uncertainty.units import Bootstrap, Kind, advise
 
 POWER, WITH_FLOOR = "power", "power_constant"

@@ -21,7 +21,7 @@ from analysis.plots.style import (
     styled,
 )
 from analysis.tables.columns import ERROR, LOSS
-from analysis.uncertainty.intervals import predict
+from analysis.uncertainty.predictions import predict
 
 COLOURS = (LAW, SECOND, INK, "#3B7A2A", "#8A4F9E", GREY)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)))

@@ -21,7 +21,7 @@ from analysis.plots.style import (
     thin,
 )
 from analysis.tables.table import Table
-from analysis.uncertainty.intervals import optimum_at, predict
+from analysis.uncertainty.predictions import optimum_at, predict
 
 RESIDUAL_LABEL = "residual ln(predicted / observed) (%)"
 

@@ -25,7 +25,7 @@ from analysis.plots.style import (
     power_of_ten,
     styled,
 )
-from analysis.uncertainty.intervals import Band, optimum_at
+from analysis.uncertainty.predictions import Band, optimum_at
 
 
 @styled

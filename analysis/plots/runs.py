@@ -21,7 +21,7 @@ from analysis.plots.style import (
 )
 from analysis.tables.columns import FLOPS, RUN, STEP, TOKENS, VALUE
 from analysis.tables.table import Table
-from analysis.uncertainty.intervals import optimum_at
+from analysis.uncertainty.predictions import optimum_at
 
 CURVE_POINTS = 12_000
 """The points of all curves of a figure together, few enough for a small SVG."""

@@ -36,7 +36,8 @@ from analysis.selection.extrapolation import HoldOut, cutoffs, extrapolate
 from analysis.tables.columns import CONVENTIONS, HELD_OUT, LOSS, RUN
 from analysis.tables.curves import read_metrics
 from analysis.tables.table import Table
-from analysis.uncertainty.intervals import fit_with_intervals, optimum_at
+from analysis.uncertainty.intervals import fit_with_intervals
+from analysis.uncertainty.predictions import optimum_at
 from analysis.uncertainty.profile import Profile, profile
 from analysis.uncertainty.units import Bootstrap
 

@@ -30,7 +30,7 @@ from analysis.tables.plain import (
     to_json,
     write_text,
 )
-from analysis.uncertainty.intervals import Band
+from analysis.uncertainty.predictions import Band
 
 FITS = "fits.json"
 

@@ -9,7 +9,8 @@ import numpy as np
 from analysis.errors import AnalysisError
 from analysis.fitting.options import DEFAULT, FitOptions
 from analysis.fitting.record import Fit
-from analysis.laws.base import Law, all_laws, get_law
+from analysis.laws.base import Law
+from analysis.laws.registry import all_laws, get_law
 from analysis.selection.extrapolation import HoldOut, cutoffs, extrapolate
 from analysis.tables.plain import JsonObject, to_json
 from analysis.tables.table import Table

@@ -11,7 +11,8 @@ from analysis.errors import AnalysisError
 from analysis.fitting.fit import fit_law
 from analysis.fitting.options import DEFAULT, FitOptions
 from analysis.fitting.problem import role_of
-from analysis.laws.base import Law, get_law
+from analysis.laws.base import Law
+from analysis.laws.registry import get_law
 from analysis.tables.table import Table
 
 

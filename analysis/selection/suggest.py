@@ -21,7 +21,8 @@ from analysis.fitting.fit import fit_parts
 from analysis.fitting.options import DEFAULT, FitOptions
 from analysis.fitting.problem import Problem, collinear_columns
 from analysis.laws.arrays import FloatArray
-from analysis.laws.base import Law, get_law
+from analysis.laws.base import Law
+from analysis.laws.registry import get_law
 from analysis.selection.target import Target, target_gradient
 from analysis.tables.table import Table
 

@@ -23,6 +23,9 @@ PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 PERCENT = re.compile(r"([+-]?\d+\.?\d*)\s*%")
+PF_DAYS = re.compile(r"([+-]?\d+\.?\d*(?:[eE][+-]?\d+)?)\s*PF-?days?", re.I)
+PF_DAY = 1e15 * 86_400
+"""FLOPs of a petaFLOP/s-day (Kaplan et al. 2020)."""
 WITH_UNIT = re.compile(r"([+-]?\d+\.?\d*)\s*([KkMBGT])")
 
 
@@ -104,6 +107,20 @@ class _Manner:
         if not all(map(self._pattern.fullmatch, texts)):
             return None
         return np.array([self._number(text) for text in texts], np.float64)
+
+
+def amount(text: str) -> float:
+    """The number that a user wrote: `7e10`, `70B`, `3,000`, `12 PF-days`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = text.strip()
+    if match := PF_DAYS.fullmatch(text):
+        return float(match[1]) * PF_DAY
+    if WITH_UNIT.fullmatch(text):
+        return _with_unit(text)
+    return float(text.replace(",", "") if THOUSANDS.fullmatch(text) else text)
 
 
 def _with_unit(text: str) -> float:

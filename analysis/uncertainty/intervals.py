@@ -1,4 +1,4 @@
-"""The certainty of a fit: percentile intervals, and predictions with bands.
+"""The certainty of a fit: percentile intervals of its constants.
 
 What is drawn, and which kind to use when, is in `units`; how it is drawn, in `draws`.
 """
@@ -6,24 +6,21 @@ What is drawn, and which kind to use when, is in `units`; how it is drawn, in `d
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import warnings
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from analysis.errors import AnalysisError
 from analysis.fitting import lanes
 from analysis.fitting.fit import derived_values, fit_parts
 from analysis.fitting.options import DEFAULT, THOROUGH, FitOptions, Search
 from analysis.fitting.problem import Problem
 from analysis.fitting.record import Fit
 from analysis.fitting.search import Optimum, constants_of_each, minimise
-from analysis.laws.allocation import Allocation, allocate
-from analysis.laws.arrays import FloatArray, Number
-from analysis.laws.base import Law, get_law
+from analysis.laws.arrays import FloatArray
+from analysis.laws.base import Law
 from analysis.tables.table import Table
 from analysis.uncertainty.draws import redrawn
 from analysis.uncertainty.influence import influence
@@ -33,14 +30,6 @@ NOT_KNOWN = (math.nan, math.nan)
 """The interval of what the rows do not determine."""
 MOST_WEIGHTS = 20_000_000
 """Replicas times rows that are drawn at a time."""
-
-
-class Band(NamedTuple):
-    """A value with an interval; arrays of one shape."""
-
-    value: FloatArray
-    low: FloatArray
-    high: FloatArray
 
 
 def refit(
@@ -191,7 +180,10 @@ def percentiles(draws: ArrayLike, tail: float) -> tuple[FloatArray, FloatArray]:
     interpolating between p(R - 1) instead loses 1 % of coverage at 200 draws.
     """
     draws = np.asarray(draws, np.float64)
-    low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0, method="weibull")
+    with warnings.catch_warnings():
+        # Where no draw is known, the quantile is NaN, which says the same.
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0, method="weibull")
     return low, high
 
 
@@ -210,77 +202,3 @@ def tail_of_fit(fit: Fit) -> float:
     """The share of the draws that a fit's intervals cut off on either side."""
     record = fit.provenance.bootstrap
     return float(record.get("tail", (1 - record.get("level", 0.95)) / 2))
-
-
-def _band(value: FloatArray, draws: FloatArray, tail: float) -> Band:
-    if len(draws) == 0:
-        unknown = np.full(np.shape(value), np.nan)
-        return Band(np.asarray(value), unknown, unknown)
-    return Band(np.asarray(value), *percentiles(draws, tail))
-
-
-def _replicas(fit: Fit, axes: int) -> dict[str, FloatArray]:
-    """The replicas' constants (replicas, 1, …), to broadcast over rows of `axes`."""
-    return {k: np.asarray(v).reshape(-1, *(1,) * axes) for k, v in fit.replicas.items()}
-
-
-def predict(
-    fit: Fit, columns: Mapping[str, ArrayLike], *, new_run: bool = False
-) -> Band:
-    """The predicted loss (nats) with a band from the bootstrap.
-
-    Args:
-        fit: a fit; without replicas the band is NaN.
-        columns: column of the law -> value or array.
-        new_run: the band is of the loss that one further run will measure (prediction
-            interval: each draw carries a resampled residual), not of the law.
-
-    Raises:
-        AnalysisError: a column of the law is missing.
-    """
-    law = get_law(fit.law)
-    missing = [k for k in law.columns if k not in columns]
-    if missing:
-        raise AnalysisError(f"{law.name} needs {', '.join(missing)} to predict a loss")
-    arrays = {k: np.asarray(columns[k], np.float64) for k in law.columns}
-    axes = np.broadcast(*arrays.values()).ndim
-    value = law.losses(fit.constants, arrays)
-    draws = law.losses(_replicas(fit, axes), arrays) if fit.replicas else np.empty(0)
-    if new_run and len(draws):
-        draws = _with_noise(fit, draws)
-    return _band(value, draws, tail_of_fit(fit))
-
-
-def _with_noise(fit: Fit, draws: FloatArray) -> FloatArray:
-    """The draws, each with a residual, inflated for the constants that were fitted."""
-    residuals = np.asarray(fit.residuals)
-    spare = max(1, len(residuals) - len(fit.constants))
-    residuals = residuals * np.sqrt(len(residuals) / spare)
-    rng = np.random.default_rng(fit.provenance.bootstrap.get("seed", 0))
-    noise = rng.choice(residuals, size=draws.shape)
-    return draws * np.exp(-noise) if fit.provenance.space == "log" else draws - noise
-
-
-def optimum_at(fit: Fit, compute: Number) -> dict[str, Band]:
-    """The optimal N*(C), D*(C), D*/N* and loss at C, with confidence bands.
-
-    The budget is spent as C = k n d with the k of the fit's table.
-
-    Returns:
-        "n", "d", "d_per_n" and "loss" -> `Band` of the shape of `compute`.
-    """
-    law = get_law(fit.law)
-    k = fit.provenance.flops_per_nd
-    compute = np.asarray(compute, np.float64)
-    best = allocate(law, fit.constants, compute, flops_per_nd=k)
-    draws = Allocation(np.empty(0), np.empty(0), np.empty(0))
-    if fit.replicas:
-        replicas = _replicas(fit, compute.ndim)
-        draws = allocate(law, replicas, compute, flops_per_nd=k)
-    tail = tail_of_fit(fit)
-    return {
-        "n": _band(best.n, draws.n, tail),
-        "d": _band(best.d, draws.d, tail),
-        "d_per_n": _band(best.d / best.n, draws.d / draws.n, tail),
-        "loss": _band(best.loss, draws.loss, tail),
-    }

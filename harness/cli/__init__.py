@@ -70,8 +70,8 @@ COMMANDS = {
     ),
     "fit": ("fits", "Fit a law to a table of runs, with bootstrap intervals."),
     "predict": (
-        "fits",
-        "Predict the loss of a model, or the best model for a compute budget.",
+        "predictions",
+        "Predict the loss of a model, or the best model for a budget or a loss.",
     ),
     "laws": ("fits", "List the laws that can be fitted."),
     "report": (
@@ -85,6 +85,10 @@ COMMANDS = {
     "compare": (
         "tables",
         "Rank laws by how well they predict budgets beyond those they are fitted to.",
+    ),
+    "speedup": (
+        "tables",
+        "How much compute one recipe saves against another, at the same loss.",
     ),
     "approaches": (
         "tables",

@@ -1,4 +1,4 @@
-"""Commands that fit one law: fit, predict, laws.
+"""Commands that fit one law: fit, laws.
 
 Names of `analysis` load when they are used: its help needs no jax.
 """
@@ -14,6 +14,7 @@ import typer
 
 import analysis
 from analysis.errors import AnalysisError
+from harness.cli.groups import By, Pool, by_group, print_factors, together
 from harness.cli.options import (
     AsJson,
     Column,
@@ -26,11 +27,12 @@ from harness.cli.options import (
 
 if TYPE_CHECKING:
     from analysis.fitting.record import Fit
-    from analysis.uncertainty.intervals import Band
+    from analysis.tables.table import Table
 
 
 app = command_group()
 
+ANY = "any"
 NO_OPTIMUM = "  note: with exponents of zero there is no optimum: a and b are nan"
 
 
@@ -56,7 +58,28 @@ def fit(
     run: Annotated[
         str | None, typer.Option(help="Bootstrap whole runs: the column's values.")
     ] = None,
-    by: Annotated[
+    by: By = None,
+    pool: Pool = False,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(help="Constants that all groups of --by have together."),
+    ] = None,
+    fix: Annotated[
+        list[str] | None, typer.Option(help="Hold a constant: NAME=VALUE.")
+    ] = None,
+    bound: Annotated[
+        list[str] | None, typer.Option(help="Bound a constant: NAME=LOW:HIGH.")
+    ] = None,
+    tie: Annotated[
+        list[str] | None, typer.Option(help="A constant equals another: NAME=OTHER.")
+    ] = None,
+    positive: Annotated[
+        list[str] | None, typer.Option(help="A constant is not negative.")
+    ] = None,
+    any_sign: Annotated[
+        list[str] | None, typer.Option(help="A constant may be negative.")
+    ] = None,
+    units: Annotated[
         str | None,
         typer.Option(
             help="Bootstrap by row, run, trunk, group or seed; chosen from the table "
@@ -81,6 +104,8 @@ def fit(
     ] = None,
 ) -> None:
     """Fit a law to a table of runs, with bootstrap intervals."""
+    from analysis.fitting.record import save_fits
+
     roles = {"n": n, "d": d, "c": c, "loss": loss, "x": x, "weight": weights}
     labels = {"group": group, "run": run}
     rows = analysis.read_table(
@@ -90,133 +115,52 @@ def fit(
         **{**roles, **labels, **roles_of(column or [])},
     )
     rows = rows if every_rate else analysis.at_minima(rows)
+    pairs = [*(fix or []), *(bound or []), *(tie or [])]
+    pairs += [f"{name}=0:" for name in positive or []]
+    pairs += [f"{name}={ANY}" for name in any_sign or []]
+    law = f"{law}[{', '.join(pairs)}]" if pairs else law
+    names = [k.strip() for text in share or [] for k in text.split(",")]
+    if names:
+        rows, law = together(rows, law, by, names)
+        by, pool = None, True
     options = analysis.FitOptions(
         objective=analysis.Objective(loss=objective, delta=delta, space=space),
         search=analysis.Search(starts=starts, seed=seed),
     )
     _check_folder(json_file)
-    if bootstrap:
-        advice = analysis.advise(rows)
-        kind = by or ("group" if group else "run" if run else advice.kind)
+    kind = units or ("group" if group else "run" if run else None)
+
+    def fit_one(part: Table) -> tuple[Fit, list[str]]:
+        if not bootstrap:
+            return analysis.fit_law(part, law, options), []
+        advice = analysis.advise(part)
         draws = analysis.Bootstrap(
-            kind=kind, replicas=bootstrap, level=level, seed=seed
+            kind=kind or advice.kind, replicas=bootstrap, level=level, seed=seed
         )
-        result = analysis.fit_with_intervals(rows, law, draws, options)
-    else:
-        advice = None
-        result = analysis.fit_law(rows, law, options)
+        result = analysis.fit_with_intervals(part, law, draws, options)
+        if draws.kind != advice.kind:
+            return result, [f"note: advised is --units {advice.kind}: {advice.why}"]
+        caution = advice.caution if not units else ""
+        return result, [f"WARNING {caution}"] if caution else []
+
+    results = []
+    for name, (result, notes) in by_group(rows, fit_one, by, pool):
+        results.append(result.of_group(name))
+        typer.echo(str(results[-1]))
+        if any(map(math.isnan, result.derived.values())):
+            typer.echo(NO_OPTIMUM)
+        for note in notes:
+            typer.echo(f"  {note}")
+        if names:
+            print_factors(result)
     if json_file:
-        result.save(json_file)
-    typer.echo(str(result))
-    if any(map(math.isnan, result.derived.values())):
-        typer.echo(NO_OPTIMUM)
-    if advice and advice.kind != kind:
-        typer.echo(f"  note: advised is --by {advice.kind}: {advice.why}")
-    elif advice and advice.caution and not by:
-        typer.echo(f"  WARNING {advice.caution}")
-
-
-@app.command()
-def predict(
-    fit_file: Annotated[Path, typer.Argument(help="Record of `harness fit --json`.")],
-    n: Annotated[float | None, typer.Option(help="Parameters.")] = None,
-    d: Annotated[float | None, typer.Option(help="Training tokens.")] = None,
-    x: Annotated[float | None, typer.Option(help="Scale (one-variable laws).")] = None,
-    column: Annotated[
-        list[str] | None, typer.Option(help="Any other column: NAME=VALUE.")
-    ] = None,
-    compute: Annotated[float | None, typer.Option(help="Training FLOPs.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Predict the loss of a model, or the best model for a compute budget."""
-    record = analysis.Fit.load(fit_file)
-    values = {"n": n, "d": d, "x": x, **roles_of(column or [])}
-    given = {k: _positive(k, v) for k, v in values.items() if v is not None}
-    if compute is not None:
-        if given:
-            raise AnalysisError("give either --compute or --n and --d, not both")
-        bands = analysis.optimum_at(record, _positive("compute", compute))
-    else:
-        _need(record, given)
-        bands = {"loss": analysis.predict(record, given)}
-    _print_bands(bands, as_json)
-    if not as_json:
-        asked = given if compute is None else {"c": float(compute)}
-        for note in _extrapolations(record, asked):
-            typer.echo(f"  note: {note}")
+        save_fits(results, json_file)
 
 
 def _check_folder(file: Path | None) -> None:
     """Raises `AnalysisError` if the folder in which to write a file is missing."""
     if file and not file.parent.is_dir():
         raise AnalysisError(f"--json {file}: there is no folder {file.parent}")
-
-
-def _need(fit: Fit, given: dict[str, float]) -> None:
-    """Raises `AnalysisError` that names the options which a prediction still needs."""
-    columns = analysis.get_law(fit.law).columns
-    missing = [
-        f"--{name} …" if name in ("n", "d", "x") else f"--column {name}=…"
-        for name in columns
-        if name not in given
-    ]
-    if missing:
-        whole = (
-            ", or --compute C for the best model" if set(columns) == {"n", "d"} else ""
-        )
-        raise AnalysisError(f"{fit.law} predicts from {' '.join(missing)}{whole}")
-
-
-def _extrapolations(fit: Fit, asked: dict[str, float]) -> list[str]:
-    """A note for each scale asked for that lies outside the fitted rows."""
-    notes = []
-    for name, value in asked.items():
-        low, high = fit.provenance.scale_range.get(name, (value, value))
-        times = max(value / high, low / value)
-        if times > 1.001:
-            side = "above" if value > high else "below"
-            notes.append(
-                f"{name} = {value:.4g} is {times:.3g} times {side} the fitted rows "
-                f"({low:.3g} to {high:.3g})"
-            )
-    return notes
-
-
-def _positive(name: str, value: str | float) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        raise AnalysisError(f"--{name} {value!r} is not a number") from None
-    if not 0 < number < float("inf"):
-        raise AnalysisError(f"--{name} {value} must be a positive number")
-    return number
-
-
-def _print_bands(bands: dict[str, Band], as_json: bool) -> None:
-    plain = {k: _known(b) for k, b in bands.items()}
-    if as_json:
-        typer.echo(json.dumps(plain, indent=1, allow_nan=False))
-        return
-    names = {
-        "n": "N* (parameters)",
-        "d": "D* (tokens)",
-        "d_per_n": "D*/N* (tokens per parameter)",
-        "loss": "loss (nats)",
-    }
-    for key, band in plain.items():
-        value, low, high = band.values()
-        if value is None:
-            raise AnalysisError("the law has no optimum at this budget")
-        known = low is not None
-        interval = f"[{low:.5g}, {high:.5g}]" if known else "no bootstrap in the fit"
-        typer.echo(f"{names[key]:30} {value:.5g}   {interval}")
-
-
-def _known(band: Band) -> dict[str, float | None]:
-    """A band as JSON values; what is not known is null."""
-    return {
-        k: float(v) if math.isfinite(v) else None for k, v in band._asdict().items()
-    }
 
 
 @app.command()
@@ -230,6 +174,7 @@ def laws(as_json: AsJson = False) -> None:
                 "columns": law.columns,
                 "constants": law.parameter_names,
                 "reference": law.reference,
+                "unknown": law.unknown,
             }
             for law in analysis.all_laws()
         ]
@@ -238,6 +183,10 @@ def laws(as_json: AsJson = False) -> None:
     for law in analysis.all_laws():
         typer.echo(f"{law.name:18} {law.formula}")
         typer.echo(f"{'':18} {law.reference}; columns: {', '.join(law.columns)}")
+        if law.unknown:
+            typer.echo(f"{'':18} cannot tell {law.unknown}")
+    typer.echo(f"{'mixing:r1,r2,…':18} L = c + k exp(sum_j t_j r_j)")
+    typer.echo(f"{'':18} Ye et al. 2024, eq. 7; columns: shares, one left out")
     typer.echo(f"{'additive:n,d,…':18} L = E + sum_k A_k k^-alpha_k")
     typer.echo(f"{'':18} Hoffmann et al. 2022, eq. 10; columns: those named")
     typer.echo(f"{'FILE.py:NAME':18} a `Law` of your own (analysis.laws), in any file")

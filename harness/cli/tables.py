@@ -11,13 +11,14 @@ import math
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
 import analysis
 from analysis.tables.plain import dump_json
 from analysis.tuning.summary import save_summaries
+from harness.cli.groups import By, Pool, by_group, rows_of_one_kind
 from harness.cli.options import (
     AsJson,
     Column,
@@ -26,6 +27,13 @@ from harness.cli.options import (
     Where,
     command_group,
 )
+
+if TYPE_CHECKING:
+    from analysis.optimal.side_by_side import Exponent
+    from analysis.tables.table import Table
+
+    Exponents: TypeAlias = tuple[Exponent, ...]
+Sentences: TypeAlias = tuple[str, ...]
 
 app = command_group()
 
@@ -114,6 +122,7 @@ def compare(
     x: Column = None,
     where: Where = None,
     duplicates: Duplicates = "error",
+    pool: Pool = False,
     bootstrap: Annotated[int, typer.Option(help="Replicas of the intervals.")] = 200,
     as_json: AsJson = False,
 ) -> None:
@@ -126,7 +135,9 @@ def compare(
         )
     )
     standings = rank(
-        rows, tuple(law or ()), bootstrap=analysis.Bootstrap(replicas=bootstrap)
+        rows_of_one_kind(rows, pool),
+        tuple(law or ()),
+        bootstrap=analysis.Bootstrap(replicas=bootstrap),
     )
     if as_json:
         typer.echo(dump_json([s.to_json() for s in standings]))
@@ -143,6 +154,47 @@ def compare(
 
 
 @app.command()
+def speedup(
+    table: TableFile,
+    by: Annotated[str, typer.Option(help="The column that names the recipes.")],
+    reference: Annotated[
+        str | None, typer.Option(help="The recipe that others are compared with.")
+    ] = None,
+    n: Column = None,
+    d: Column = None,
+    c: Column = None,
+    loss: Column = None,
+    where: Where = None,
+    duplicates: Duplicates = "error",
+    bootstrap: Annotated[int, typer.Option(help="Replicas of the intervals.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """How much compute one recipe saves against another, at the same loss."""
+    from analysis.optimal.speedup import speedup as compare_recipes
+
+    rows = analysis.at_minima(
+        analysis.read_table(
+            table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
+        )
+    )
+    found = compare_recipes(rows, by, reference, analysis.Bootstrap(replicas=bootstrap))
+    every = (*found.pooled, *found.at_budgets)
+    if as_json:
+        records = [asdict(m) | {"shown": m.shown} for m in every]
+        typer.echo(dump_json({"reference": found.reference, "multipliers": records}))
+        return
+    typer.echo(f"compute that {found.reference} needs for the same loss, as a multiple")
+    for m in every:
+        at = "all budgets" if m.compute is None else f"C = {m.compute:.3g}"
+        value, low, high = (float(v) for v in m.band)
+        verdict = "" if m.shown else "not shown: the interval holds 1"
+        line = f"{m.label:20} {at:14} {value:6.3g} [{low:.3g}, {high:.3g}]"
+        typer.echo(f"{line:66} {verdict}".rstrip())
+    for note in found.notes:
+        typer.echo(f"WARNING {note}")
+
+
+@app.command()
 def approaches(
     table: TableFile,
     n: Column = None,
@@ -156,6 +208,8 @@ def approaches(
         list[str] | None, typer.Option(help="A column that counts parameters.")
     ] = None,
     where: Where = None,
+    by: By = None,
+    pool: Pool = False,
     duplicates: Duplicates = "error",
     bootstrap: Annotated[int, typer.Option(help="Replicas of the intervals.")] = 1000,
     as_json: AsJson = False,
@@ -169,17 +223,31 @@ def approaches(
             table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
         )
     )
-    draws = analysis.Bootstrap(kind=analysis.advise(rows).kind, replicas=bootstrap)
-    exponents, damaged = exponents_of(
-        table, rows, draws, budget=budget, conventions=convention or ()
-    )
-    for sentence in damaged:
-        typer.echo(f"WARNING {sentence}", err=True)
-    notes = disagreements(exponents)
+
+    def exponents_in(part: Table) -> tuple[Exponents, Sentences]:
+        draws = analysis.Bootstrap(kind=analysis.advise(part).kind, replicas=bootstrap)
+        return exponents_of(
+            table, part, draws, budget=budget, conventions=convention or ()
+        )
+
+    groups = by_group(rows, exponents_in, by, pool, quiet=as_json)
+    records = []
+    for name, (exponents, damaged) in groups:
+        for sentence in damaged:
+            typer.echo(f"WARNING {sentence}", err=True)
+        notes = disagreements(exponents)
+        group = {"group": name} if name else {}
+        rows_of = [asdict(e) for e in exponents]
+        records.append({**group, "exponents": rows_of, "notes": notes})
+        if not as_json:
+            _print_exponents(name, exponents, notes)
     if as_json:
-        rows = [asdict(e) for e in exponents]
-        typer.echo(dump_json({"exponents": rows, "notes": notes}))
-        return
+        typer.echo(dump_json(records[0] if len(records) == 1 else records))
+
+
+def _print_exponents(name: str, exponents: Exponents, notes: Sentences) -> None:
+    if name:
+        typer.echo(name)
     for e in exponents:
         low, high = e.interval
         value = f"{e.value:.3f} [{low:.3f}, {high:.3f}]" if e.known else "none"
@@ -232,6 +300,7 @@ def suggest(
     c: Column = None,
     loss: Column = None,
     where: Where = None,
+    pool: Pool = False,
     duplicates: Duplicates = "error",
     as_json: AsJson = False,
 ) -> None:
@@ -241,6 +310,7 @@ def suggest(
             table, where=where, duplicates=duplicates, n=n, d=d, c=c, loss=loss
         )
     )
+    rows = rows_of_one_kind(rows, pool)
     compute = 10 * float(rows.values("c").max()) if at is None else at
     goal = analysis.Target(kind=target, compute=compute)
     design = analysis.suggest(rows, budget=budget, target=goal, law=law, most_runs=runs)

@@ -10,17 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-PEAK_FLOPS = {
-    # Dense bfloat16 tensor-core rates from the vendors' data sheets, FLOP/s.
-    "NVIDIA A100-SXM4-40GB": 312e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H200": 989e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5p": 459e12,
-}
-"""bfloat16 peak by `device_kind`. A device that is not here has no MFU."""
+from harness.training.peaks import PEAK_FLOPS
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 

@@ -39,7 +39,8 @@ from analysis.selection.suggest import suggest
 from analysis.selection.target import Target
 from analysis.tables.table import Table, table_from_frame
 from analysis.uncertainty.draws import resampled_weights
-from analysis.uncertainty.intervals import fit_with_intervals, optimum_at
+from analysis.uncertainty.intervals import fit_with_intervals
+from analysis.uncertainty.predictions import optimum_at
 from analysis.uncertainty.units import Bootstrap
 from tests.benchmarks.machine import machine
 

@@ -58,11 +58,12 @@ class PackWriter:
         self._rows: list[IndexRow] = []
         self._waiting: list[FinishedRun] = []
         self._open: _OpenPack | None = None
+        self._overtaken = False
 
     def add(self, runs: Sequence[FinishedRun]) -> None:
         """Takes runs into a pack; a group is written when it is full."""
         self._waiting += runs
-        while len(self._waiting) >= GROUP:
+        while len(self._waiting) >= GROUP and not self._overtaken:
             self._write_group(self._waiting[:GROUP])
             del self._waiting[:GROUP]
 
@@ -86,12 +87,18 @@ class PackWriter:
         if self._waiting:
             self._write_group(self._waiting)
         self._close_pack()
+        if self._overtaken:
+            return self._discard()
         rows = [row for row in self._index.rows() if row.pack in self._kept]
         packs = {n: p for n, p in self._index.packs.items() if n in self._kept}
         content = index_bytes([*rows, *self._rows], packs | self._new)
         name = index_name(self._index.number + 1)
         if self._store.files.publish_once(name, content):
             return True
+        return self._discard()
+
+    def _discard(self) -> bool:
+        """Removes what was written, but what the newest index names; False."""
         for pack in self._new.keys() - self._store.packs.current().packs.keys():
             remove_pack(self._store, pack)
         return False
@@ -110,22 +117,28 @@ class PackWriter:
         records, metrics = self._open.close()
         digest = hashlib.sha256(records + metrics).hexdigest()[:8]
         name = f"{self._index.number + 1:06d}-{digest}"
-        files = self._store.files
-        for file, content in (
-            (metrics_file(name), metrics),
-            (records_file(name), records),
-        ):
-            files.publish(file, content)
-            if files.read(file) != content:
-                raise StoreError(f"{files.uri}/{file} does not hold what was written")
+        self._new[name] = describe(self._open.runs, records, metrics)
+        try:
+            self._publish(metrics_file(name), metrics)
+            self._publish(records_file(name), records)
+        except FileNotFoundError:
+            # Another packer came first, and cleans up what its index does not name.
+            if self._store.packs.current().number <= self._index.number:
+                raise
+            self._overtaken = True
         rows = [
             IndexRow(run_id, status, name, group)
             for group, runs in enumerate(self._open.groups)
             for run_id, status in runs
         ]
-        self._new[name] = describe(len(rows), records, metrics)
         self._rows += rows
         self._open = None
+
+    def _publish(self, file: str, content: bytes) -> None:
+        files = self._store.files
+        files.publish(file, content)
+        if files.read(file) != content:
+            raise StoreError(f"{files.uri}/{file} does not hold what was written")
 
 
 class _OpenPack:
@@ -139,6 +152,10 @@ class _OpenPack:
             _writer(self._sinks[0], RECORDS, use_dictionary=False),
             _writer(self._sinks[1], schema.METRICS, use_dictionary=["split", "metric"]),
         )
+
+    @property
+    def runs(self) -> int:
+        return sum(map(len, self.groups))
 
     @property
     def size(self) -> int:

@@ -213,9 +213,9 @@ def test_the_bootstrap_is_named_and_can_be_chosen(
     base = ["fit", str(tmp_path / "t.csv"), "--column", "seed=s", "--bootstrap", "20"]
     output = CliRunner().invoke(app, base).output
     assert "draws of 48 seeds" in output
-    output = CliRunner().invoke(app, [*base, "--by", "row"]).output
+    output = CliRunner().invoke(app, [*base, "--units", "row"]).output
     assert "draws of the residuals of 48 rows" in output
-    assert "advised is --by seed" in output
+    assert "advised is --units seed" in output
 
 
 def test_a_folder_that_is_not_there_names_the_command_that_writes_one(

@@ -153,6 +153,9 @@ def test_numpy_and_compiled_programs_take_the_same_steps(
     frame = synthetic.frame(noise=0.01)
     rng = np.random.default_rng(3)
     frame["x"], frame["u"] = frame["n"], frame["d"] * rng.uniform(0.1, 1, len(frame))
+    for name in set(law.columns) - set(frame):
+        high = 0.9 if name == "sparsity" else 16
+        frame[name] = rng.uniform(0.1 * high, high, len(frame))
     columns = {k: k for k in law.columns}
     table = table_from_frame(frame, loss="loss", **columns)
     problem = prepare(table, law, Objective())

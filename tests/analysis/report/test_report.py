@@ -30,7 +30,8 @@ from analysis.selection.extrapolation import extrapolate
 from analysis.tables.columns import OPTIONAL, RUN_COLUMNS
 from analysis.tables.curves import read_metrics
 from analysis.tables.table import read_table, table_from_frame
-from analysis.uncertainty.intervals import fit_with_intervals, predict
+from analysis.uncertainty.intervals import fit_with_intervals
+from analysis.uncertainty.predictions import predict
 from analysis.uncertainty.units import Bootstrap
 from harness.store.schema import RUN_TYPES
 from tests.analysis import synthetic

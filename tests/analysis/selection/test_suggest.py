@@ -20,7 +20,8 @@ from analysis.selection.suggest import Candidate, suggest
 from analysis.selection.target import Target, target_gradient
 from analysis.tables.curves import read_metrics
 from analysis.tables.table import read_table, table_from_frame
-from analysis.uncertainty.intervals import fit_with_intervals, optimum_at
+from analysis.uncertainty.intervals import fit_with_intervals
+from analysis.uncertainty.predictions import optimum_at
 from analysis.uncertainty.profile import profile, profile_objective
 from analysis.uncertainty.units import Bootstrap
 from tests.analysis import synthetic

@@ -54,9 +54,7 @@ def test_copies_behind_an_index_are_copies() -> None:
     for name, first in (("", 0), ("Unnamed: 0", 0), ("id", 1)):
         indexed = twice.copy()
         indexed.insert(0, name, range(first, first + len(twice)))
-        with pytest.raises(
-            AnalysisError, match=r"rows 13, .* and 7 more .*--dup"
-        ):
+        with pytest.raises(AnalysisError, match=r"rows 13, .* and 7 more .*--dup"):
             table(indexed)
         assert len(table(indexed, duplicates="drop")) == 12
         assert len(table(indexed, duplicates="keep")) == 24

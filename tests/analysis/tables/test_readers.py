@@ -20,7 +20,8 @@ from analysis.errors import AnalysisError
 from analysis.fitting.fit import fit_law
 from analysis.tables.numbers import as_numbers
 from analysis.tables.table import Table, read_table
-from analysis.uncertainty.intervals import fit_with_intervals, predict
+from analysis.uncertainty.intervals import fit_with_intervals
+from analysis.uncertainty.predictions import predict
 from analysis.uncertainty.units import Bootstrap
 from tests.analysis import synthetic
 

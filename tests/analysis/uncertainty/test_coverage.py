@@ -18,7 +18,8 @@ from analysis.fitting.options import Objective
 from analysis.fitting.problem import Problem
 from analysis.fitting.search import constants_of, minimise
 from analysis.uncertainty.draws import seed_weights
-from analysis.uncertainty.intervals import fit_with_intervals, predict, tail_of
+from analysis.uncertainty.intervals import fit_with_intervals, tail_of
+from analysis.uncertainty.predictions import predict
 from analysis.uncertainty.units import Bootstrap, Units
 from analysis.uncertainty.wild import law_errors, wild_losses
 from tests.analysis import synthetic

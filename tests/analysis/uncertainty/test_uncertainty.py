@@ -9,12 +9,8 @@ import pytest
 from analysis.errors import AnalysisError
 from analysis.tables.table import table_from_frame
 from analysis.uncertainty.draws import bootstrap_draws, resampled_weights
-from analysis.uncertainty.intervals import (
-    fit_with_intervals,
-    optimum_at,
-    percentiles,
-    predict,
-)
+from analysis.uncertainty.intervals import fit_with_intervals, percentiles
+from analysis.uncertainty.predictions import optimum_at, predict
 from analysis.uncertainty.units import Bootstrap, Units, advise, effective_units
 from analysis.uncertainty.wild import linear_errors
 from tests.analysis import synthetic

@@ -238,6 +238,29 @@ def test_of_two_packers_at_once_one_discards_what_it_wrote(mixed, monkeypatch):
     assert Counter(rows["run_id"]) == dict.fromkeys([*IDS[:25], IDS[30]], 6)
 
 
+@pytest.mark.parametrize("file", ["metrics/packed-", "packed/records-"])
+def test_a_packer_whose_files_the_other_cleans_up_begins_again(mixed, file):
+    """Between its writing of a file and its reading of it another packs all."""
+
+    class SlowFiles(LocalFiles):
+        met = False
+
+        def publish(self, name, content, *, durable=True):
+            super().publish(name, content, durable=durable)
+            if name.startswith(file) and not self.met:
+                self.met = True
+                publish(mixed, RUNS[30])
+                pack_store(open_store(mixed.folder))
+
+    late = SlowFiles(mixed.folder)
+    pack_store(Store(late))
+    assert late.met
+    check(open_store(mixed.folder), [*IDS[:25], IDS[30]])
+    assert not loose_files(mixed.folder)
+    named = open_store(mixed.folder).packs.current().packs
+    assert writer.pack_names(mixed) == set(named)
+
+
 def test_a_reader_that_is_overtaken_looks_again(mixed, monkeypatch):
     """All is packed, and merged, between any two of its steps."""
     overtaken = Store(LocalFiles(mixed.folder))
