@@ -27,6 +27,9 @@ from analysis.tables.table import Table
 
 UNIDENTIFIABLE = 1e6
 """The condition number of the Jacobian above which constants can be exchanged."""
+PLAUSIBLE, FEW = (1e-3, 1e6), 1000.0
+"""FLOPs per parameter and token or example that a training can take (convolutions use
+a weight very often), and the count below which no model or data set of a law is."""
 NO_GAIN = 1e-8
 """The share of the objective that a step must bring to be missed: on rows that a law
 meets exactly, rounding ends the steps before the solver's tolerance does."""
@@ -91,6 +94,29 @@ def _warnings(
     return sentences
 
 
+def _units(table: Table, problem: Problem) -> str | None:
+    """The sentence on counts that cannot be of parameters, tokens and FLOPs."""
+    if not {"n", "d"} <= set(problem.columns):
+        return None
+    k = flops_per_nd(table)
+    if not PLAUSIBLE[0] <= k <= PLAUSIBLE[1]:
+        return (
+            f"c/(n d) is {k:.3g} FLOPs per parameter and token, where training takes "
+            "6 or, with shared weights, some thousands: give all three in units of one, "
+            "e.g. --n 'params_b * 1e9'"
+        )
+    small = [name for name in ("n", "d") if problem.columns[name].max() < FEW]
+    if small and not table.has("c"):
+        name = small[0]
+        column = table.columns[role_of(problem.law, name, table)]
+        return (
+            f"{name} is at most {problem.columns[name].max():.3g}: if {column} counts "
+            f"millions or billions, write --{name} '{column} * 1e9', or budgets in "
+            "FLOPs mean nothing"
+        )
+    return None
+
+
 def _gain(gradient: FloatArray, jac: FloatArray, weights: FloatArray) -> float:
     """The decrease that one more step would bring: gᵀM⁻¹g/2, see `newton`."""
     m = jac.T @ (jac * weights[:, None])
@@ -123,6 +149,8 @@ def diagnose(
     condition = condition_number(jac, w)
     gain = _gain(gradient, jac, w * np.minimum(1, o.threshold / np.abs(r + 1e-300)))
     warnings = _warnings(problem, optimum, starts, condition, bound, gain)
+    if strange := _units(table, problem):
+        warnings["units"] = strange
     warnings |= misfits(Residuals(table, problem, optimum.theta, r, jac))
     diagnostics = Diagnostics(
         rows=problem.rows,

@@ -28,6 +28,7 @@ FLAG_MEANING = {
     "at_bound": "a constant ended on its bound",
     "few_starts_agree": "under a fifth of the starts reached the best objective",
     "not_converged": "the solver stopped before its tolerance",
+    "units": "parameters, tokens and FLOPs are not in units of one",
     "outliers": "rows stand out from the others",
     "explained": "a column that the law does not read explains the residuals",
     "lack_of_fit": "the law misses the rows by more than their noise",

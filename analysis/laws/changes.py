@@ -7,13 +7,15 @@ fit's record says it and a prediction finds it again.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
+import numpy as np
+
 from analysis.errors import AnalysisError
-from analysis.laws.arrays import Array, Values
-from analysis.laws.base import Derived, Law, Parameter
+from analysis.laws.arrays import Array, FloatArray, Values
+from analysis.laws.base import Derived, Law, Parameter, StartRule, Starts
 
 ANY = "any"
 """What stands for a constant of either sign."""
@@ -93,6 +95,7 @@ def fix(law: Law, **values: float) -> Law:
         predict=predict,
         parameters=_left(law, set(values)),
         derived=tuple((k, _with(f, values)) for k, f in law.derived),
+        refine_starts=_refined(law, lambda _: values),
     )
 
 
@@ -115,6 +118,7 @@ def tie(law: Law, name: str, other: str) -> Law:
         predict=predict,
         parameters=_left(law, {name}),
         derived=tuple((k, _equal(f, name, other)) for k, f in law.derived),
+        refine_starts=_refined(law, lambda starts: {name: starts[other]}),
     )
 
 
@@ -175,6 +179,25 @@ def _left(law: Law, without: set[str]) -> tuple[Parameter, ...]:
     if not left:
         raise AnalysisError(f"{law.name} has no constant left to fit")
     return left
+
+
+def _refined(
+    law: Law, held: Callable[[Starts], Mapping[str, float | FloatArray]]
+) -> StartRule | None:
+    """The rule for starts of a law, given what its held constants are."""
+    rule = law.refine_starts
+    if rule is None:
+        return None
+
+    def refine(
+        starts: Starts, columns: Mapping[str, FloatArray], y: FloatArray
+    ) -> Starts:
+        count = len(next(iter(starts.values())))
+        values = {k: np.broadcast_to(v, count) for k, v in held(starts).items()}
+        refined = rule(starts | values, columns, y)
+        return {k: v for k, v in refined.items() if k not in values}
+
+    return refine
 
 
 def _with(function: Derived, values: Mapping[str, float]) -> Derived:

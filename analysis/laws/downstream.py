@@ -52,10 +52,10 @@ SIGMOID_OF_LOSS = register(
         name="sigmoid_of_loss",
         predict=_sigmoid_of_loss,
         parameters=(
-            Parameter(name="b", start=(0.0, 0.5), lower=0.0, upper=1.0),
-            Parameter(name="p0", start=(0.2, 1.0), lower=0.0, upper=1.0),
+            Parameter(name="b", start=(0.0, 0.5), lower=-1.0, upper=1.0),
+            Parameter(name="p0", start=(0.2, 1.0), lower=0.0, upper=10.0),
             Parameter(name="k", start=(0.5, 20.0), lower=0.0, upper=1e3),
-            scale_of("L0", "x", (0.3, 3.0)),
+            Parameter(name="L0", start=(0.3, 4.0), lower=-20.0, upper=100.0),
         ),
         columns=("x",),
         formula="L = b + p0 / (1 + e^(k (x - L0))): accuracy from a loss x",

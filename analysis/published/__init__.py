@@ -8,8 +8,10 @@ from analysis.published import (  # noqa: F401  (registers the reproductions)
     chinchilla,
     compute_optimal,
     data_limits,
+    ladder,
     learning_curves,
     negative,
+    training_choices,
 )
 from analysis.published.base import (
     Check,

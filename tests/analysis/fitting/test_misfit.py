@@ -207,6 +207,20 @@ def test_a_law_that_has_a_value_at_zero_may_have_shares_of_zero() -> None:
         fit_law(table, "additive:n,share")
 
 
+def test_counts_in_billions_are_noticed() -> None:
+    frame = synthetic.frame(noise=0.003).assign(
+        n=lambda f: f["n"] / 1e9, d=lambda f: f["d"] / 1e9
+    )
+    roles = {"n": "n", "d": "d", "loss": "loss"}
+    with_c = fit_law(table_from_frame(frame, c="c", **roles))
+    assert "units" in with_c.diagnostics.flags
+    assert "c/(n d) is 6e+18 FLOPs per" in " ".join(with_c.diagnostics.notes)
+    without = fit_law(table_from_frame(frame, **roles))
+    assert "write --n 'n * 1e9'" in " ".join(without.diagnostics.notes)
+    right = table_from_frame(frame, c="c", n="n * 1e9", d="d * 1e9", loss="loss")
+    assert fit_law(right).diagnostics.flags == ()
+
+
 def test_every_flag_has_a_meaning_and_scales_stay_positive() -> None:
     assert set(FLAG_MEANING) >= OF_MISFIT
     with pytest.raises(AnalysisError, match="zero or negative in row 1;"):

@@ -62,6 +62,17 @@ def test_a_constant_of_either_sign_is_found_with_its_sign() -> None:
     assert grows.diagnostics.flags == ()
 
 
+def test_laws_with_starts_of_their_own_are_changed_too() -> None:
+    law = get_law("sigmoidal")
+    truth = {"b": 40.0, "c": 0.4, "E": 0.2, "e0": 1.0, "a": 0.6}
+    x = np.geomspace(1e3, 1e9, 40)
+    frame = pd.DataFrame({"x": x, "y": law.losses(truth, {"x": x})})
+    table = table_from_frame(frame, x="x", loss="y")
+    held = fit_law(table, "sigmoidal[E=0.2, e0=1]")
+    for name in ("b", "c", "a"):
+        assert held.constants[name] == pytest.approx(truth[name], rel=1e-3)
+
+
 def test_the_name_of_a_changed_law_is_enough_to_predict_with_it(tmp_path: Path) -> None:
     table = synthetic.table(noise=0.01)
     found = fit_with_intervals(
