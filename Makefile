@@ -7,7 +7,7 @@ RUNTIME := .venv/.runtime
 READY := .venv/.ready
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test format clean bench-population bench-forecast bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep bench-accelerator bench-trackers bench-versions bench-sampling bench-packs bench-cold
+.PHONY: demo test fuzz-tables format clean bench-population bench-forecast bench-fit bench-coverage bench-families bench-overhead bench-memory bench-steps bench-sweep bench-accelerator bench-trackers bench-versions bench-sampling bench-packs bench-cold
 demo: $(RUNTIME)
 	$(BIN)/harness run quickstart --out results/demo
 
@@ -17,6 +17,10 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest -n auto --dist worksteal
+
+# Mutated tables and options through the commands about tables; the suite has a hundred.
+fuzz-tables: $(READY)
+	$(BIN)/python -W error::RuntimeWarning -m tests.analysis.fuzz 2000
 
 # Figures are only worth recording on a machine that does nothing else.
 RECORD := tests/benchmarks/results

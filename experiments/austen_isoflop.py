@@ -1,6 +1,6 @@
 """Which model size is best for a compute budget, on Jane Austen's bytes?
 
-Cost: about 90 minutes on 2 CPU cores.
+Cost: about 40 minutes on 2 CPU cores.
 
 Six isoFLOP curves over 1.5 decades of compute, each with three seeds. The
 small models see the text more than once at the large budgets: there their loss is an

@@ -51,7 +51,7 @@ def condition_number(jac: FloatArray, weights: FloatArray) -> float:
     """
     scaled = jac * np.sqrt(weights)[:, None]
     norms = np.linalg.norm(scaled, axis=0)
-    if not np.all(np.isfinite(norms)) or np.any(norms < 1e-12 * norms.max()):
+    if not np.all(np.isfinite(norms)) or np.any(norms <= 1e-12 * norms.max()):
         return float("inf")
     return float(np.linalg.cond(scaled / norms))
 
@@ -102,8 +102,8 @@ def _units(table: Table, problem: Problem) -> str | None:
     if not PLAUSIBLE[0] <= k <= PLAUSIBLE[1]:
         return (
             f"c/(n d) is {k:.3g} FLOPs per parameter and token, where training takes "
-            "6 or, with shared weights, some thousands: give all three in units of one, "
-            "e.g. --n 'params_b * 1e9'"
+            "6 or, with shared weights, some thousands: give all three in units of "
+            "one, e.g. --n 'params_b * 1e9'"
         )
     small = [name for name in ("n", "d") if problem.columns[name].max() < FEW]
     if small and not table.has("c"):
@@ -199,6 +199,7 @@ class Parts(NamedTuple):
     optimum: Optimum
 
 
+@np.errstate(all="ignore")  # what is not finite is seen by its value, and flagged
 def fit_parts(
     table: Table,
     law: Law | str,

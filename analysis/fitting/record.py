@@ -96,6 +96,8 @@ class Provenance:
         flops_per_nd: median of c / (n d) over the rows: the k of C = k N D.
         versions: of the libraries that did the arithmetic.
         notes: sentences on how the file was read.
+        beyond: how the error grows beyond the rows (most, slope, cutoffs: see
+            `uncertainty.beyond.Beyond`); empty without intervals.
         group: which rows of the source these are, e.g. "family = cnn"; "" for all.
     """
 
@@ -114,6 +116,7 @@ class Provenance:
     versions: dict[str, str]
     bootstrap: JsonObject = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    beyond: JsonObject = field(default_factory=dict)
     group: str = ""
 
 
@@ -361,6 +364,8 @@ def _fit_from(record: JsonObject) -> Fit:
         diagnostics[key] = number(diagnostics[key])
     provenance = dict(record["recipe"])
     provenance["notes"] = tuple(provenance.get("notes", ()))
+    beyond = provenance.get("beyond") or {}
+    provenance["beyond"] = {k: number(v) for k, v in beyond.items()}
     provenance["left_out"] = tuple(Excluded(**x) for x in provenance["left_out"])
     provenance["scale_range"] = _pairs(provenance["scale_range"])
     for key in ("delta", "tolerance", "flops_per_nd"):

@@ -92,6 +92,8 @@ def _solve_linear(matrix: FloatArray, target: FloatArray) -> FloatArray:
 
     A coefficient of exactly zero has no logarithm to start from.
     """
+    if not np.isfinite(target).all():  # a loss of next to nothing
+        return np.ones(matrix.shape[1])
     scale = np.linalg.norm(matrix, axis=0)
     scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
     size = float(np.linalg.norm(target))
@@ -117,6 +119,7 @@ def _evenly(count: int, dimensions: int, seed: int) -> FloatArray:
     return (first + np.arange(count)[:, None] * steps) % 1.0
 
 
+@np.errstate(all="ignore")  # a start that is not finite is no start
 def make_starts(
     law: Law,
     columns: Mapping[str, FloatArray],

@@ -61,6 +61,7 @@ class _Estimate(NamedTuple):
     note: str
 
 
+@np.errstate(all="ignore")
 def side_by_side(
     table: Table,
     *,

@@ -55,6 +55,7 @@ def suitable_laws(table: Table) -> tuple[Law, ...]:
     )
 
 
+@np.errstate(all="ignore")
 def compare(
     table: Table,
     laws: tuple[str, ...] = (),

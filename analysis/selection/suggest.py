@@ -94,6 +94,7 @@ def candidate_grid(
     )
 
 
+@np.errstate(all="ignore")
 def suggest(
     table: Table,
     *,
@@ -207,7 +208,13 @@ def _greedy(
     1950), so the variance gᵀVg falls by (gᵀVx)² / (1 + xᵀVx).
     """
     _, rows, prices, gradient = design
-    inverse = np.linalg.inv(design.information)
+    try:
+        inverse = np.linalg.inv(design.information)
+    except np.linalg.LinAlgError:
+        raise AnalysisError(
+            "the rows cannot tell the constants apart, so that no run can be judged by "
+            "what it would tell; vary n and d independently first"
+        ) from None
     chosen: list[int] = []
     uses = np.zeros(len(rows), int)
     while len(chosen) < most_runs:

@@ -289,7 +289,8 @@ def evaluate(text: str, frame: pd.DataFrame) -> pd.Series:
     """
     if text in frame.columns:
         return frame[text]
-    value = _Evaluator(text, frame).run()
+    with np.errstate(all="ignore"):  # what is not finite is named where it matters
+        value = _Evaluator(text, frame).run()
     if isinstance(value, pd.Series):
         return value
     return pd.Series([value] * len(frame), index=frame.index)

@@ -133,7 +133,11 @@ def _read_text(path: Path, content: bytes) -> pd.DataFrame:
         skipinitialspace=True,
     )
     if len(frame.columns) == len(names):
-        frame.columns = pd.Index(names)
+        nameless = {i for i, name in enumerate(names) if not name}
+        frame.columns = pd.Index(
+            f"column {i + 1}" if i in nameless and len(nameless) > 1 else name
+            for i, name in enumerate(names)
+        )
     notes = [f"{start} lines of comments were skipped"] if start else []
     if separator != "," and path.suffix.lower() not in (".tsv", ".txt"):
         notes.append(f"columns are separated by {separator!r}")

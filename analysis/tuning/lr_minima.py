@@ -63,6 +63,7 @@ def at_minima(table: Table) -> Table:
     return keep_minima(*lr_curves(table))
 
 
+@np.errstate(all="ignore")
 def lr_curves(table: Table) -> LrCurves:
     """The points of a table with its runs at every rate, diverged ones included.
 

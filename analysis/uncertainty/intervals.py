@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,6 +22,7 @@ from analysis.fitting.search import Optimum, constants_of_each, minimise
 from analysis.laws.arrays import FloatArray
 from analysis.laws.base import Law
 from analysis.tables.table import Table
+from analysis.uncertainty.beyond import roll_out
 from analysis.uncertainty.draws import redrawn
 from analysis.uncertainty.influence import influence
 from analysis.uncertainty.units import BY_ROW, Bootstrap, Units, units_of
@@ -102,6 +103,7 @@ def _in_parts(bootstrap: Bootstrap, rows: int) -> list[Bootstrap]:
     ]
 
 
+@np.errstate(all="ignore")  # a draw that is not finite is no draw
 def fit_with_intervals(
     table: Table,
     law: Law | str = "chinchilla",
@@ -139,7 +141,11 @@ def fit_with_intervals(
         "replicas": bootstrap.replicas if draws else 0,
         "seed": bootstrap.seed,
     }
-    provenance = replace(fitted.provenance, bootstrap=record)
+    k = fitted.provenance.flops_per_nd
+    beyond = roll_out(problem, optimum.theta, options.search, k)
+    provenance = replace(
+        fitted.provenance, bootstrap=record, beyond=asdict(beyond) if beyond else {}
+    )
     unknown = dict.fromkeys(fitted.constants | fitted.derived, NOT_KNOWN)
     intervals = unknown | {k: interval(v, tail) for k, v in every.items()}
     few = influence(table, problem, optimum.theta, intervals, options.search)

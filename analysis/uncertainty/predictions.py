@@ -13,6 +13,7 @@ from analysis.fitting.record import Fit
 from analysis.laws.allocation import Allocation, Demand, best_model
 from analysis.laws.arrays import FloatArray, Number
 from analysis.laws.registry import get_law
+from analysis.uncertainty.beyond import Beyond, scale_of
 from analysis.uncertainty.intervals import percentiles, tail_of_fit
 
 
@@ -41,6 +42,9 @@ def predict(
 ) -> Band:
     """The predicted loss (nats) with a band from the bootstrap.
 
+    Beyond the fitted rows the band also holds the error that the law made over such
+    distances in roll-outs (`uncertainty.beyond`).
+
     Args:
         fit: a fit; without replicas the band is NaN.
         columns: column of the law -> value or array.
@@ -60,7 +64,30 @@ def predict(
     draws = law.losses(draws_of(fit, axes), arrays) if fit.replicas else np.empty(0)
     if new_run and len(draws):
         draws = _with_noise(fit, draws)
-    return _band(value, draws, tail_of_fit(fit))
+    band = _band(value, draws, tail_of_fit(fit))
+    return _widened(fit, band, scale_of(arrays, fit.provenance.flops_per_nd))
+
+
+def _widened(fit: Fit, band: Band, scale: FloatArray | None) -> Band:
+    """The band of a loss with the law's own error at scales beyond its rows.
+
+    The error is taken as evenly distributed up to √3 times its root mean square: it is
+    one bend of one law, not a sum of many. Both parts are independent.
+    """
+    if scale is None or not fit.provenance.beyond:
+        return band
+    level = fit.provenance.bootstrap.get("level", 0.95)
+    error = level * np.sqrt(3) * Beyond(**fit.provenance.beyond).error(scale)
+    with np.errstate(all="ignore"):
+        down = np.hypot(np.log(band.value / band.low), error)
+        up = np.hypot(np.log(band.high / band.value), error)
+        low, high = band.value * np.exp(-down), band.value * np.exp(up)
+    beyond = (error > 0) & np.isfinite(low) & np.isfinite(high)
+    return Band(
+        band.value,
+        np.asarray(np.where(beyond, low, band.low)),
+        np.asarray(np.where(beyond, high, band.high)),
+    )
 
 
 def _with_noise(fit: Fit, draws: FloatArray) -> FloatArray:
@@ -104,7 +131,11 @@ def best_at(fit: Fit, demand: Demand) -> dict[str, Band]:
     drawn = best_model(law, draws_of(fit, axes), demand) if fit.replicas else nothing
     draws = _parts(demand, drawn)
     tail = tail_of_fit(fit)
-    return {name: _band(value, draws[name], tail) for name, value in best.items()}
+    bands = {name: _band(value, draws[name], tail) for name, value in best.items()}
+    if demand.loss is None:
+        scale = demand.training(bands["n"].value, bands["d"].value)
+        bands["loss"] = _widened(fit, bands["loss"], scale)
+    return bands
 
 
 def _parts(demand: Demand, found: Allocation) -> dict[str, FloatArray]:

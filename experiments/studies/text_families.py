@@ -63,9 +63,9 @@ PROMISES = [
 ]
 SWEEP = Sweep(
     chain(
-        study(TRANSFORMERS, recipe.LearningRate(k=6.27, n=-0.578)),
-        study(LSTMS, recipe.LearningRate(k=1.92, n=-0.276)),
-        study(LINEAR_RNNS, recipe.LearningRate(k=87.9, n=-0.833)),
+        study(TRANSFORMERS, recipe.LearningRate(k=5.95, n=-0.572)),
+        study(LSTMS, recipe.LearningRate(k=1.32, n=-0.245)),
+        study(LINEAR_RNNS, recipe.LearningRate(k=87.5, n=-0.832)),
     ),
     promises=PROMISES,
 )

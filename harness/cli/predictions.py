@@ -265,6 +265,16 @@ def _extrapolations(
                 f"{name} = {value:.4g} is {times:.3g} times {side} the fitted rows "
                 f"({low:.3g} to {high:.3g})"
             )
+    beyond = fit.provenance.beyond
+    if notes and beyond and scales.get("c", 0.0) > beyond["most"]:
+        known = math.isfinite(beyond["slope"])
+        notes.append(
+            f"the interval of the loss holds what the law missed in "
+            f"{beyond['cutoffs']:.0f} roll-outs over such distances"
+            if known
+            else "too few budgets to measure how wrong the law is beyond them: the "
+            "interval holds the noise of the runs alone"
+        )
     return notes
 
 
